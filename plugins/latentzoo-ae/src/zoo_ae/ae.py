@@ -1,0 +1,59 @@
+"""The shallow autoencoder: one hidden layer on either side of nothing but a ReLU code.
+
+Rumelhart, Hinton & Williams 1986, "Learning internal representations by error propagation";
+in the form that most people meet first: Chollet 2016, "Building Autoencoders in Keras".
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from zoo.errors import InvalidConfig
+from zoo.model import Autoencoder, GaussianMixture
+from zoo.model import Recipe as BaseRecipe
+
+__all__ = ["AE"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe(BaseRecipe):
+    epochs: int = 150
+    batch_size: int = 128
+    lr: float = 2e-3
+    precision: str = "fp32"  # too small a net for bf16 to gain anything
+
+
+class AE(Autoencoder):
+    """784 -> 32 ReLU -> 32 ReLU (the code) -> 784 sigmoid; mean squared error; Adam."""
+
+    recipe = Recipe
+
+    def __init__(self, *, channels: int = 1, size: int = 28, hidden: int = 32, code: int = 32):
+        super().__init__()
+        if not (channels in (1, 3) and 1 <= size <= 512 and hidden > 0 and code > 0):
+            raise InvalidConfig(
+                f"ae: expected 1 or 3 channels, a size from 1 to 512 and positive widths, got "
+                f"channels={channels}, size={size}, hidden={hidden}, code={code}"
+            )
+        pixels = channels * size * size
+        self.image_shape = (channels, size, size)
+        self.code_shape = (code,)
+        self.encoder = nn.Sequential(
+            nn.Linear(pixels, hidden), nn.ReLU(), nn.Linear(hidden, code), nn.ReLU()
+        )
+        self.decoder = nn.Sequential(nn.Linear(code, pixels), nn.Sigmoid())
+        self.density = GaussianMixture(code, components=20)
+
+    def _encode(self, images: Tensor) -> Tensor:
+        return self.encoder(images.flatten(1))  # N x code
+
+    def _decode(self, codes: Tensor) -> Tensor:
+        return self.decoder(codes).unflatten(1, self.image_shape)  # N x C x H x W
+
+    def _sample_codes(self, n: int, generator: torch.Generator) -> Tensor:
+        return super()._sample_codes(n, generator).relu()  # a ReLU code is never negative
+
+    def losses(self, images: Tensor, recipe: Recipe) -> dict[str, Tensor]:
+        error = (self._reconstruct(images) - images).square()
+        return {"sse": error.flatten(1).sum(1).mean()}  # summed over pixels, mean over images

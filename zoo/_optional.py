@@ -1,0 +1,23 @@
+"""Libraries that only some jobs need."""
+
+import importlib
+from types import ModuleType
+
+from zoo.errors import MissingDependency
+
+
+def optional(module: str, distribution: str, extra: str) -> ModuleType:
+    """Import ``module``, which ``latentzoo[extra]`` brings.
+
+    Raises:
+        MissingDependency: it is not installed; the text has the pip command.
+    """
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        if error.name is None or error.name.split(".")[0] != module.split(".")[0]:
+            raise  # it is there, but broken: its own error says more than ours
+        raise MissingDependency(
+            f"this needs {distribution}, which is not installed.\n"
+            f"Type: pip install 'latentzoo[{extra}]'"
+        ) from None

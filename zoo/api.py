@@ -1,0 +1,256 @@
+"""The calls that a name goes through: record, weights folder, model."""
+
+import fnmatch
+import warnings
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from zoo.errors import IncompatibleVersion, InvalidConfig, UnknownTag, WeightsError, WeightsNotFound
+from zoo.names import Name, parse_name
+from zoo.registry import Plugin, builder, registry
+from zoo.spec import (
+    API_VERSION,
+    ModelSpec,
+    Preprocessing,
+    Weights,
+    complete_config,
+    read_json,
+    weights_root,
+)
+
+if TYPE_CHECKING:
+    import torch
+
+    from zoo.model import ZooModel
+
+
+def list_models(pattern: str = "*", *, pretrained: bool = False) -> list[str]:
+    """Names of the models that the installed plugins declare, sorted.
+
+    Args:
+        pattern: shell-style, such as ``"*ae*"``, held against the whole name.
+        pretrained: names with weights (``deep_ae.mnist``), not names of models.
+    """
+    names = []
+    for full, (_, spec) in zip(registry().names(), registry().specs(), strict=True):
+        names += [f"{full}.{w.tag}" for w in spec.weights] if pretrained else [full]
+    return [name for name in names if fnmatch.fnmatchcase(name, pattern)]
+
+
+def models_with(capability: str) -> list[str]:
+    """Names of the models that declare ``capability``."""
+    pairs = zip(registry().names(), registry().specs(), strict=True)
+    return [name for name, (_, spec) in pairs if capability in spec.capabilities]
+
+
+def info(name: str) -> ModelSpec:
+    """The record of a model; with a tag, holding that set of weights alone.
+
+    Raises:
+        ModelNameError: the name means nothing here, or more than one thing.
+    """
+    parsed = parse_name(name)
+    if parsed.model is None:
+        folder, config = _folder_config(parsed)
+        _, spec = _spec_of_config(folder, config)
+        return replace(spec, weights=(), default_tag=None, config=config["config"])
+    _, spec = _find(parsed)
+    if parsed.tag is None:
+        return spec
+    weights = _weights(spec, parsed.tag)
+    return replace(spec, weights=(weights,), default_tag=weights.tag)
+
+
+def create(name: str, **config: Any) -> "ZooModel":
+    """A new, untrained model in eval mode on the CPU; ``config`` goes over its defaults.
+
+    Raises:
+        ModelNameError: the name means nothing here, or more than one thing.
+        InvalidConfig: an unknown setting, or a value that the model refuses.
+    """
+    parsed = parse_name(name)
+    if parsed.model is None or parsed.tag is not None:
+        raise InvalidConfig(
+            f"create makes an untrained model of a bare name such as 'deep_ae', got {name!r}; "
+            f"for trained weights: zoo.load({name!r})"
+        )
+    plugin, spec = _find(parsed)
+    model = _build(spec, complete_config(spec, config))
+    model.name = spec.name
+    return model.eval()
+
+
+def load(name: str, *, device: "torch.device | str" = "cpu") -> "ZooModel":
+    """A trained model, float32 and in eval mode.
+
+    Args:
+        name: ``deep_ae.mnist``, ``deep_ae`` for its default weights,
+            ``distribution:deep_ae.mnist``, or ``local-dir:FOLDER``.
+        device: where to put it.
+
+    Raises:
+        ModelNameError: the name means nothing here, or more than one thing.
+        WeightsError: the weights are not there, damaged, unsafe, or not those of the model.
+        PluginError: the plugin of this model failed to load.
+    """
+    parsed = parse_name(name)
+    if parsed.model is None:
+        folder, config = _folder_config(parsed)
+        _, spec = _spec_of_config(folder, config)
+        model = load_folder(folder, spec)
+        model.name = name
+    else:
+        plugin, spec = _find(parsed)
+        if not spec.weights:
+            raise UnknownTag(
+                f"{spec.name} has no trained weights. For an untrained one: "
+                f"zoo.create({spec.name!r}); to train it: zoo train {spec.name} --data ... "
+                "--out FOLDER"
+            )
+        weights = _weights(spec, parsed.tag or spec.default_tag)
+        model = load_folder(_bundled_folder(plugin, spec, weights), spec, weights)
+        model.name = f"{spec.name}.{weights.tag}"
+    return model.to(device)
+
+
+def load_folder(folder: Path, spec: ModelSpec, weights: Weights | None = None) -> "ZooModel":
+    """The model of ``spec`` with the tensors of ``folder``, strictly.
+
+    Raises: as :func:`load`.
+    """
+    from zoo.weights import Tensors, unmaterialised
+
+    config = folder_config(folder)
+    tensors = Tensors.read(folder, config, weights and weights.sha256)
+    with unmaterialised():
+        model = _build(spec, complete_config(spec, config["config"]))
+    tensors.into(model)
+    model._preprocessing = _preprocessing(folder, config, model)
+    return model.eval()
+
+
+def folder_config(folder: Path) -> dict[str, Any]:
+    """The checked config.json of a weights folder. What it says of the model is only a claim.
+
+    Raises:
+        WeightsNotFound: the folder or the file is not there.
+        InvalidConfig: it does not describe weights.
+        IncompatibleVersion: it was written for a newer zoo.
+    """
+    if not folder.is_dir():
+        raise WeightsNotFound(f"there is no folder {str(folder)!r}")
+    path = folder / "config.json"
+    config = read_json(path)
+    version = config.get("api_version")
+    if not isinstance(version, int) or isinstance(version, bool) or version < 1:
+        raise InvalidConfig(f"{path}: api_version should be a whole number, got {version!r}")
+    if version > API_VERSION:
+        raise IncompatibleVersion(
+            f"{path} was written for version {version} of the contract, this zoo speaks "
+            f"{API_VERSION}.\nType: pip install --upgrade latentzoo"
+        )
+    for key, kind in (("model", str), ("plugin", str), ("config", dict), ("sha256", str)):
+        if not isinstance(config.get(key), kind):
+            raise InvalidConfig(
+                f"{path}: {key} should be {kind.__name__}, got {config.get(key)!r:.80}"
+            )
+    if not isinstance(config.get("size"), int):
+        raise InvalidConfig(f"{path}: size should be int, got {config.get('size')!r:.80}")
+    return config
+
+
+def _folder_config(name: Name) -> tuple[Path, dict[str, Any]]:
+    if name.repo is not None:
+        raise WeightsNotFound(
+            f"{name.text}: this version of latentzoo does not fetch from the Hub by itself.\n"
+            f"Type: hf download {name.repo} --local-dir FOLDER, then use local-dir:FOLDER"
+        )
+    folder = Path(name.folder).expanduser()
+    # A training run keeps its weights folder in itself.
+    if not (folder / "config.json").exists() and (folder / "weights" / "config.json").exists():
+        folder = folder / "weights"
+    return folder, folder_config(folder)
+
+
+def _spec_of_config(folder: Path, config: dict[str, Any]) -> tuple[Plugin, ModelSpec]:
+    """The record that a folder claims to be of: looked up, never built from what the folder says."""
+    from zoo.errors import ModelNameError
+
+    try:
+        name = parse_name(config["model"])
+        if name.model is None or name.tag or name.distribution:
+            raise InvalidConfig("not the bare name of a model")
+        distributions = {p.distribution for p, s in registry().specs() if s.name == name.model}
+        chosen = config["plugin"] if config["plugin"] in distributions else None
+        return registry().find(name.model, chosen)
+    except (ModelNameError, InvalidConfig) as error:
+        raise InvalidConfig(
+            f"{folder / 'config.json'} asks for the model {config['model']!r:.80} of the plugin "
+            f"{config['plugin']!r:.80}, which is not to be had here (the folder says so, nobody "
+            f"checked it).\n{error}"
+        ) from error
+
+
+def _find(name: Name) -> tuple[Plugin, ModelSpec]:
+    plugin, spec = registry().find(name.model, name.distribution)
+    if spec.name != name.model:
+        warnings.warn(
+            f"{name.model!r} is now called {spec.name!r}; the old name works for the time being",
+            FutureWarning,
+            stacklevel=3,
+        )
+    return plugin, spec
+
+
+def _weights(spec: ModelSpec, tag: str) -> Weights:
+    for weights in spec.weights:
+        if weights.tag == tag:
+            return weights
+    have = ", ".join(f"{spec.name}.{w.tag}" for w in spec.weights)
+    raise UnknownTag(
+        f"{spec.name} has no weights {tag!r}. "
+        + (f"There are: {have}" if have else "It has none at all.")
+    )
+
+
+def _bundled_folder(plugin: Plugin, spec: ModelSpec, weights: Weights) -> Path:
+    if plugin.root is not None and plugin.root.__file__:
+        folder = weights_root(plugin.root.__file__) / f"{spec.name}.{weights.tag}"
+        if folder.is_dir():
+            return folder
+    raise WeightsNotFound(
+        f"{spec.name}.{weights.tag} does not lie in {plugin}"
+        + (
+            f", and this version of latentzoo does not fetch from the Hub by itself.\n"
+            f"Type: hf download {weights.repo} --revision {weights.revision} --local-dir FOLDER, "
+            "then use local-dir:FOLDER"
+            if weights.repo
+            else ", and its record names no Hub repository"
+        )
+    )
+
+
+def _build(spec: ModelSpec, config: dict[str, Any]) -> "ZooModel":
+    model = builder(spec)(**config)
+    model.spec = spec
+    model.config = config
+    return model
+
+
+def _preprocessing(folder: Path, config: dict[str, Any], model: "ZooModel") -> Preprocessing | None:
+    if config.get("preprocessing") is None:
+        return None
+    from zoo.errors import SpecError
+
+    try:
+        preprocessing = Preprocessing.from_dict(config["preprocessing"])
+    except SpecError as error:
+        raise InvalidConfig(f"{folder / 'config.json'}: {error}") from None
+    makes = (preprocessing.channels, preprocessing.height, preprocessing.width)
+    if makes != model.image_shape:
+        raise WeightsError(
+            f"{folder / 'config.json'}: its preprocessing makes images {makes}, its model takes "
+            f"{model.image_shape}"
+        )
+    return preprocessing

@@ -1,0 +1,53 @@
+"""A density over codes, fitted once after training and stored with the weights."""
+
+import torch
+from torch import Tensor, nn
+
+
+class GaussianMixture(nn.Module):
+    """A mixture of ``components`` full Gaussians over flat codes of ``dim`` numbers.
+
+    Until :meth:`fit` it is the standard normal distribution, so that an untrained model can
+    generate too. Everything is a buffer: state_dict and safetensors carry it.
+    """
+
+    def __init__(self, dim: int, components: int):
+        super().__init__()
+        self.register_buffer("weights", torch.full((components,), 1 / components))  # K
+        self.register_buffer("means", torch.zeros(components, dim))  # K x D
+        scales = torch.zeros(components, dim, dim)  # K x D x D, lower triangular
+        # Not torch.eye: on the meta device, where loading builds the model, it costs 2 seconds.
+        scales.diagonal(dim1=1, dim2=2).fill_(1)
+        self.register_buffer("scales", scales)
+
+    def fit(self, codes: Tensor, *, seed: int = 0, limit: int = 20_000) -> None:
+        """Fit by expectation maximisation (scikit-learn) to at most ``limit`` of ``codes``, N x D.
+
+        Raises:
+            MissingDependency: scikit-learn is not installed.
+        """
+        from zoo._optional import optional
+
+        mixture = optional("sklearn.mixture", "scikit-learn", "train")
+        generator = torch.Generator().manual_seed(seed)
+        codes = codes.detach().double().cpu()
+        codes = codes[torch.randperm(len(codes), generator=generator)[:limit]]
+        components = min(len(self.weights), max(1, len(codes) // 10))
+        # Codes that hardly vary (a dead ReLU unit) would make a covariance singular.
+        regularisation = 1e-4 * float(codes.var(0).mean()) + 1e-8
+        fitted = mixture.GaussianMixture(
+            components, reg_covar=regularisation, max_iter=60, random_state=seed
+        ).fit(codes.numpy())
+        covariances = torch.from_numpy(fitted.covariances_)
+        weights = torch.zeros_like(self.weights)
+        weights[:components] = torch.from_numpy(fitted.weights_)
+        self.weights.copy_(weights)
+        self.means[:components] = torch.from_numpy(fitted.means_).to(self.means)
+        self.scales[:components] = torch.linalg.cholesky(covariances).to(self.scales)
+
+    def sample(self, n: int, generator: torch.Generator) -> Tensor:
+        """``n`` codes, n x D, drawn on the CPU so that a seed means the same on every device."""
+        weights, means, scales = (t.float().cpu() for t in (self.weights, self.means, self.scales))
+        which = torch.multinomial(weights, n, replacement=True, generator=generator)  # n
+        noise = torch.randn(n, means.shape[1], generator=generator)  # n x D
+        return means[which] + torch.einsum("nij,nj->ni", scales[which], noise)

@@ -1,0 +1,136 @@
+"""Every exception that the zoo raises on purpose.
+
+::
+
+    ZooError
+    ├── ModelNameError      a name that means nothing, or more than one thing
+    │   ├── InvalidName         not of any form that names have
+    │   ├── UnknownModel        no plugin has it
+    │   ├── UnknownTag          the model has no such weights
+    │   └── AmbiguousName       two plugins claim it
+    ├── SpecError           a record that a plugin declares is not valid
+    ├── PluginError         a plugin that failed to load was asked for
+    ├── WeightsError        a weights folder is not what it should be
+    │   ├── WeightsNotFound     nothing there, or a file is missing
+    │   ├── CorruptWeights      size or sha256 differ, or not safetensors
+    │   ├── TensorMismatch      the tensors are not those of the model
+    │   ├── UnsafeWeights       a pickle lies beside or instead of the tensors
+    │   ├── InvalidConfig       config.json does not describe a model
+    │   └── IncompatibleVersion written for a newer zoo
+    ├── InputError          images or codes of a wrong shape, range or dtype (also a ValueError)
+    ├── ImageError          a picture that cannot be read
+    ├── CapabilityError     the model truly cannot do this
+    ├── DataError           a data set that is not to be had, or does not fit the model
+    ├── TrainingError       a run that cannot start, or can no longer go on
+    └── MissingDependency   an optional library is absent (also an ImportError)
+
+The command line shows any of them as one message and leaves with exit code 2.
+"""
+
+__all__ = [
+    "AmbiguousName",
+    "CapabilityError",
+    "CorruptWeights",
+    "DataError",
+    "ImageError",
+    "IncompatibleVersion",
+    "InputError",
+    "InvalidConfig",
+    "InvalidName",
+    "MissingDependency",
+    "ModelNameError",
+    "PluginError",
+    "SpecError",
+    "TensorMismatch",
+    "TrainingError",
+    "UnknownModel",
+    "UnknownTag",
+    "UnsafeWeights",
+    "WeightsError",
+    "WeightsNotFound",
+    "ZooError",
+]
+
+
+class ZooError(Exception):
+    """Base of all errors of the zoo: its text says what came, what was expected, what to do."""
+
+
+class ModelNameError(ZooError):
+    """A name that means nothing, or more than one thing."""
+
+
+class InvalidName(ModelNameError):
+    """A name that is not of any form that names have."""
+
+
+class UnknownModel(ModelNameError):
+    """No plugin has a model of this name."""
+
+
+class UnknownTag(ModelNameError):
+    """The model is known, these weights of it are not."""
+
+
+class AmbiguousName(ModelNameError):
+    """Two plugins claim the same model name."""
+
+
+class SpecError(ZooError):
+    """A record that a plugin declares is not valid."""
+
+
+class PluginError(ZooError):
+    """A model was asked for whose plugin failed to load; the reason is chained."""
+
+
+class WeightsError(ZooError):
+    """A weights folder is not what it should be; nothing of it was loaded."""
+
+
+class WeightsNotFound(WeightsError):
+    """The folder, or a file in it, is not there."""
+
+
+class CorruptWeights(WeightsError):
+    """The tensors' size or sha256 is not the recorded one, or they are not safetensors."""
+
+
+class TensorMismatch(WeightsError):
+    """The tensors are not exactly those that the model has."""
+
+
+class UnsafeWeights(WeightsError):
+    """A file that could run code when it is read lies in the folder."""
+
+
+class InvalidConfig(WeightsError):
+    """A config does not describe a model of this zoo."""
+
+
+class IncompatibleVersion(WeightsError):
+    """The weights were written for a newer zoo."""
+
+
+class InputError(ZooError, ValueError):
+    """Images or codes of a wrong shape, range, dtype or number."""
+
+
+class ImageError(ZooError):
+    """A picture that cannot be read."""
+
+
+class CapabilityError(ZooError):
+    """The model cannot do what was asked; the text names models that can."""
+
+
+class DataError(ZooError):
+    """A data set that is not to be had, or does not fit the model."""
+
+
+class TrainingError(ZooError):
+    """A training run that cannot start, or can no longer go on."""
+
+
+class MissingDependency(ZooError, ImportError):
+    """An optional library is not installed; the text has the pip command."""

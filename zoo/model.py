@@ -1,0 +1,338 @@
+"""The contract of a model: the only door to torch that a plugin needs.
+
+A plugin's model is a :class:`ZooModel` that implements the underscored methods; the public calls
+check what comes in, work through it in batches and never differ between models.
+
+Images are float32, N x C x H x W, values in [0, 1], for every model. What the network itself
+wants (the range of tanh, a mean and deviation) is its own affair.
+"""
+
+import contextlib
+import math
+import random
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from zoo.density import GaussianMixture
+from zoo.errors import CapabilityError, InputError
+from zoo.spec import ModelSpec, Preprocessing
+
+__all__ = [
+    "Autoencoder",
+    "GaussianMixture",
+    "Phase",
+    "Recipe",
+    "Step",
+    "ZooModel",
+]
+
+BATCH = 500
+"""Images that go through a network at once, so that a whole data set can be given."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """How a model is trained: data, not code. A plugin's model subclasses it with its defaults.
+
+    ``affine`` is the strength of random affine maps of the training images at the start (1: up to
+    15 degrees, 15 % of scale and shear, 2 of 28 pixels of shift); it fades out linearly until
+    ``affine_until`` of a phase has passed.
+    """
+
+    epochs: int
+    batch_size: int = 256
+    lr: float = 1e-3
+    weight_decay: float = 0.0
+    precision: str = "bf16"
+    affine: float = 0.0
+    affine_until: float = 0.8
+
+    to_dict = asdict
+
+
+@dataclass(frozen=True)
+class Step:
+    """What the training loop hands to one step besides the images."""
+
+    progress: float
+    """How much of the phase is done, in [0, 1)."""
+    generator: torch.Generator
+    """The only source of chance in training, seeded for each epoch."""
+    autocast: Callable[[], contextlib.AbstractContextManager]
+
+
+@dataclass
+class Phase:
+    """One stretch of training: its optimisers, one step, and what is done at its end.
+
+    ``step`` does forward, backward and the optimisers' steps, and returns the losses to show.
+    ``lr`` scales the optimisers' rates by progress. ``modules`` are modules outside the model
+    that a checkpoint has to hold too.
+    """
+
+    name: str
+    epochs: int
+    optimizers: Mapping[str, torch.optim.Optimizer]
+    step: Callable[[Tensor, Step], dict[str, Tensor]]
+    lr: Callable[[float], float] = lambda progress: 0.5 * (1 + math.cos(math.pi * progress))
+    modules: Mapping[str, nn.Module] = field(default_factory=dict)
+    finish: Callable[[], None] = lambda: None
+
+
+class ZooModel(nn.Module):
+    """Base of every model.
+
+    A subclass sets ``image_shape`` (C, H, W) and ``code_shape`` before it is used, and implements
+    ``_encode``, ``_decode`` and ``_sample_codes``; ``_features`` and ``_score`` have defaults that
+    suit an autoencoder. All of them get checked batches and run without gradients.
+
+    ``spec``, ``name`` and ``preprocessing`` are set by :func:`zoo.create` and :func:`zoo.load`.
+    """
+
+    image_shape: tuple[int, int, int]
+    code_shape: tuple[int, ...]
+    recipe: ClassVar[type[Recipe]] = Recipe
+
+    spec: ModelSpec | None = None
+    name: str = ""
+    config: Mapping[str, Any] = {}
+    _preprocessing: Preprocessing | None = None
+
+    # -- the calls -------------------------------------------------------------------------------
+
+    def encode(self, images: Tensor) -> Tensor:
+        """Codes of ``images``, N x code_shape; deterministic.
+
+        Raises:
+            InputError: ``images`` is not N x C x H x W float32 in [0, 1] with N > 0.
+            CapabilityError: this model cannot encode.
+        """
+        self._require("encode")
+        return self._batched(self._encode, self._checked_images(images))
+
+    def decode(self, codes: Tensor) -> Tensor:
+        """Images of ``codes`` (N x code_shape, float32), N x C x H x W in [0, 1].
+
+        Raises:
+            InputError: ``codes`` has another shape or dtype, is empty, or is not finite.
+            CapabilityError: this model cannot decode.
+        """
+        self._require("decode")
+        return self._batched(self._decode, self._checked_codes(codes))
+
+    def reconstruct(self, images: Tensor) -> Tensor:
+        """``decode(encode(images))``, N x C x H x W in [0, 1].
+
+        Raises: as :meth:`encode`.
+        """
+        self._require("reconstruct")
+        return self._batched(self._reconstruct, self._checked_images(images))
+
+    def generate(self, n: int, *, seed: int | None = None) -> Tensor:
+        """``n`` new images, n x C x H x W in [0, 1].
+
+        The same ``seed`` (0 to 2**63 - 1) gives the same images in any process; without one they
+        differ at each call. Torch's global random state is neither used nor changed.
+
+        Raises:
+            InputError: ``n`` is not a positive whole number, or ``seed`` not one from 0.
+            CapabilityError: this model cannot generate.
+        """
+        self._require("generate")
+        if not _whole(n) or n < 1:
+            raise InputError(f"generate: expected a positive number of images, got {n!r}")
+        if seed is None:
+            seed = random.SystemRandom().getrandbits(63)
+        if not _whole(seed) or not 0 <= seed < 2**63:
+            raise InputError(f"generate: expected a seed from 0 to 2**63 - 1, got {seed!r}")
+        generator = torch.Generator().manual_seed(seed)
+        with torch.no_grad():
+            codes = self._sample_codes(n, generator).to(self.device)
+        return self._batched(self._decode, codes)
+
+    def features(self, images: Tensor) -> Tensor:
+        """What classifiers, clusters and searches should use, N x F.
+
+        Raises: as :meth:`encode`.
+        """
+        self._require("features")
+        return self._batched(self._features, self._checked_images(images))
+
+    def score(self, images: Tensor) -> Tensor:
+        """How unusual each image is, N; higher is stranger. Comparable within one model only.
+
+        Raises: as :meth:`encode`.
+        """
+        self._require("score")
+        return self._batched(self._score, self._checked_images(images))
+
+    def preprocess(self, x: Any) -> Tensor:
+        """A path, PIL image, array, tensor, or list of them, as images of this model, on the CPU.
+
+        See :func:`zoo.images.to_images` for what is taken.
+
+        Raises:
+            ImageError: a picture cannot be read.
+            InputError: an array or tensor is of no known layout, dtype or range.
+        """
+        from zoo.images import to_images
+
+        return to_images(x, self.preprocessing)
+
+    # -- what a plugin implements ----------------------------------------------------------------
+
+    def _encode(self, images: Tensor) -> Tensor:
+        raise NotImplementedError
+
+    def _decode(self, codes: Tensor) -> Tensor:
+        raise NotImplementedError
+
+    def _sample_codes(self, n: int, generator: torch.Generator) -> Tensor:
+        """``n`` codes to generate from; ``generator`` is the only chance, and on the CPU."""
+        raise NotImplementedError
+
+    def _features(self, images: Tensor) -> Tensor:
+        return self._encode(images).flatten(1)
+
+    def _score(self, images: Tensor) -> Tensor:
+        """Mean squared error of the reconstruction."""
+        return (self._reconstruct(images) - images).square().flatten(1).mean(1)
+
+    def phases(self, recipe: Any) -> list[Phase]:
+        """The stretches of training. See :class:`Phase`."""
+        raise NotImplementedError
+
+    def fit_density(self, images: Callable[[], Iterator[Tensor]], seed: int) -> None:
+        """After training: fit what :meth:`generate` samples from. ``images()`` gives batches."""
+
+    # -- plumbing --------------------------------------------------------------------------------
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model's tensors are."""
+        return next(self.parameters()).device
+
+    @property
+    def preprocessing(self) -> Preprocessing:
+        """What :meth:`preprocess` does."""
+        if self._preprocessing is not None:
+            return self._preprocessing
+        channels, height, width = self.image_shape
+        return Preprocessing(channels=channels, height=height, width=width)
+
+    @property
+    def capabilities(self) -> tuple[str, ...]:
+        """The calls that this model can answer."""
+        from zoo.spec import CAPABILITIES
+
+        return CAPABILITIES if self.spec is None else self.spec.capabilities
+
+    def _reconstruct(self, images: Tensor) -> Tensor:
+        return self._decode(self._encode(images))
+
+    def _batched(self, call: Callable[[Tensor], Tensor], batch: Tensor) -> Tensor:
+        with torch.no_grad():
+            if len(batch) <= BATCH:
+                return call(batch)
+            return torch.cat([call(part) for part in batch.split(BATCH)])
+
+    def _require(self, capability: str) -> None:
+        if capability in self.capabilities:
+            return
+        from zoo.api import models_with
+
+        raise CapabilityError(
+            f"{self.name or type(self).__name__} cannot {capability}: it declares "
+            f"{', '.join(self.capabilities) or 'no call at all'}.\n"
+            f"Models that can: {', '.join(models_with(capability)) or 'none is installed'}"
+        )
+
+    def _checked_images(self, images: Tensor) -> Tensor:
+        expected = "N x {} x {} x {}".format(*self.image_shape)
+        hint = "model.preprocess(x) makes such images of files, PIL images and arrays"
+        if not isinstance(images, Tensor):
+            raise InputError(
+                f"expected images as a float32 tensor {expected}, got {_kind(images)}; {hint}"
+            )
+        if images.ndim != 4 or tuple(images.shape[1:]) != self.image_shape:
+            raise InputError(
+                f"expected images of shape {expected}, got {_shape(images)}"
+                + ("; add the batch dimension: images[None]" if images.ndim == 3 else f"; {hint}")
+            )
+        if len(images) == 0:
+            raise InputError(f"expected at least one image, got an empty batch {_shape(images)}")
+        if images.dtype != torch.float32:
+            raise InputError(f"expected float32 images in [0, 1], got {images.dtype}; {hint}")
+        low, high = (float(t) for t in torch.aminmax(images))
+        if not (low >= 0 and high <= 1):  # so written, it refuses NaN too
+            raise InputError(
+                f"expected image values in [0, 1], got {low:.4g} to {high:.4g}"
+                + ("; divide by 255" if low >= 0 and 1 < high <= 255 else f"; {hint}")
+            )
+        return images.to(self.device)
+
+    def _checked_codes(self, codes: Tensor) -> Tensor:
+        expected = "N x " + " x ".join(map(str, self.code_shape))
+        if not isinstance(codes, Tensor):
+            raise InputError(
+                f"expected codes as a float32 tensor {expected}, got {_kind(codes)}"
+            )
+        if codes.ndim == 0 or tuple(codes.shape[1:]) != self.code_shape:
+            raise InputError(f"expected codes of shape {expected}, got {_shape(codes)}")
+        if len(codes) == 0:
+            raise InputError(f"expected at least one code, got an empty batch {_shape(codes)}")
+        if codes.dtype != torch.float32:
+            raise InputError(f"expected float32 codes, got {codes.dtype}")
+        if not bool(torch.isfinite(codes).all()):
+            raise InputError("expected finite codes, got NaN or infinity among them")
+        return codes.to(self.device)
+
+
+class Autoencoder(ZooModel):
+    """A model with one loss, one optimiser (Adam), and a mixture of Gaussians on its codes.
+
+    A subclass sets ``self.density`` and implements ``_encode``, ``_decode`` and :meth:`losses`.
+    """
+
+    density: GaussianMixture
+
+    def losses(self, images: Tensor, recipe: Any) -> dict[str, Tensor]:
+        """The named parts of the loss, which is their sum."""
+        raise NotImplementedError
+
+    def phases(self, recipe: Any) -> list[Phase]:
+        optimizer = torch.optim.AdamW(
+            self.parameters(), lr=recipe.lr, weight_decay=recipe.weight_decay, fused=True
+        )
+
+        def step(images: Tensor, step: Step) -> dict[str, Tensor]:
+            with step.autocast():
+                losses = self.losses(images, recipe)
+            optimizer.zero_grad(set_to_none=True)
+            sum(losses.values()).backward()
+            optimizer.step()
+            return losses
+
+        return [Phase("reconstruction", recipe.epochs, {"adam": optimizer}, step)]
+
+    def fit_density(self, images: Callable[[], Iterator[Tensor]], seed: int) -> None:
+        self.density.fit(torch.cat([self.encode(batch).flatten(1) for batch in images()]), seed=seed)
+
+    def _sample_codes(self, n: int, generator: torch.Generator) -> Tensor:
+        return self.density.sample(n, generator).reshape(n, *self.code_shape)
+
+
+def _whole(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _shape(tensor: Tensor) -> str:
+    return " x ".join(map(str, tensor.shape)) or "a single number"
+
+
+def _kind(value: object) -> str:
+    return f"{type(value).__module__}.{type(value).__qualname__}".removeprefix("builtins.")

@@ -1,0 +1,90 @@
+"""What a name means: a model, its weights, a folder, or a repository on the Hub.
+
+===================================  =============================================
+``deep_ae``                          a model, with its default weights
+``deep_ae.mnist``                    a model with the weights of that tag
+``latentzoo-ae:deep_ae.mnist``       the same, of that plugin distribution
+``local-dir:runs/mine``              a weights folder
+``hf-hub:org/deep_ae.mine@<commit>`` a repository on the Hugging Face Hub
+===================================  =============================================
+"""
+
+import re
+from dataclasses import dataclass
+
+from zoo.errors import InvalidName
+
+_MODEL = re.compile(
+    r"(?:(?P<distribution>[A-Za-z0-9](?:[\w.-]{0,98}[A-Za-z0-9])?):)?"
+    r"(?P<model>[a-z][a-z0-9_]{0,62})(?:\.(?P<tag>[a-z][a-z0-9_]{0,62}))?"
+)
+_HUB = re.compile(r"(?P<repo>[\w-][\w.-]{0,95}/[\w-][\w.-]{0,95})(?:@(?P<revision>[\w./-]{1,200}))?")
+_FORMS = "deep_ae, deep_ae.mnist, latentzoo-ae:deep_ae.mnist, local-dir:FOLDER, hf-hub:org/name"
+
+
+@dataclass(frozen=True)
+class Name:
+    """A parsed name; exactly one of ``model``, ``folder`` and ``repo`` is set."""
+
+    text: str
+    model: str | None = None
+    tag: str | None = None
+    distribution: str | None = None
+    folder: str | None = None
+    repo: str | None = None
+    revision: str | None = None
+
+
+def parse_name(text: str) -> Name:
+    """The meaning of ``text``; nothing is looked up.
+
+    Raises:
+        InvalidName: it is of no form that names have; the text has the nearest that would be.
+    """
+    if not isinstance(text, str):
+        raise InvalidName(f"expected a name such as 'deep_ae.mnist', got {text!r}")
+    shown = repr(text if len(text) <= 120 else text[:120] + "...")
+    prefix, colon, rest = text.partition(":")
+    if prefix == "local-dir" and colon:
+        if not rest or "\0" in rest:
+            raise InvalidName(f"{shown} names no folder; write local-dir:FOLDER")
+        return Name(text, folder=rest)
+    if prefix == "hf-hub" and colon:
+        match = _HUB.fullmatch(rest)
+        if match is None or ".." in rest:
+            raise InvalidName(
+                f"{shown} is not a repository on the Hub; write hf-hub:org/name or "
+                "hf-hub:org/name@REVISION"
+            )
+        return Name(text, repo=match["repo"], revision=match["revision"])
+    if match := _MODEL.fullmatch(text):
+        return Name(text, match["model"], match["tag"], match["distribution"])
+    raise InvalidName(f"{shown} is not a name of the zoo. {_guess(text)}")
+
+
+def _guess(text: str) -> str:
+    url = re.match(r"https?://(?:huggingface\.co|hf\.co)/([\w.-]+/[\w.-]+)", text)
+    if url:
+        return f"It looks like a page of the Hub; write hf-hub:{url[1]}"
+    slip = re.match(r"(hf[-_]?hub|hub|local[-_]?dir|dir|file)(:/{0,2})(.+)", text, re.I)
+    if slip:
+        right = "hf-hub" if "hub" in slip[1].lower() else "local-dir"
+        return f"Write {_printable(f'{right}:{slip[3]}')}"
+    if re.match(r"[A-Za-z]:[\\/]", text) or text.startswith((".", "/", "~")) or "\\" in text:
+        return f"It looks like a folder; write {_printable('local-dir:' + text)}"
+    if text.count("/") == 1:
+        return (
+            "For a folder write " + _printable(f"local-dir:{text}") + ", for a repository on the "
+            "Hub " + _printable(f"hf-hub:{text}")
+        )
+    if "/" in text:
+        return f"For a folder write {_printable('local-dir:' + text)}"
+    plain = text.strip().lower().replace("-", "_").replace(" ", "_")
+    if plain != text and _MODEL.fullmatch(plain):
+        return f"Write {plain}"
+    return f"Names look like: {_FORMS}"
+
+
+def _printable(text: str) -> str:
+    """``text`` without control characters, which a terminal would obey."""
+    return "".join(c if c.isprintable() else "?" for c in text[:120])

@@ -1,0 +1,329 @@
+"""Finds plugins and asks each for its records, so that none can disturb another.
+
+pluggy keeps the hooks; the loop around it is ours, since pluggy's own entry-point loader dies
+with the first broken plugin. It runs once, when somebody first needs a record, in the order of
+the distributions' names. Three environment variables steer it:
+
+``ZOO_PLUGINS``          only these distributions (names, separated by commas)
+``ZOO_PLUGINS_BLOCK``    all but these
+``ZOO_PLUGINS_STRICT``   1: the first plugin that fails raises at once
+"""
+
+import difflib
+import importlib
+import os
+import re
+import sys
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from importlib.metadata import EntryPoint, distributions
+from pathlib import Path
+from types import ModuleType
+
+import pluggy
+
+from zoo import hookspecs
+from zoo.errors import AmbiguousName, PluginError, SpecError, UnknownModel
+from zoo.spec import ModelSpec
+
+GROUP = "zoo"
+HEAVY = ("torch", "torchvision", "timm", "sklearn", "scipy", "huggingface_hub", "tensorflow", "jax")
+"""Libraries whose import while plugins are discovered makes every command slow."""
+
+
+@dataclass(frozen=True)
+class Fault:
+    """What went wrong with a plugin, and where.
+
+    ``stage``: ``import`` (the module), ``hooks`` (a wrong signature or an unknown hook),
+    ``call`` (the hook raised), ``result`` (it returned something else than valid records), or
+    ``heavy`` (it works, but imported a heavy library, named in the exception).
+    """
+
+    stage: str
+    exception: BaseException
+
+    @property
+    def fatal(self) -> bool:
+        """Whether the plugin's models are out of reach."""
+        return self.stage != "heavy"
+
+    def __str__(self) -> str:
+        text = " ".join(str(self.exception).split())
+        return f"{self.stage}: {type(self.exception).__name__}: {text}"
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """An entry point that announces a plugin."""
+
+    distribution: str
+    version: str
+    entry_point: str
+    module: str
+    path: Path | None = None  # of a plugin that lies in a tree and is not installed
+
+
+@dataclass
+class Plugin:
+    """What discovery found out about one candidate."""
+
+    candidate: Candidate
+    root: ModuleType | None = None
+    specs: tuple[ModelSpec, ...] = ()
+    fault: Fault | None = None
+
+    @property
+    def distribution(self) -> str:
+        """The distribution's name, which a full model name starts with."""
+        return self.candidate.distribution
+
+    def __str__(self) -> str:
+        c = self.candidate
+        return f"{c.distribution} {c.version} ({c.entry_point} = {c.module})"
+
+
+@dataclass
+class Registry:
+    """All plugins, as they were found. Use :func:`registry`."""
+
+    plugins: list[Plugin] = field(default_factory=list)
+
+    def specs(self) -> Iterator[tuple[Plugin, ModelSpec]]:
+        """Every declared model, by name."""
+        pairs = [(plugin, spec) for plugin in self.plugins for spec in plugin.specs]
+        return iter(sorted(pairs, key=lambda pair: (pair[1].name, pair[0].distribution)))
+
+    def names(self) -> list[str]:
+        """The names that :meth:`find` takes: in full for a model that two plugins declare."""
+        pairs = list(self.specs())
+        often = _repeated(spec.name for _, spec in pairs)
+        return [f"{p.distribution}:{s.name}" if s.name in often else s.name for p, s in pairs]
+
+    def find(self, model: str, distribution: str | None = None) -> tuple[Plugin, ModelSpec]:
+        """The plugin and record of ``model``; an old name finds the renamed one too.
+
+        Raises:
+            UnknownModel: no plugin declares it; the text has close matches and broken plugins.
+            AmbiguousName: several do; the text has their full names.
+            PluginError: the distribution asked for failed to load; the reason is chained.
+        """
+        if distribution is not None:
+            self._require(distribution)
+        found = [
+            (plugin, spec)
+            for plugin, spec in self.specs()
+            if spec.name == model and distribution in (None, plugin.distribution)
+        ] or [
+            (plugin, spec)
+            for plugin, spec in self.specs()
+            if model in spec.renamed_from and distribution in (None, plugin.distribution)
+        ]
+        if len(found) == 1:
+            return found[0]
+        if found:
+            full = [f"{plugin.distribution}:{spec.name}" for plugin, spec in found]
+            raise AmbiguousName(
+                f"{len(full)} plugins declare {model!r}. Write one of: {', '.join(full)}"
+            )
+        raise self._unknown(model, distribution)
+
+    def _require(self, distribution: str) -> None:
+        plugins = [p for p in self.plugins if p.distribution == distribution]
+        if not plugins:
+            have = ", ".join(sorted({p.distribution for p in self.plugins})) or "none"
+            raise UnknownModel(
+                f"no plugin distribution {distribution!r} is installed; installed: {have}.\n"
+                f"To install it, type: pip install {distribution}"
+            )
+        for plugin in plugins:
+            if plugin.fault and plugin.fault.fatal:
+                raise PluginError(
+                    f"the plugin {plugin} failed to load.\n{plugin.fault}"
+                ) from plugin.fault.exception
+
+    def _unknown(self, model: str, distribution: str | None) -> Exception:
+        lines = [
+            f"no model {model!r}"
+            + (f" in {distribution}" if distribution else " in the plugins that are installed")
+        ]
+        names = sorted({spec.name for _, spec in self.specs()})
+        if close := difflib.get_close_matches(model, names, n=3, cutoff=0.5):
+            lines.append(f"Did you mean: {', '.join(close)}?")
+        elif names:
+            lines.append(f"There are: {', '.join(names)}")
+        if not self.plugins:
+            lines.append("No plugin is installed. Type: pip install latentzoo-ae latentzoo-gan")
+        broken = [p for p in self.plugins if p.fault and p.fault.fatal]
+        lines += [f"This plugin failed to load and may have it: {p}: {p.fault}" for p in broken]
+        error = UnknownModel("\n".join(lines))
+        if broken:
+            error.__cause__ = broken[0].fault.exception  # type: ignore[union-attr]
+        return error
+
+
+_registry: Registry | None = None
+_trees: list[Path] = []
+
+
+def registry() -> Registry:
+    """The one registry; plugins are discovered at the first call.
+
+    Raises:
+        PluginError: a plugin failed and ``ZOO_PLUGINS_STRICT`` is set.
+    """
+    global _registry
+    if _registry is None:
+        _registry = discover([*_candidates_in_trees(_trees), *_candidates_installed()])
+    return _registry
+
+
+def add_tree(root: Path) -> None:
+    """Use the plugins in ``root/plugins``, which need not be installed, before installed ones."""
+    global _registry
+    if root not in _trees:
+        _trees.append(root)
+        _registry = None
+
+
+def discover(candidates: Iterable[Candidate]) -> Registry:
+    """Load every candidate that the environment allows, each on its own.
+
+    Of two candidates with the same distribution and entry point the first counts.
+    """
+    allowed = _names_in("ZOO_PLUGINS")
+    blocked = _names_in("ZOO_PLUGINS_BLOCK") or set()
+    strict = os.environ.get("ZOO_PLUGINS_STRICT", "") not in ("", "0")
+    unique = {(c.distribution, c.entry_point): c for c in reversed(list(candidates))}
+    manager = pluggy.PluginManager(hookspecs.PROJECT)
+    manager.add_hookspecs(hookspecs)
+    found = Registry()
+    for key in sorted(unique):
+        candidate = unique[key]
+        if (allowed is not None and candidate.distribution not in allowed) or (
+            candidate.distribution in blocked
+        ):
+            continue
+        plugin = _load(candidate, manager)
+        found.plugins.append(plugin)
+        if strict and plugin.fault:
+            raise PluginError(
+                f"the plugin {plugin} failed, and ZOO_PLUGINS_STRICT is set.\n{plugin.fault}"
+            ) from plugin.fault.exception
+    return found
+
+
+def _load(candidate: Candidate, manager: pluggy.PluginManager) -> Plugin:
+    plugin = Plugin(candidate)
+    light = {name for name in HEAVY if name not in sys.modules}
+    stage = "import"
+    try:
+        if candidate.path is not None and str(candidate.path) not in sys.path:
+            sys.path.insert(0, str(candidate.path))
+        entry_point = EntryPoint(candidate.entry_point, candidate.module, GROUP)
+        plugin.root = entry_point.load()
+        stage = "hooks"
+        others = list(manager.get_plugins())
+        manager.register(plugin.root, f"{candidate.distribution}:{candidate.entry_point}")
+        manager.check_pending()
+        stage = "call"
+        answers = manager.subset_hook_caller("zoo_models", remove_plugins=others)()
+        stage = "result"
+        plugin.specs = _validated(answers)
+    # SystemExit too: a plugin that calls exit() must not end somebody else's program.
+    except (Exception, SystemExit) as error:
+        plugin.fault = Fault(stage, error)
+        if plugin.root is not None and manager.is_registered(plugin.root):
+            own = manager.get_name(plugin.root) == f"{candidate.distribution}:" + (
+                candidate.entry_point
+            )
+            if own:  # not so for a second entry point of the same module
+                manager.unregister(plugin.root)
+        return plugin
+    if heavy := sorted(light & set(sys.modules)):
+        plugin.fault = Fault(
+            "heavy",
+            ImportWarning(
+                f"imports {', '.join(heavy)} while it is discovered, which makes every command "
+                "slow; import it where the model is built"
+            ),
+        )
+    return plugin
+
+
+def _validated(answers: list) -> tuple[ModelSpec, ...]:
+    if not answers:
+        raise SpecError("implements no hook zoo_models, or it returned None")
+    (answer,) = answers
+    if isinstance(answer, str | bytes | dict) or not isinstance(answer, Iterable):
+        raise SpecError(f"zoo_models should return ModelSpec records, got {answer!r:.200}")
+    specs = tuple(answer)
+    for spec in specs:
+        if not isinstance(spec, ModelSpec):
+            raise SpecError(f"zoo_models should return ModelSpec records, got {spec!r:.200}")
+    if twice := _repeated(spec.name for spec in specs):
+        raise SpecError(f"zoo_models returned {', '.join(sorted(twice))} more than once")
+    return specs
+
+
+def _candidates_installed() -> Iterator[Candidate]:
+    seen = set()
+    for distribution in distributions():
+        # Read as text first: parsing hundreds of files of other groups would double the start-up.
+        text = distribution.read_text("entry_points.txt")
+        if not text or f"[{GROUP}]" not in text.replace(" ", ""):
+            continue
+        name = normalise(distribution.name)
+        if name in seen:  # shadowed by one earlier on sys.path, as imports are
+            continue
+        seen.add(name)
+        for entry_point in distribution.entry_points:
+            if entry_point.group == GROUP:
+                yield Candidate(name, distribution.version, entry_point.name, entry_point.value)
+
+
+def _candidates_in_trees(trees: Iterable[Path]) -> Iterator[Candidate]:
+    import tomllib
+
+    for root in trees:
+        for pyproject in sorted(root.glob("plugins/*/pyproject.toml")):
+            project = tomllib.loads(pyproject.read_text("utf-8"))["project"]
+            for name, module in project.get("entry-points", {}).get(GROUP, {}).items():
+                yield Candidate(
+                    normalise(project["name"]),
+                    project["version"],
+                    name,
+                    module,
+                    pyproject.parent / "src",
+                )
+
+
+def builder(spec: ModelSpec) -> type:
+    """The class that ``spec.builder`` names, imported now.
+
+    Raises:
+        PluginError: the module or the class is not there, or fails to import.
+    """
+    module, _, attribute = spec.builder.partition(":")
+    try:
+        return getattr(importlib.import_module(module), attribute)
+    except Exception as error:
+        raise PluginError(
+            f"the builder {spec.builder} of {spec.name} cannot be imported.\n"
+            f"{type(error).__name__}: {error}"
+        ) from error
+
+
+def normalise(distribution: str) -> str:
+    """A distribution's name as the packaging standard (PEP 503) spells it."""
+    return re.sub(r"[-_.]+", "-", distribution).lower()
+
+
+def _names_in(variable: str) -> set[str] | None:
+    value = os.environ.get(variable)
+    return None if value is None else {normalise(n.strip()) for n in value.split(",") if n.strip()}
+
+
+def _repeated(names: Iterable[str]) -> set[str]:
+    seen: set[str] = set()
+    return {name for name in names if name in seen or seen.add(name)}

@@ -1,0 +1,399 @@
+"""The static records of a model: what it is, which weights it has, what those measured.
+
+Records are frozen, turn into JSON and back without loss, and are checked when they are made, so
+that a wrong one is found when its plugin is discovered and not when somebody loads the model.
+Nothing here imports torch.
+"""
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, Self
+
+from zoo.errors import InvalidConfig, SpecError, WeightsError, WeightsNotFound
+
+API_VERSION = 1
+"""The version of the contract between core, plugins and weights folders."""
+
+CAPABILITIES = ("encode", "decode", "reconstruct", "generate", "features", "score")
+"""The calls that a model can declare; ``preprocess`` is every model's."""
+
+_IDENTIFIER = re.compile(r"[a-z][a-z0-9_]{0,62}")
+_BUILDER = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+_REPO = re.compile(r"[\w.-]{1,96}/[\w.-]{1,96}")
+_COMMIT = re.compile(r"[0-9a-f]{40}")
+_MAX_CONFIG_BYTES = 1_000_000
+
+
+def _check(condition: bool, where: str, expected: str, came: object) -> None:
+    if not condition:
+        raise SpecError(f"{where}: expected {expected}, got {came!r}")
+
+
+def _is_shape(value: object) -> bool:
+    return (
+        isinstance(value, tuple)
+        and len(value) > 0
+        and all(isinstance(n, int) and not isinstance(n, bool) and n > 0 for n in value)
+    )
+
+
+def _plain(value: Any) -> Any:
+    """``value`` as JSON has it."""
+    if isinstance(value, _Record):
+        return value.to_dict()
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, tuple | list):
+        return [_plain(item) for item in value]
+    return value
+
+
+class _Record:
+    """JSON round trip for the frozen dataclasses below."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """This record as plain JSON types."""
+        return {f.name: _plain(getattr(self, f.name)) for f in fields(self)}  # type: ignore[arg-type]
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Self:
+        """The record that :meth:`to_dict` wrote.
+
+        Raises:
+            SpecError: a key is unknown or missing, or a value is not valid.
+        """
+        _check(isinstance(data, Mapping), cls.__name__, "an object", data)
+        known = {f.name for f in fields(cls)}  # type: ignore[arg-type]
+        unknown = sorted(map(str, set(data) - known))
+        _check(not unknown, cls.__name__, f"only the keys {sorted(known)}", unknown)
+        try:
+            return cls(**{key: cls._revive(key, value) for key, value in data.items()})
+        except TypeError as error:  # a required key is missing
+            raise SpecError(f"{cls.__name__}: {error}") from None
+
+    @classmethod
+    def _revive(cls, key: str, value: Any) -> Any:
+        return tuple(value) if isinstance(value, list) else value
+
+    def _freeze_config(self, name: str) -> None:
+        value = getattr(self, name)
+        _check(isinstance(value, Mapping), f"{self!s:.80} {name}", "a mapping", value)
+        try:
+            copy = json.loads(json.dumps(_plain(value)))
+        except (TypeError, ValueError):
+            raise SpecError(f"{name}: expected values that JSON can hold, got {value!r}") from None
+        object.__setattr__(self, name, MappingProxyType(copy))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Metric(_Record):
+    """One measured figure, with all that is needed to believe it."""
+
+    name: str
+    value: float
+    dataset: str
+    split: str
+    protocol: str
+    samples: int
+    seed: int | None = None
+
+    def __post_init__(self) -> None:
+        for key in ("name", "dataset", "split", "protocol"):
+            value = getattr(self, key)
+            _check(isinstance(value, str) and value != "", f"Metric.{key}", "a text", value)
+        number = isinstance(self.value, int | float) and not isinstance(self.value, bool)
+        _check(number, f"Metric {self.name}.value", "a number", self.value)
+        _check(
+            isinstance(self.samples, int) and self.samples > 0,
+            f"Metric {self.name}.samples",
+            "a positive whole number",
+            self.samples,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Preprocessing(_Record):
+    """How any picture becomes an image of a model.
+
+    The picture is turned upright (EXIF), laid over ``background`` where it is transparent, made
+    grey (one channel) or RGB (three), resized with antialiasing and, when its sides are of other
+    proportions, cut at the centre (``crop``), framed with ``background`` (``pad``) or distorted
+    (``stretch``). Values end in [0, 1].
+    """
+
+    channels: int
+    height: int
+    width: int
+    fit: str = "crop"
+    background: float = 0.0
+
+    def __post_init__(self) -> None:
+        _check(self.channels in (1, 3), "Preprocessing.channels", "1 or 3", self.channels)
+        _check(
+            _is_shape((self.height, self.width)) and max(self.height, self.width) <= 4096,
+            "Preprocessing height and width",
+            "whole numbers from 1 to 4096",
+            (self.height, self.width),
+        )
+        fits = ("crop", "pad", "stretch")
+        _check(self.fit in fits, "Preprocessing.fit", f"one of {fits}", self.fit)
+        number = isinstance(self.background, int | float) and 0 <= self.background <= 1
+        _check(number, "Preprocessing.background", "a number from 0 to 1", self.background)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Weights(_Record):
+    """One trained set of weights of a model. A tag never changes its bytes.
+
+    ``repo`` and ``revision`` (a full commit sha) say where the Hugging Face Hub has it; weights
+    that lie in the plugin's wheel, in ``weights/<model>.<tag>/`` beside its root module, need
+    neither.
+    """
+
+    tag: str
+    sha256: str
+    config: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    preprocessing: Preprocessing | None = None
+    parameters: int
+    dataset: str
+    licence: str
+    repo: str | None = None
+    revision: str | None = None
+    metrics: tuple[Metric, ...] = ()
+
+    def __post_init__(self) -> None:
+        _check(
+            isinstance(self.tag, str) and _IDENTIFIER.fullmatch(self.tag) is not None,
+            "Weights.tag",
+            "a lower-case identifier",
+            self.tag,
+        )
+        where = f"Weights {self.tag}"
+        _check(
+            isinstance(self.sha256, str) and _SHA256.fullmatch(self.sha256) is not None,
+            f"{where}.sha256",
+            "64 hexadecimal digits",
+            self.sha256,
+        )
+        _check(
+            self.repo is None or _REPO.fullmatch(str(self.repo)) is not None,
+            f"{where}.repo",
+            "organisation/name",
+            self.repo,
+        )
+        _check(
+            self.revision is None or _COMMIT.fullmatch(str(self.revision)) is not None,
+            f"{where}.revision",
+            "a full commit sha of 40 digits, so that the bytes cannot change",
+            self.revision,
+        )
+        _check(
+            isinstance(self.parameters, int) and self.parameters >= 0,
+            f"{where}.parameters",
+            "a number of parameters",
+            self.parameters,
+        )
+        for key in ("dataset", "licence"):
+            value = getattr(self, key)
+            _check(isinstance(value, str) and value != "", f"{where}.{key}", "a text", value)
+        _check(
+            all(isinstance(m, Metric) for m in self.metrics),
+            f"{where}.metrics",
+            "Metric records",
+            self.metrics,
+        )
+        self._freeze_config("config")
+        object.__setattr__(self, "metrics", tuple(self.metrics))
+
+    @classmethod
+    def _revive(cls, key: str, value: Any) -> Any:
+        if key == "metrics":
+            return tuple(Metric.from_dict(item) for item in value)
+        if key == "preprocessing" and value is not None:
+            return Preprocessing.from_dict(value)
+        return super()._revive(key, value)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelSpec(_Record):
+    """What a plugin says of one model, without importing it.
+
+    ``builder`` is ``"module:Class"`` of a :class:`zoo.model.ZooModel`, resolved only when a model
+    is built. ``config`` has every keyword argument of the builder with its default, and
+    ``image_shape`` (C, H, W) and ``code_shape`` are those of that default config.
+    """
+
+    name: str
+    family: str
+    builder: str
+    summary: str
+    image_shape: tuple[int, int, int]
+    code_shape: tuple[int, ...]
+    config: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    capabilities: tuple[str, ...] = CAPABILITIES
+    weights: tuple[Weights, ...] = ()
+    default_tag: str | None = None
+    paper: str = ""
+    renamed_from: tuple[str, ...] = ()
+    api_version: int = API_VERSION
+
+    def __post_init__(self) -> None:
+        for name in (self.name, *self.renamed_from):
+            _check(
+                isinstance(name, str) and _IDENTIFIER.fullmatch(name) is not None,
+                "ModelSpec.name",
+                "a lower-case Python identifier such as 'conv_ae'",
+                name,
+            )
+        where = f"ModelSpec {self.name}"
+        for key in ("family", "summary"):
+            value = getattr(self, key)
+            _check(isinstance(value, str) and value != "", f"{where}.{key}", "a text", value)
+        _check(isinstance(self.paper, str), f"{where}.paper", "a text", self.paper)
+        _check(
+            isinstance(self.builder, str) and _BUILDER.fullmatch(self.builder) is not None,
+            f"{where}.builder",
+            "'module:Class'",
+            self.builder,
+        )
+        shaped = _is_shape(self.image_shape) and len(self.image_shape) == 3
+        _check(shaped, f"{where}.image_shape", "a tuple (C, H, W)", self.image_shape)
+        _check(_is_shape(self.code_shape), f"{where}.code_shape", "a tuple", self.code_shape)
+        capable = (
+            isinstance(self.capabilities, tuple) and set(self.capabilities) <= set(CAPABILITIES)
+        )
+        _check(
+            capable, f"{where}.capabilities", f"a tuple out of {CAPABILITIES}", self.capabilities
+        )
+        _check(
+            isinstance(self.weights, tuple) and all(isinstance(w, Weights) for w in self.weights),
+            f"{where}.weights",
+            "a tuple of Weights records",
+            self.weights,
+        )
+        tags = [w.tag for w in self.weights]
+        _check(len(set(tags)) == len(tags), f"{where}.weights", "each tag once", tags)
+        if self.default_tag is None and len(tags) == 1:
+            object.__setattr__(self, "default_tag", tags[0])
+        _check(
+            (self.default_tag in tags) if tags else self.default_tag is None,
+            f"{where}.default_tag",
+            f"one of {tags}" if tags else "None, for there are no weights",
+            self.default_tag,
+        )
+        _check(
+            isinstance(self.api_version, int) and 1 <= self.api_version <= API_VERSION,
+            f"{where}.api_version",
+            f"a whole number from 1 to {API_VERSION} (a newer one needs a newer latentzoo)",
+            self.api_version,
+        )
+        self._freeze_config("config")
+
+    @classmethod
+    def _revive(cls, key: str, value: Any) -> Any:
+        if key == "weights":
+            return tuple(Weights.from_dict(item) for item in value)
+        return super()._revive(key, value)
+
+
+def complete_config(spec: ModelSpec, config: Mapping[str, Any]) -> dict[str, Any]:
+    """``config`` over the model's defaults, each key known and each value of the default's type.
+
+    Raises:
+        InvalidConfig: an unknown key, or a value of another type; the text has the choice.
+    """
+    for key, value in config.items():
+        if key not in spec.config:
+            raise InvalidConfig(
+                f"{spec.name} has no setting {key!r}; it has: "
+                + (", ".join(f"{k}={v!r}" for k, v in spec.config.items()) or "none")
+            )
+        default = spec.config[key]
+        number = isinstance(default, float) and type(value) is int
+        if default is not None and type(value) is not type(default) and not number:
+            raise InvalidConfig(
+                f"{spec.name}: setting {key!r} should be of type {type(default).__name__} "
+                f"like its default {default!r}, got {value!r}"
+            )
+    return {**spec.config, **config}
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The object in a small JSON file of a weights folder, which nobody vouches for.
+
+    Raises:
+        WeightsNotFound: no such file.
+        InvalidConfig: too large, not JSON, or not an object.
+    """
+    try:
+        with path.open("rb") as file:
+            data = file.read(_MAX_CONFIG_BYTES + 1)
+    except FileNotFoundError:
+        raise WeightsNotFound(f"{path.parent} has no {path.name}") from None
+    except OSError as error:
+        raise WeightsError(f"{path} cannot be read: {error.strerror}") from error
+    if len(data) > _MAX_CONFIG_BYTES:
+        raise InvalidConfig(f"{path} is larger than {_MAX_CONFIG_BYTES:,} bytes")
+    try:
+        value = json.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise InvalidConfig(f"{path} is not valid JSON: {error}") from None
+    if not isinstance(value, dict):
+        raise InvalidConfig(f"{path}: expected an object, got {type(value).__name__}")
+    return value
+
+
+def bundled_weights(plugin_file: str, model: str) -> tuple[Weights, ...]:
+    """The records of all weights of ``model`` that lie beside a plugin's root module.
+
+    They are read from each folder's own config.json and metrics.json, so that nothing is written
+    down twice. A plugin calls it with its ``__file__``.
+    """
+    return tuple(
+        weights_record(folder, folder.name.removeprefix(f"{model}."))
+        for folder in sorted(weights_root(plugin_file).glob(f"{model}.*"))
+    )
+
+
+def weights_root(plugin_file: str) -> Path:
+    """Where a plugin keeps the weights that it ships."""
+    return Path(plugin_file).parent / "weights"
+
+
+def weights_record(folder: Path, tag: str) -> Weights:
+    """The :class:`Weights` record that a weights folder describes.
+
+    Raises:
+        WeightsError: config.json or metrics.json is missing or not valid.
+        SpecError: a value in them is not valid.
+    """
+    config = read_json(folder / "config.json")
+    metrics: list[Any] = []
+    if (folder / "metrics.json").exists():
+        metrics = read_json(folder / "metrics.json").get("metrics", [])
+    known = {f.name for f in fields(Metric)}
+    try:
+        return Weights.from_dict(
+            {
+                "tag": tag,
+                "metrics": [{k: m[k] for k in known if k in m} for m in metrics],
+                **{key: config[key] for key in _FROM_CONFIG if key in config},
+            }
+        )
+    except (TypeError, KeyError) as error:
+        raise InvalidConfig(f"{folder}: {error!r} in metrics.json or config.json") from None
+
+
+_FROM_CONFIG = (
+    "sha256",
+    "config",
+    "preprocessing",
+    "parameters",
+    "dataset",
+    "licence",
+)

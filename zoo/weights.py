@@ -1,0 +1,307 @@
+"""The weights folder: written atomically, read strictly.
+
+::
+
+    config.json           model, plugin, config, preprocessing, api_version, size and sha256
+    model.safetensors     every tensor, fitted densities and inverting encoders included
+    vectors.safetensors   a few inputs and what the model made of them, with tolerances
+    metrics.json          what the evaluator measured
+    README.md             the model card
+
+Learned tensors may be stored as float16 and are widened to float32 when they are read.
+"""
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+import threading
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import safetensors.torch
+import torch
+from torch import Tensor, nn
+
+from zoo.errors import CorruptWeights, TensorMismatch, UnsafeWeights, WeightsError, WeightsNotFound
+from zoo.model import ZooModel
+from zoo.spec import API_VERSION
+
+TENSORS = "model.safetensors"
+VECTORS = "vectors.safetensors"
+PICKLES = (".bin", ".ckpt", ".dill", ".joblib", ".npy", ".pickle", ".pkl", ".pt", ".pth", ".t7")
+"""Endings of files that run code when they are read; none belongs into a weights folder."""
+
+TOLERANCES = {
+    "codes": 1e-3,
+    "decoded": 1e-3,
+    "reconstructions": 1e-3,
+    "generated": 1e-3,
+    "features": 1e-3,
+    "scores": 1e-3,
+}
+"""How far a vector may be from the recorded one: this, times one plus the largest recorded value.
+Processors differ in the order in which they add; a wrong tensor differs by far more."""
+
+_INIT_LOCK = threading.Lock()
+
+
+class Tensors:
+    """The tensors of one folder, verified and not yet in a model."""
+
+    def __init__(self, path: Path, tensors: dict[str, Tensor]):
+        self.path = path
+        self.tensors = tensors
+
+    @classmethod
+    def read(cls, folder: Path, config: Mapping[str, Any], sha256: str | None = None) -> "Tensors":
+        """Read ``model.safetensors`` of ``folder`` once, and check the very bytes that are used.
+
+        Args:
+            config: the folder's own config, with ``size`` and ``sha256``.
+            sha256: what the plugin's record says, which then must agree too.
+
+        Raises:
+            UnsafeWeights: a pickle lies in the folder.
+            WeightsNotFound: there is no such file.
+            CorruptWeights: another size or sha256 than recorded, or not safetensors.
+        """
+        refuse_pickles(folder)
+        path = folder / TENSORS
+        try:
+            size = path.stat().st_size
+            if size != config["size"]:
+                raise CorruptWeights(
+                    f"{path} has {size:,} bytes, config.json says {config['size']:,}: it was cut "
+                    "off or replaced. Fetch or write it again; nothing was loaded"
+                )
+            data = path.read_bytes()
+        except FileNotFoundError:
+            raise WeightsNotFound(f"{folder} has no {TENSORS}") from None
+        except OSError as error:
+            raise WeightsError(f"{path} cannot be read: {error.strerror}") from error
+        digest = hashlib.sha256(data).hexdigest()
+        for expected, who in ((config["sha256"], "config.json"), (sha256, "the plugin's record")):
+            if expected is not None and digest != expected:
+                raise CorruptWeights(
+                    f"{path} has sha256 {digest}, {who} says {expected:.80}: at least one byte "
+                    "was changed. Fetch or write it again; nothing was loaded"
+                )
+        try:
+            return cls(path, safetensors.torch.load(data))
+        except (safetensors.SafetensorError, KeyError, ValueError, RuntimeError) as error:
+            raise CorruptWeights(f"{path} is not a valid safetensors file: {error}") from None
+
+    def into(self, model: ZooModel) -> None:
+        """Give ``model``, built under :func:`unmaterialised`, exactly these tensors.
+
+        Raises:
+            TensorMismatch: one is missing, one too many, of another shape or kind, or not finite.
+        """
+        expected = model.state_dict()
+        missing, extra = expected.keys() - self.tensors.keys(), self.tensors.keys() - expected.keys()
+        if missing or extra:
+            raise TensorMismatch(
+                f"{self.path} does not hold the tensors of {type(model).__name__}: "
+                + "; ".join(
+                    f"{word}: {_some(names)}"
+                    for word, names in (("missing", missing), ("not of the model", extra))
+                    if names
+                )
+            )
+        widened = {}
+        for name, slot in expected.items():
+            tensor = self.tensors[name]
+            if tensor.shape != slot.shape or tensor.is_floating_point() != slot.is_floating_point():
+                raise TensorMismatch(
+                    f"{self.path}: {name!r:.200} is {tuple(tensor.shape)} {tensor.dtype}, the "
+                    f"model has {tuple(slot.shape)} {slot.dtype}"
+                )
+            if not bool(torch.isfinite(tensor).all()):
+                raise TensorMismatch(f"{self.path}: {name!r:.200} holds NaN or infinity")
+            widened[name] = tensor.to(slot.dtype)
+        model.load_state_dict(widened, strict=True, assign=True)
+        left = [n for n, t in (*model.named_parameters(), *model.named_buffers()) if t.is_meta]
+        if left:
+            raise TensorMismatch(
+                f"{type(model).__name__} has tensors that no state_dict holds: {_some(left)}; "
+                "its author should register them as persistent buffers"
+            )
+
+
+def refuse_pickles(folder: Path) -> None:
+    """Raises: UnsafeWeights: a file in ``folder`` could run code when it is read."""
+    for path in sorted(folder.rglob("*")):
+        if path.suffix.lower() in PICKLES:
+            raise UnsafeWeights(
+                f"{path} is a pickle, or may be one: reading it could run any code. Nothing was "
+                f"loaded. If you trust the rest of the folder, delete {path.name!r} and try again"
+            )
+
+
+@contextlib.contextmanager
+def unmaterialised() -> Iterator[None]:
+    """Modules built here have neither memory nor initial values: loading gives them both.
+
+    ``torch.nn.init`` is put out of work meanwhile, since on the meta device some of it imports
+    torch's compiler, which takes two seconds.
+    """
+    names = [n for n in dir(nn.init) if n.endswith("_") and not n.startswith("_")]
+    with _INIT_LOCK, torch.device("meta"):
+        originals = {name: getattr(nn.init, name) for name in names}
+        try:
+            for name in names:
+                setattr(nn.init, name, lambda tensor, *args, **kwargs: tensor)
+            yield
+        finally:
+            for name, function in originals.items():
+                setattr(nn.init, name, function)
+
+
+def save(
+    model: ZooModel,
+    folder: Path,
+    *,
+    images: Tensor,
+    plugin: str,
+    facts: Mapping[str, Any],
+    half: bool = True,
+) -> None:
+    """Write the weights folder of ``model``, all of it or nothing.
+
+    Args:
+        folder: must not exist yet: a tag never changes its bytes.
+        images: a few inputs for the test vectors, N x C x H x W.
+        plugin: the distribution that the model comes from.
+        facts: more for config.json: data set, licence, how it was trained.
+        half: store learned parameters as float16.
+
+    Raises:
+        WeightsError: the folder exists, or cannot be written.
+    """
+    if folder.exists():
+        raise WeightsError(f"{folder} exists already; weights are never overwritten")
+    learned = {name for name, _ in model.named_parameters()}
+    tensors = {
+        name: (t.half() if half and name in learned else t).detach().cpu().contiguous()
+        for name, t in model.state_dict().items()
+    }
+    data = safetensors.torch.save(tensors)
+    config = {
+        "api_version": API_VERSION,
+        "model": model.spec.name,
+        "plugin": plugin,
+        "config": dict(model.config),
+        "preprocessing": model.preprocessing.to_dict(),
+        "sha256": hashlib.sha256(data).hexdigest(),
+        "size": len(data),
+        "parameters": sum(p.numel() for p in model.parameters()),
+        **facts,
+    }
+    # What is measured has to be what is stored, rounding included.
+    stored = {name: tensor.to(model.state_dict()[name]) for name, tensor in tensors.items()}
+    model.load_state_dict(stored)
+    temporary = folder.with_name(f"{folder.name}.tmp-{os.getpid()}")
+    try:
+        temporary.mkdir(parents=True)
+        write_atomically(temporary / TENSORS, data)
+        write_atomically(temporary / VECTORS, _vectors(model.eval(), images))
+        write_json(temporary / "config.json", config)
+        os.rename(temporary, folder)
+    except OSError as error:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise WeightsError(f"{folder} cannot be written: {error.strerror}") from error
+
+
+def _vectors(model: ZooModel, images: Tensor) -> bytes:
+    made = {"images": images, **measure(model, images)}
+    metadata = {name: str(TOLERANCES[name]) for name in made if name in TOLERANCES}
+    return safetensors.torch.save({k: v.contiguous().clone() for k, v in made.items()}, metadata)
+
+
+def measure(model: ZooModel, images: Tensor) -> dict[str, Tensor]:
+    """What ``model`` makes of ``images`` in every call that it declares, by name of the vector."""
+    can = model.capabilities
+    made = {}
+    if "encode" in can:
+        made["codes"] = model.encode(images)
+    if "decode" in can and "codes" in made:
+        made["decoded"] = model.decode(made["codes"])
+    if "reconstruct" in can:
+        made["reconstructions"] = model.reconstruct(images)
+    if "generate" in can:
+        made["generated"] = model.generate(4, seed=0)
+    if "features" in can:
+        made["features"] = model.features(images)
+    if "score" in can:
+        made["scores"] = model.score(images)
+    return made
+
+
+def verify(model: ZooModel, folder: Path) -> dict[str, float]:
+    """Run the folder's test vectors on this machine: name to largest deviation, in tolerances.
+
+    Raises:
+        WeightsNotFound: the folder has no vectors.
+        CorruptWeights: they cannot be read, or are not those of the model's calls.
+        WeightsError: a deviation is over its tolerance; the text names each.
+    """
+    path = folder / VECTORS
+    if not path.is_file():
+        raise WeightsNotFound(f"{folder} has no {VECTORS}")
+    try:
+        with safetensors.safe_open(path, "pt") as file:
+            metadata = file.metadata() or {}
+            recorded = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (safetensors.SafetensorError, OSError) as error:
+        raise CorruptWeights(f"{path} is not a valid safetensors file: {error}") from None
+    if "images" not in recorded:
+        raise CorruptWeights(f"{path} has no images")
+    made = measure(model, recorded.pop("images"))
+    if made.keys() != recorded.keys():
+        raise CorruptWeights(
+            f"{path} has vectors for {sorted(recorded)}, the model answers {sorted(made)}"
+        )
+    deviations = {}
+    for name, expected in recorded.items():
+        came = made[name].cpu()
+        if came.shape != expected.shape:
+            raise CorruptWeights(
+                f"{path}: {name} is {tuple(expected.shape)}, the model gives {tuple(came.shape)}"
+            )
+        bound = float(metadata.get(name, TOLERANCES[name])) * (1 + float(expected.abs().max()))
+        deviations[name] = float((came - expected).abs().max()) / bound
+    wrong = {name: d for name, d in deviations.items() if not d <= 1}
+    if wrong:
+        raise WeightsError(
+            f"{path}: this machine's results differ from the recorded ones: "
+            + ", ".join(f"{name} by {d:.3g} times the tolerance" for name, d in wrong.items())
+        )
+    return deviations
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Write ``data`` so that a kill at any moment leaves the old file or the new one."""
+    temporary = path.with_name(f"{path.name}.tmp-{os.getpid()}")
+    try:
+        with temporary.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """``value`` as indented JSON, atomically."""
+    write_atomically(path, (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode())
+
+
+def _some(names: Any, most: int = 5) -> str:
+    names = sorted(names)
+    shown = ", ".join(repr(name[:100]) for name in names[:most])
+    return shown + (f" and {len(names) - most} more" if len(names) > most else "")
