@@ -13,7 +13,6 @@ Learned tensors may be stored as float16 and are widened to float32 when they ar
 
 import contextlib
 import hashlib
-import json
 import os
 import shutil
 import threading
@@ -27,6 +26,7 @@ import torch
 from torch import Tensor, nn
 
 from zoo.errors import CorruptWeights, TensorMismatch, UnsafeWeights, WeightsError, WeightsNotFound
+from zoo.files import write_atomically, write_json
 from zoo.model import ZooModel
 from zoo.spec import API_VERSION
 
@@ -281,24 +281,6 @@ def verify(model: ZooModel, folder: Path) -> dict[str, float]:
             + ", ".join(f"{name} by {d:.3g} times the tolerance" for name, d in wrong.items())
         )
     return deviations
-
-
-def write_atomically(path: Path, data: bytes) -> None:
-    """Write ``data`` so that a kill at any moment leaves the old file or the new one."""
-    temporary = path.with_name(f"{path.name}.tmp-{os.getpid()}")
-    try:
-        with temporary.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def write_json(path: Path, value: Any) -> None:
-    """``value`` as indented JSON, atomically."""
-    write_atomically(path, (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode())
 
 
 def _some(names: Any, most: int = 5) -> str:

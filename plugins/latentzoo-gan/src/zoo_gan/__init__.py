@@ -18,7 +18,7 @@ def zoo_models():
             "convolutional generative adversarial networks, arXiv:1511.06434",
             image_shape=(1, 28, 28),
             code_shape=(100,),
-            config={"channels": 1, "size": 28, "latent": 100, "width": 64},
+            config={"channels": 1, "size": 28, "latent": 100, "width": 32},
             weights=weights,
             default_tag="mnist" if weights else None,
         )

@@ -28,12 +28,12 @@ __all__ = ["DCGAN"]
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe(BaseRecipe):
-    epochs: int = 25
-    batch_size: int = 128
+    epochs: int = 14
+    batch_size: int = 64
     lr: float = 2e-4
     beta1: float = 0.5
     average: float = 0.999  # decay of the generator's averaged weights, a step
-    encoder_epochs: int = 12
+    encoder_epochs: int = 5
     encoder_lr: float = 1e-3
     latent_weight: float = 0.1  # of E(G(z)) = z, beside the error of G(E(x)) = x
 
@@ -124,7 +124,7 @@ class DCGAN(ZooModel):
 
     recipe = Recipe
 
-    def __init__(self, *, channels: int = 1, size: int = 28, latent: int = 100, width: int = 64):
+    def __init__(self, *, channels: int = 1, size: int = 28, latent: int = 100, width: int = 32):
         super().__init__()
         if channels not in (1, 3) or size not in (28, 32) or latent < 1 or width < 1:
             raise InvalidConfig(

@@ -1,0 +1,300 @@
+"""Pictures of any kind in, images of a model out; and images out as PNG grids.
+
+Pillow decodes; everything after that (transparency, grey, proportions, size) is done in torch, in
+the same way for files, arrays and tensors.
+"""
+
+import io
+import math
+import os
+import warnings
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps
+from torch import Tensor
+from torch.nn import functional as F
+
+from zoo.errors import ImageError, InputError
+from zoo.spec import Preprocessing
+
+FORMATS = ("PNG", "JPEG", "GIF", "BMP", "WEBP", "TIFF", "PPM")
+"""What is opened. Pillow knows more, some of which start other programs (EPS)."""
+ENDINGS = (
+    ".png", ".jpg", ".jpeg", ".gif", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm",
+)  # fmt: skip
+MAX_PIXELS = Image.MAX_IMAGE_PIXELS or 89_478_485
+_GREY = (0.299, 0.587, 0.114)  # ITU-R BT.601 luma, as Pillow's "L"
+
+
+def to_images(x: Any, preprocessing: Preprocessing) -> Tensor:
+    """Images N x C x H x W, float32 in [0, 1], as ``preprocessing`` describes them.
+
+    Args:
+        x: one of these, or a list of them: the path of a picture; a PIL image; a NumPy array
+            H x W, H x W x C, N x H x W or N x H x W x C; a tensor H x W, C x H x W or
+            N x C x H x W. C is 1, 3 or 4 (the last is opacity). Arrays and tensors are uint8
+            (0 to 255), uint16 (0 to 65535), bool, or floating point in [0, 1].
+
+    Raises:
+        ImageError: a picture cannot be read.
+        InputError: an array or tensor of another layout, dtype or range, or an empty list.
+    """
+    if isinstance(x, list | tuple):
+        if not x:
+            raise InputError("expected at least one picture, got an empty list")
+        return torch.cat([to_images(item, preprocessing) for item in x])
+    if isinstance(x, str | os.PathLike):
+        return _fit(_planes(_read(Path(x), preprocessing)), preprocessing)
+    if isinstance(x, Image.Image):
+        return _fit(_planes(_reduced(x, preprocessing)), preprocessing)
+    if isinstance(x, np.ndarray):
+        return _fit(_from_array(x), preprocessing)
+    if isinstance(x, Tensor):
+        return _fit(_from_tensor(x), preprocessing)
+    raise InputError(
+        "expected a path, a PIL image, an array, a tensor or a list of them, got "
+        f"{type(x).__module__}.{type(x).__qualname__}"
+    )
+
+
+@dataclass
+class Pictures:
+    """What was read from files: the images with their paths, and what was left out and why."""
+
+    images: Tensor  # N x C x H x W, float32 in [0, 1]
+    paths: list[Path]
+    skipped: list[tuple[Path, str]] = field(default_factory=list)
+
+
+def read_pictures(
+    sources: Iterable[str | Path], preprocessing: Preprocessing, *, strict: bool = False
+) -> Pictures:
+    """Read files, and all files in folders and their subfolders, in the order of their names.
+
+    Args:
+        strict: raise at the first file that cannot be read, instead of counting and naming it.
+
+    Raises:
+        ImageError: a source does not exist, nothing could be read, or (strict) a file could not.
+    """
+    images, paths, skipped = [], [], []
+    for path in _files(sources):
+        try:
+            if path.suffix.lower() not in ENDINGS:
+                raise ImageError(f"{path}: its name has no ending of a picture")
+            images.append(to_images(path, preprocessing))
+            paths.append(path)
+        except ImageError as error:
+            if strict:
+                raise
+            skipped.append((path, str(error).removeprefix(f"{path}: ")))
+    if not images:
+        named = "".join(f"\n  {path}: {reason}" for path, reason in skipped[:10])
+        more = f"\n  and {len(skipped) - 10} more" if len(skipped) > 10 else ""
+        raise ImageError(f"no picture could be read out of {len(skipped)} files{named}{more}")
+    return Pictures(torch.cat(images), paths, skipped)
+
+
+def _files(sources: Iterable[str | Path]) -> Iterator[Path]:
+    for source in map(Path, sources):
+        if source.is_dir():
+            for folder, folders, files in os.walk(source):
+                folders.sort()
+                yield from (Path(folder, name) for name in sorted(files))
+        elif source.exists():
+            yield source
+        else:
+            raise ImageError(f"{source}: there is no such file or folder")
+
+
+def _read(path: Path, preprocessing: Preprocessing) -> Image.Image:
+    if path.is_dir():
+        raise ImageError(f"{path}: is a folder; zoo.images.read_pictures([folder], ...) reads one")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            with Image.open(path, formats=FORMATS) as image:
+                # Before any pixel is decoded: a small file can claim a huge picture.
+                if image.width * image.height > MAX_PIXELS:
+                    raise Image.DecompressionBombError
+                image.load()
+                return _reduced(image, preprocessing)
+    except FileNotFoundError:
+        raise ImageError(f"{path}: there is no such file") from None
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+        raise ImageError(f"{path}: more than {MAX_PIXELS:,} pixels; make it smaller") from None
+    except Image.UnidentifiedImageError:
+        raise ImageError(f"{path}: not a picture of a known kind ({', '.join(FORMATS)})") from None
+    # Pillow's decoders raise nearly anything for a damaged file.
+    except (OSError, ValueError, SyntaxError, EOFError, KeyError, IndexError, TypeError) as error:
+        raise ImageError(f"{path}: damaged, or not readable: {error}") from None
+
+
+def _reduced(image: Image.Image, preprocessing: Preprocessing) -> Image.Image:
+    """Upright, and by a whole factor smaller when it is many times larger than needed."""
+    image = ImageOps.exif_transpose(image)
+    factor = min(image.width // preprocessing.width, image.height // preprocessing.height) // 4
+    if factor > 1 and image.mode in ("L", "RGB", "LA", "RGBA"):
+        image = image.reduce(factor)
+    return image
+
+
+def _planes(image: Image.Image) -> Tensor:
+    """One picture as 1 x C x H x W in [0, 1], C 1, 3 or 4 (opacity last)."""
+    mode = image.mode
+    if mode.startswith("I;16"):
+        # Pillow's own conversion to 8 bits would cut off everything above 255.
+        return _from_array(np.asarray(image).astype(np.uint16))
+    if mode == "I":
+        values = np.asarray(image)
+        if values.min() < 0 or values.max() > 65535:
+            raise ImageError(f"expected a picture of at most 16 bits, got up to {values.max()}")
+        return _from_array(values.astype(np.uint16))
+    if mode == "F":
+        return _from_array(np.asarray(image))
+    if mode in ("LA", "PA", "La", "RGBa") or "transparency" in image.info:
+        image = image.convert("RGBA")
+    elif mode not in ("L", "RGB", "RGBA"):
+        image = image.convert("L" if mode == "1" else "RGB")
+    return _from_array(np.asarray(image))
+
+
+def _from_array(array: np.ndarray) -> Tensor:
+    colour_last = array.ndim >= 3 and array.shape[-1] in (1, 3, 4)
+    if not (array.ndim == 2 or (array.ndim == 3) or (array.ndim == 4 and colour_last)):
+        raise InputError(
+            "expected an array H x W, H x W x C, N x H x W or N x H x W x C with C 1, 3 or 4, got "
+            + " x ".join(map(str, array.shape))
+        )
+    if array.size == 0:
+        raise InputError(f"expected at least one image, got an empty array {array.shape}")
+    values = torch.from_numpy(_unit(array))
+    if array.ndim == 2:
+        return values[None, None]
+    if array.ndim == 3:
+        return values.permute(2, 0, 1)[None] if colour_last else values[:, None]
+    return values.permute(0, 3, 1, 2)
+
+
+def _from_tensor(tensor: Tensor) -> Tensor:
+    shaped = tensor.ndim == 2 or (tensor.ndim in (3, 4) and tensor.shape[-3] in (1, 3, 4))
+    if not shaped or tensor.numel() == 0:
+        raise InputError(
+            "expected a tensor H x W, C x H x W or N x C x H x W with C 1, 3 or 4, got "
+            + (" x ".join(map(str, tensor.shape)) or "a single number")
+        )
+    tensor = tensor.detach().cpu()
+    if tensor.dtype == torch.bfloat16:
+        tensor = tensor.float()
+    values = torch.from_numpy(_unit(tensor.numpy()))
+    return values.reshape(-1, *((1,) if tensor.ndim == 2 else ()), *tensor.shape[-3:])
+
+
+def _unit(values: np.ndarray) -> np.ndarray:
+    """As float32 in [0, 1]."""
+    if values.dtype in (np.uint8, np.uint16):
+        return values.astype(np.float32) / np.iinfo(values.dtype).max
+    if values.dtype == np.bool_:
+        return values.astype(np.float32)
+    if not np.issubdtype(values.dtype, np.floating):
+        raise InputError(
+            f"expected uint8, uint16, bool or floating point values, got {values.dtype}"
+        )
+    low, high = float(values.min()), float(values.max())
+    if not (low >= 0 and high <= 1):
+        raise InputError(
+            f"expected floating point values in [0, 1], got {low:.4g} to {high:.4g}"
+            + ("; divide by 255" if low >= 0 and 1 < high <= 255 else "")
+        )
+    return np.ascontiguousarray(values, dtype=np.float32)
+
+
+def _fit(x: Tensor, p: Preprocessing) -> Tensor:
+    """N x (1, 3 or 4) x any size to N x C x H x W."""
+    if x.shape[1] == 4:
+        opacity = x[:, 3:]
+        x = x[:, :3] * opacity + p.background * (1 - opacity)
+    if x.shape[1] == 3 and p.channels == 1:
+        x = (x * x.new_tensor(_GREY)[:, None, None]).sum(1, keepdim=True)
+    elif x.shape[1] == 1 and p.channels == 3:
+        x = x.expand(-1, 3, -1, -1)
+    height, width = x.shape[2:]
+    if (height, width) == (p.height, p.width):
+        return x.clamp(0, 1).contiguous()
+    wanted = p.width / p.height
+    if p.fit == "crop":
+        h, w = min(height, round(width / wanted) or 1), min(width, round(height * wanted) or 1)
+        top, left = (height - h) // 2, (width - w) // 2
+        x = x[:, :, top : top + h, left : left + w]
+    elif p.fit == "pad":
+        h, w = max(height, round(width / wanted)), max(width, round(height * wanted))
+        top, left = (h - height) // 2, (w - width) // 2
+        sides = (left, w - width - left, top, h - height - top)
+        x = F.pad(x, sides, value=p.background)
+    x = F.interpolate(
+        x, (p.height, p.width), mode="bicubic", antialias=True, align_corners=False
+    )
+    return x.clamp(0, 1).contiguous()
+
+
+def grid(images: Tensor, *, columns: int | None = None, scale: int = 3, gap: int = 2) -> Image.Image:
+    """One picture of ``images`` (N x C x H x W in [0, 1]) in rows of ``columns``.
+
+    Args:
+        columns: images in a row; a square by default.
+        scale: pixels of the picture for one pixel of an image.
+        gap: pixels between images, before scaling.
+    """
+    n, channels, height, width = images.shape
+    columns = columns or math.ceil(math.sqrt(n))
+    rows = math.ceil(n / columns)
+    sheet = torch.ones(channels, rows * (height + gap) + gap, columns * (width + gap) + gap)
+    for i, image in enumerate(images.detach().cpu()):
+        top = gap + (i // columns) * (height + gap)
+        left = gap + (i % columns) * (width + gap)
+        sheet[:, top : top + height, left : left + width] = image
+    pixels = (sheet * 255).round().to(torch.uint8).permute(1, 2, 0).numpy()
+    picture = Image.fromarray(pixels[:, :, 0] if channels == 1 else pixels)
+    return picture.resize((picture.width * scale, picture.height * scale), Image.Resampling.NEAREST)
+
+
+def pairs(originals: Tensor, rebuilt: Tensor, columns: int) -> Tensor:
+    """Rows of ``columns`` originals, each above the row of what was made of them."""
+    rows: list[Tensor] = []
+    for above, below in zip(originals.split(columns), rebuilt.split(columns), strict=True):
+        missing = columns - len(above)
+        blank = above.new_ones(missing, *above.shape[1:])
+        rows += [above, blank, below, blank]
+    return torch.cat(rows)
+
+
+def write_png(picture: Image.Image, path: Path) -> None:
+    """Write ``picture`` as a PNG, atomically, making its folder."""
+    from zoo.files import write_atomically
+
+    buffer = io.BytesIO()
+    picture.save(buffer, "PNG", optimize=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, buffer.getvalue())
+
+
+def interpolate(start: Tensor, end: Tensor, steps: int) -> Tensor:
+    """``steps`` codes on the straight line from ``start`` to ``end``, both included."""
+    at = torch.linspace(0, 1, steps).reshape(-1, *(1 for _ in start.shape))
+    return torch.lerp(start[None], end[None], at)
+
+
+__all__: Sequence[str] = [
+    "Pictures",
+    "grid",
+    "interpolate",
+    "pairs",
+    "read_pictures",
+    "to_images",
+    "write_png",
+]
