@@ -75,7 +75,7 @@ def create(name: str, **config: Any) -> "ZooModel":
             f"create makes an untrained model of a bare name such as 'deep_ae', got {name!r}; "
             f"for trained weights: zoo.load({name!r})"
         )
-    plugin, spec = _find(parsed)
+    _, spec = _find(parsed)
     model = _build(spec, complete_config(spec, config))
     model.name = spec.name
     return model.eval()
@@ -94,24 +94,35 @@ def load(name: str, *, device: "torch.device | str" = "cpu") -> "ZooModel":
         WeightsError: the weights are not there, damaged, unsafe, or not those of the model.
         PluginError: the plugin of this model failed to load.
     """
-    parsed = parse_name(name)
-    if parsed.model is None:
-        folder, config = _folder_config(parsed)
-        _, spec = _spec_of_config(folder, config)
-        model = load_folder(folder, spec)
-        model.name = name
-    else:
-        plugin, spec = _find(parsed)
-        if not spec.weights:
-            raise UnknownTag(
-                f"{spec.name} has no trained weights. For an untrained one: "
-                f"zoo.create({spec.name!r}); to train it: zoo train {spec.name} --data ... "
-                "--out FOLDER"
-            )
-        weights = _weights(spec, parsed.tag or spec.default_tag)
-        model = load_folder(_bundled_folder(plugin, spec, weights), spec, weights)
-        model.name = f"{spec.name}.{weights.tag}"
+    folder, spec, weights = _locate(parse_name(name))
+    model = load_folder(folder, spec, weights)
+    model.name = f"{spec.name}.{weights.tag}" if weights else name
     return model.to(device)
+
+
+def weights_folder(name: str) -> Path:
+    """Where the weights folder of ``name`` is.
+
+    Raises: as :func:`load`, but nothing in the folder except config.json is looked at.
+    """
+    return _locate(parse_name(name))[0]
+
+
+def _locate(name: Name) -> tuple[Path, ModelSpec, Weights | None]:
+    """The weights folder of a name, the model, and the plugin's record if it has one."""
+    if name.model is None:
+        folder, config = _folder_config(name)
+        _, spec = _spec_of_config(folder, config)
+        return folder, spec, None
+    plugin, spec = _find(name)
+    if not spec.weights:
+        raise UnknownTag(
+            f"{spec.name} has no trained weights. For an untrained one: "
+            f"zoo.create({spec.name!r}); to train it: zoo train {spec.name} --data ... "
+            "--out FOLDER"
+        )
+    weights = _weights(spec, name.tag or spec.default_tag)
+    return _bundled_folder(plugin, spec, weights), spec, weights
 
 
 def load_folder(folder: Path, spec: ModelSpec, weights: Weights | None = None) -> "ZooModel":
@@ -174,7 +185,7 @@ def _folder_config(name: Name) -> tuple[Path, dict[str, Any]]:
 
 
 def _spec_of_config(folder: Path, config: dict[str, Any]) -> tuple[Plugin, ModelSpec]:
-    """The record that a folder claims to be of: looked up, never built from what the folder says."""
+    """The record that a folder claims to be of: looked up, never made of what the folder says."""
     from zoo.errors import ModelNameError
 
     try:
@@ -198,7 +209,7 @@ def _find(name: Name) -> tuple[Plugin, ModelSpec]:
         warnings.warn(
             f"{name.model!r} is now called {spec.name!r}; the old name works for the time being",
             FutureWarning,
-            stacklevel=3,
+            stacklevel=4,
         )
     return plugin, spec
 

@@ -156,7 +156,9 @@ def _npz(path: Path, split: str, tried: list[str]) -> tuple[Tensor, Tensor] | No
         with np.load(path, allow_pickle=False) as file:
             images, labels = file[f"{split}_images"], file[f"{split}_labels"]
     except (OSError, KeyError, ValueError) as error:
-        raise DataError(f"{path} does not hold {split}_images and {split}_labels: {error}") from None
+        raise DataError(
+            f"{path} does not hold {split}_images and {split}_labels: {error}"
+        ) from None
     if images.dtype != np.uint8 or images.ndim not in (3, 4) or len(labels) != len(images):
         raise DataError(
             f"{path}: expected uint8 images N x H x W (x C) and as many labels, got "

@@ -12,9 +12,8 @@ import torch
 from torch import Tensor
 
 import zoo
-from zoo.api import folder_config, load
+from zoo.api import folder_config, load, weights_folder
 from zoo.data import Dataset, load_data, to_float
-from zoo.errors import WeightsError
 from zoo.files import write_json
 from zoo.model import ZooModel
 from zoo.spec import Metric
@@ -75,7 +74,7 @@ def evaluate(
     if against is not None:
         start = time.perf_counter()
         other = load(f"local-dir:{against}")
-        note("sse_ablated", squared_error(other, test), f"{SSE}, {_difference(model, name, against)}",
+        note("sse_ablated", squared_error(other, test), f"{SSE}, {_difference(name, against)}",
              start)  # fmt: skip
     result = {
         "metrics": metrics,
@@ -86,7 +85,7 @@ def evaluate(
         },
     }
     if name.startswith("local-dir:"):
-        write_json(_folder(name) / "metrics.json", result)
+        write_json(weights_folder(name) / "metrics.json", result)
     return result
 
 
@@ -116,7 +115,7 @@ def features(model: ZooModel, data: Dataset) -> Tensor:
 def nearest_neighbour(
     references: Tensor, labels: Tensor, queries: Tensor, answers: Tensor, *, batch: int = 500
 ) -> float:
-    """Share of ``queries`` (M x F) whose Euclidean nearest of ``references`` (N x F) has their label."""
+    """Share of ``queries`` (M x F) whose nearest of ``references`` (N x F) has their label."""
     norms = references.square().sum(1)  # N
     right = 0
     for part, expected in zip(queries.split(batch), answers.split(batch), strict=True):
@@ -126,17 +125,13 @@ def nearest_neighbour(
     return right / len(queries)
 
 
-def _folder(name: str) -> Path:
-    folder = Path(name.removeprefix("local-dir:")).expanduser()
-    return folder if (folder / "config.json").exists() else folder / "weights"
-
-
-def _difference(model: ZooModel, name: str, against: Path) -> str:
-    if not name.startswith("local-dir:"):
-        raise WeightsError("--against compares two folders: name the first with local-dir: too")
-    recipes = [
-        folder_config(_folder(str(f)))["training"]["recipe"] for f in (_folder(name), against)
+def _difference(name: str, against: Path) -> str:
+    """The protocol's words for how the recipes of two weights folders differ."""
+    recipe, other = (
+        folder_config(weights_folder(n))["training"]["recipe"]
+        for n in (name, f"local-dir:{against}")
+    )
+    changed = [
+        f"{k} = {v} instead of {recipe.get(k)}" for k, v in other.items() if recipe.get(k) != v
     ]
-    changed = [f"{k}={v} instead of {recipes[0].get(k)}" for k, v in recipes[1].items()
-               if recipes[0].get(k) != v]  # fmt: skip
     return "of the same model trained with " + (", ".join(changed) or "the same recipe")

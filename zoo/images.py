@@ -8,7 +8,7 @@ import io
 import math
 import os
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -72,18 +72,23 @@ class Pictures:
 
 
 def read_pictures(
-    sources: Iterable[str | Path], preprocessing: Preprocessing, *, strict: bool = False
+    sources: Iterable[str | Path],
+    preprocessing: Preprocessing,
+    *,
+    strict: bool = False,
+    progress: Callable[[list[Path]], Iterable[Path]] = iter,
 ) -> Pictures:
     """Read files, and all files in folders and their subfolders, in the order of their names.
 
     Args:
         strict: raise at the first file that cannot be read, instead of counting and naming it.
+        progress: wraps the files, to show how many are done.
 
     Raises:
         ImageError: a source does not exist, nothing could be read, or (strict) a file could not.
     """
     images, paths, skipped = [], [], []
-    for path in _files(sources):
+    for path in progress(list(_files(sources))):
         try:
             if path.suffix.lower() not in ENDINGS:
                 raise ImageError(f"{path}: its name has no ending of a picture")
@@ -236,13 +241,13 @@ def _fit(x: Tensor, p: Preprocessing) -> Tensor:
         top, left = (h - height) // 2, (w - width) // 2
         sides = (left, w - width - left, top, h - height - top)
         x = F.pad(x, sides, value=p.background)
-    x = F.interpolate(
-        x, (p.height, p.width), mode="bicubic", antialias=True, align_corners=False
-    )
+    x = F.interpolate(x, (p.height, p.width), mode="bicubic", antialias=True, align_corners=False)
     return x.clamp(0, 1).contiguous()
 
 
-def grid(images: Tensor, *, columns: int | None = None, scale: int = 3, gap: int = 2) -> Image.Image:
+def grid(
+    images: Tensor, *, columns: int | None = None, scale: int = 3, gap: int = 2
+) -> Image.Image:
     """One picture of ``images`` (N x C x H x W in [0, 1]) in rows of ``columns``.
 
     Args:

@@ -279,9 +279,7 @@ class ZooModel(nn.Module):
     def _checked_codes(self, codes: Tensor) -> Tensor:
         expected = "N x " + " x ".join(map(str, self.code_shape))
         if not isinstance(codes, Tensor):
-            raise InputError(
-                f"expected codes as a float32 tensor {expected}, got {_kind(codes)}"
-            )
+            raise InputError(f"expected codes as a float32 tensor {expected}, got {_kind(codes)}")
         if codes.ndim == 0 or tuple(codes.shape[1:]) != self.code_shape:
             raise InputError(f"expected codes of shape {expected}, got {_shape(codes)}")
         if len(codes) == 0:
@@ -321,7 +319,9 @@ class Autoencoder(ZooModel):
         return [Phase("reconstruction", recipe.epochs, {"adam": optimizer}, step)]
 
     def fit_density(self, images: Callable[[], Iterator[Tensor]], seed: int) -> None:
-        self.density.fit(torch.cat([self.encode(batch).flatten(1) for batch in images()]), seed=seed)
+        self.density.fit(
+            torch.cat([self.encode(batch).flatten(1) for batch in images()]), seed=seed
+        )
 
     def _sample_codes(self, n: int, generator: torch.Generator) -> Tensor:
         return self.density.sample(n, generator).reshape(n, *self.code_shape)

@@ -18,7 +18,9 @@ _MODEL = re.compile(
     r"(?:(?P<distribution>[A-Za-z0-9](?:[\w.-]{0,98}[A-Za-z0-9])?):)?"
     r"(?P<model>[a-z][a-z0-9_]{0,62})(?:\.(?P<tag>[a-z][a-z0-9_]{0,62}))?"
 )
-_HUB = re.compile(r"(?P<repo>[\w-][\w.-]{0,95}/[\w-][\w.-]{0,95})(?:@(?P<revision>[\w./-]{1,200}))?")
+_HUB = re.compile(
+    r"(?P<repo>[\w-][\w.-]{0,95}/[\w-][\w.-]{0,95})(?:@(?P<revision>[\w./-]{1,200}))?"
+)
 _FORMS = "deep_ae, deep_ae.mnist, latentzoo-ae:deep_ae.mnist, local-dir:FOLDER, hf-hub:org/name"
 
 

@@ -264,8 +264,8 @@ class ModelSpec(_Record):
         shaped = _is_shape(self.image_shape) and len(self.image_shape) == 3
         _check(shaped, f"{where}.image_shape", "a tuple (C, H, W)", self.image_shape)
         _check(_is_shape(self.code_shape), f"{where}.code_shape", "a tuple", self.code_shape)
-        capable = (
-            isinstance(self.capabilities, tuple) and set(self.capabilities) <= set(CAPABILITIES)
+        capable = isinstance(self.capabilities, tuple) and set(self.capabilities) <= set(
+            CAPABILITIES
         )
         _check(
             capable, f"{where}.capabilities", f"a tuple out of {CAPABILITIES}", self.capabilities

@@ -26,7 +26,7 @@ from zoo import weights
 from zoo.api import create
 from zoo.data import Dataset, load_data, split_validation, to_float
 from zoo.errors import InputError, InvalidConfig, TrainingError
-from zoo.files import write_atomically, write_json
+from zoo.files import write_atomically
 from zoo.model import Phase, Recipe, Step, ZooModel
 from zoo.registry import registry
 

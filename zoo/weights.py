@@ -102,7 +102,10 @@ class Tensors:
             TensorMismatch: one is missing, one too many, of another shape or kind, or not finite.
         """
         expected = model.state_dict()
-        missing, extra = expected.keys() - self.tensors.keys(), self.tensors.keys() - expected.keys()
+        missing, extra = (
+            expected.keys() - self.tensors.keys(),
+            self.tensors.keys() - expected.keys(),
+        )
         if missing or extra:
             raise TensorMismatch(
                 f"{self.path} does not hold the tensors of {type(model).__name__}: "

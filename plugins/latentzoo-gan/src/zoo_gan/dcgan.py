@@ -252,7 +252,9 @@ class DCGAN(ZooModel):
         def finish() -> None:
             self.generator.requires_grad_(True)
 
-        return Phase("inversion", recipe.encoder_epochs, {"encoder": optimizer}, step, finish=finish)
+        return Phase(
+            "inversion", recipe.encoder_epochs, {"encoder": optimizer}, step, finish=finish
+        )
 
 
 def check_fit(model: DCGAN) -> None:
@@ -267,7 +269,12 @@ def check_fit(model: DCGAN) -> None:
     for name, part, start, end in (
         ("generator", model.generator, (latent, 1, 1), data),
         ("discriminator", model.discriminator, data, (1, 1, 1)),
-        ("encoder's trunk", model.encoder.trunk, data, (model.encoder.head.in_features // 16, 4, 4)),
+        (
+            "encoder's trunk",
+            model.encoder.trunk,
+            data,
+            (model.encoder.head.in_features // 16, 4, 4),
+        ),
     ):
         if (came := shape_after(part, start)) != end:
             raise InvalidConfig(

@@ -1,0 +1,41 @@
+# Two commands do everything on a fresh machine with Python 3.11 or newer:
+#   make demo   environment, installation, and pictures in ./out
+#   make test   environment, installation, and all fast tests
+PYTHON ?= python3
+BIN := .venv/bin
+PLUGINS := $(sort $(wildcard plugins/*))
+PROJECTS := pyproject.toml $(wildcard plugins/*/pyproject.toml)
+
+export OMP_WAIT_POLICY ?= passive
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.PHONY: demo test test-slow lint benchmark clean
+
+demo: .venv/installed
+	$(BIN)/zoo demo --out out
+
+test: .venv/installed-dev
+	$(BIN)/python -m pytest
+
+test-slow: .venv/installed-dev
+	$(BIN)/python -m pytest -m slow
+
+lint: .venv/installed-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+benchmark: .venv/installed-dev
+	$(BIN)/python benchmarks/startup.py
+
+.venv/installed: $(PROJECTS)
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "latentzoo needs Python 3.11 or newer, this is " + sys.version)'
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --editable . $(addprefix --editable ./,$(PLUGINS))
+	touch $@
+
+.venv/installed-dev: .venv/installed
+	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	touch $@
+
+clean:
+	rm -rf .venv out

@@ -1,0 +1,69 @@
+"""torch.hub entry points: one for each model of this tree.
+
+>>> torch.hub.load("OWNER/latentzoo", "dcgan", pretrained="fashion_mnist")
+
+``pretrained`` is True (the default weights), False (untrained) or a tag; for an untrained model
+further keywords go over its config. Neither the zoo nor its plugins need to be installed: those in
+this tree are used. Nothing but the standard library is imported before an entry point is called.
+"""
+
+import importlib
+import sys
+from pathlib import Path
+
+dependencies = ["torch", "safetensors", "pluggy", "numpy", "PIL"]
+
+_TREE = Path(__file__).resolve().parent
+
+
+def ae(pretrained=True, **config):
+    """Shallow autoencoder, one hidden layer and a ReLU code of 32.
+
+    Tags: mnist (default), fashion_mnist. Images are N x 1 x 28 x 28 float32 in [0, 1].
+    """
+    return _model("ae", pretrained, config)
+
+
+def deep_ae(pretrained=True, **config):
+    """Deep autoencoder 784-1000-500-250-30 (Hinton & Salakhutdinov 2006).
+
+    Tags: mnist (default), fashion_mnist. Images are N x 1 x 28 x 28 float32 in [0, 1].
+    """
+    return _model("deep_ae", pretrained, config)
+
+
+def dcgan(pretrained=True, **config):
+    """Deep convolutional GAN (Radford et al. 2015) with an encoder that inverts its generator.
+
+    Tags: mnist (default), fashion_mnist. Images are N x 1 x 28 x 28 float32 in [0, 1].
+    """
+    return _model("dcgan", pretrained, config)
+
+
+def _model(name, pretrained, config):
+    zoo = _zoo()
+    if pretrained is False:
+        return zoo.create(name, **config)
+    if config:
+        raise TypeError(
+            f"{name}: {', '.join(config)} would change the network, which trained weights do not "
+            "allow; for an untrained one add pretrained=False"
+        )
+    if pretrained is not True and not isinstance(pretrained, str):
+        raise TypeError(f"{name}: pretrained should be True, False or a tag, got {pretrained!r}")
+    return zoo.load(name if pretrained is True else f"{name}.{pretrained}")
+
+
+def _zoo():
+    """The zoo, with the plugins of this tree; whatever else is called ``zoo`` is refused."""
+    if str(_TREE) not in sys.path:
+        sys.path.insert(0, str(_TREE))
+    zoo = importlib.import_module("zoo")
+    if getattr(zoo, "__distribution__", None) != "latentzoo":
+        raise ImportError(
+            "latentzoo needs the module name 'zoo', but another module of that name was imported "
+            f"before: {getattr(zoo, '__file__', None) or list(getattr(zoo, '__path__', '?'))}. "
+            "Rename it, or load the model in a process that does not import it."
+        )
+    importlib.import_module("zoo.registry").add_tree(_TREE)
+    return zoo

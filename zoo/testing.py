@@ -1,0 +1,330 @@
+"""The contract's checks, as plain functions, for the authors of plugins and for ourselves.
+
+A plugin's whole test file::
+
+    import pytest
+    from zoo.testing import CHECKS, models_of
+
+    @pytest.mark.parametrize("check", CHECKS, ids=lambda c: c.__name__)
+    @pytest.mark.parametrize("name", models_of("my-plugin"))
+    def test_contract(name, check):
+        check(name)
+
+Each check takes a name: of a model with weights, which is loaded, or of a model alone, which is
+created untrained. It raises AssertionError, or whatever the model raises.
+"""
+
+import dataclasses
+import hashlib
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from zoo import api, weights
+from zoo.errors import CapabilityError, InputError
+from zoo.model import ZooModel
+from zoo.names import parse_name
+from zoo.registry import normalise, registry
+
+TOLERANCE = 1e-4
+"""Between one image alone and the same image in a batch: only the order of additions differs."""
+
+
+def models_of(distribution: str) -> list[str]:
+    """Every model of a plugin distribution, and every one with weights."""
+    names = []
+    for plugin, spec in registry().specs():
+        if plugin.distribution == normalise(distribution):
+            names += [spec.name, *(f"{spec.name}.{w.tag}" for w in spec.weights)]
+    assert names, f"no model of {distribution} was found; zoo plugins tells why"
+    return names
+
+
+@cache
+def get_model(name: str) -> ZooModel:
+    """The model that the checks of ``name`` share; none of them changes it."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return api.load(name) if parse_name(name).tag else api.create(name)
+
+
+def images_for(model: ZooModel, n: int = 6) -> Tensor:
+    """``n`` images that fit ``model``: smooth, then noisy, then black and white at the end."""
+    chance = torch.Generator().manual_seed(7)
+    coarse = torch.rand(n, model.image_shape[0], 4, 4, generator=chance)
+    images = torch.nn.functional.interpolate(coarse, model.image_shape[1:], mode="bilinear")
+    images[n // 2 :] = torch.rand(images[n // 2 :].shape, generator=chance)
+    images[-2], images[-1] = 0, 1
+    return images
+
+
+def check_record(name: str) -> None:
+    """The record says of shapes and parameters what the built model has."""
+    model, spec = get_model(name), api.info(name)
+    assert model.spec.name == spec.name
+    assert model.config.keys() == spec.config.keys(), "the record has every setting"
+    tag = parse_name(name).tag
+    if tag is None:
+        assert model.image_shape == tuple(spec.image_shape)
+        assert model.code_shape == tuple(spec.code_shape)
+    else:
+        (record,) = spec.weights
+        assert record.parameters == sum(p.numel() for p in model.parameters())
+        assert record.preprocessing == model.preprocessing
+        assert dict(record.config) == dict(model.config)
+    assert type(spec).from_dict(json.loads(json.dumps(spec.to_dict()))) == spec
+
+
+def check_defaults(name: str) -> None:
+    """On the CPU, float32, in eval mode."""
+    model = get_model(name)
+    assert not any(m.training for m in model.modules()), "eval mode"
+    for tensor in (*model.parameters(), *model.buffers()):
+        assert tensor.device.type == "cpu"
+        assert not tensor.is_floating_point() or tensor.dtype == torch.float32
+
+
+def check_shapes_and_range(name: str) -> None:
+    """Every declared call gives what the contract says, and images stay in [0, 1]."""
+    model = get_model(name)
+    images, can = images_for(model), model.capabilities
+    n, made = len(images), weights.measure(model, images)
+    for call, key, shape in (
+        ("encode", "codes", (n, *model.code_shape)),
+        ("decode", "decoded", (n, *model.image_shape)),
+        ("reconstruct", "reconstructions", (n, *model.image_shape)),
+        ("generate", "generated", (4, *model.image_shape)),
+        ("score", "scores", (n,)),
+    ):
+        if call in can and key in made:
+            assert tuple(made[key].shape) == shape, f"{call}: {tuple(made[key].shape)}"
+    if "features" in can:
+        assert made["features"].ndim == 2, "features are N x F"
+        assert len(made["features"]) == n
+    for key, tensor in made.items():
+        assert tensor.dtype == torch.float32, key
+        assert bool(torch.isfinite(tensor).all()), key
+        assert not tensor.requires_grad, key
+    for key in {"decoded", "reconstructions", "generated"} & made.keys():
+        assert 0 <= float(made[key].min()), key
+        assert float(made[key].max()) <= 1, key
+
+
+def check_reconstruct(name: str) -> None:
+    """``reconstruct`` is ``decode`` after ``encode``."""
+    model = get_model(name)
+    if {"encode", "decode", "reconstruct"} <= set(model.capabilities):
+        images = images_for(model)
+        _close(model.reconstruct(images), model.decode(model.encode(images)), "reconstruct")
+
+
+def check_determinism(name: str) -> None:
+    """Twice the same, bit by bit, whatever the global random state, which stays as it was."""
+    model = get_model(name)
+    images = images_for(model)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(1)
+        before = torch.get_rng_state()
+        first = weights.measure(model, images)
+        assert torch.equal(torch.get_rng_state(), before), "the global random state was changed"
+        torch.manual_seed(2)
+        second = weights.measure(model, images)
+    for key in first:
+        assert torch.equal(first[key], second[key]), f"{key} differ from one call to the next"
+
+
+def check_batch_independence(name: str) -> None:
+    """An image's results do not depend on its companions, nor on how many they are."""
+    model = get_model(name)
+    images = images_for(model)
+    together = weights.measure(model, images)
+    alone = [weights.measure(model, image[None]) for image in images]
+    for key in together.keys() - {"generated"}:
+        _close(torch.cat([made[key] for made in alone]), together[key], f"{key} of a batch")
+    from zoo.model import BATCH
+
+    if "encode" in model.capabilities:  # over the size at which batches are split
+        many = images[:1].expand(BATCH + 1, *images.shape[1:])
+        _close(model.encode(many)[-1:], together["codes"][:1], "codes after a split")
+
+
+def check_generate(name: str) -> None:
+    """A seed means the same images; another seed, or none, means others."""
+    model = get_model(name)
+    if "generate" not in model.capabilities:
+        return
+    first = model.generate(3, seed=5)
+    assert torch.equal(first, model.generate(3, seed=5))
+    assert not torch.equal(first, model.generate(3, seed=6)), "another seed, the same images"
+    assert not torch.equal(model.generate(3), model.generate(3)), "no seed, the same images"
+    for n in (0, -1, 2.0, True, "3"):
+        _refused(lambda n=n: model.generate(n), "expected a positive number of images")
+    for seed in (-1, 2**63, 1.5, "0"):
+        _refused(lambda seed=seed: model.generate(1, seed=seed), "expected a seed")
+
+
+def check_generate_across_processes(name: str) -> None:
+    """A seed means the same images in another process."""
+    model = get_model(name)
+    if "generate" not in model.capabilities or parse_name(name).tag is None:
+        return
+    script = (
+        "import hashlib, sys, torch, zoo\n"
+        "torch.set_num_threads(int(sys.argv[2]))\n"
+        "images = zoo.load(sys.argv[1]).generate(2, seed=11)\n"
+        "print(hashlib.sha256(images.numpy().tobytes()).hexdigest())"
+    )
+    threads = str(torch.get_num_threads())
+    run = subprocess.run(
+        [sys.executable, "-c", script, name, threads], capture_output=True, text=True, check=True
+    )
+    images = model.generate(2, seed=11)
+    assert run.stdout.strip() == hashlib.sha256(images.numpy().tobytes()).hexdigest()
+
+
+def check_refused_images(name: str) -> None:
+    """Wrong images are refused by a message that says what came and what was expected."""
+    model = get_model(name)
+    images = images_for(model, 2)
+    expected = "N x " + " x ".join(map(str, model.image_shape))
+    nan = images.clone()
+    nan[0, 0, 0, 0] = float("nan")
+    for call in ("encode", "reconstruct", "features", "score"):
+        if call not in model.capabilities:
+            continue
+        run: Callable[[object], object] = getattr(model, call)
+        for wrong, text in (
+            (images.numpy(), expected),
+            (None, expected),
+            (images[0], "add the batch dimension"),
+            (images[:, :, :-1], f"expected images of shape {expected}"),
+            (images[:0], "empty batch"),
+            (images.double(), "expected float32"),
+            ((images * 255).to(torch.uint8), "expected float32"),
+            (images * 255, "divide by 255"),
+            (images - 1, "expected image values in [0, 1]"),
+            (nan, "expected image values in [0, 1]"),
+        ):
+            _refused(lambda run=run, wrong=wrong: run(wrong), text)
+
+
+def check_refused_codes(name: str) -> None:
+    """Wrong codes are refused by a message that says what came and what was expected."""
+    model = get_model(name)
+    if "decode" not in model.capabilities:
+        return
+    codes = torch.zeros(2, *model.code_shape)
+    expected = "N x " + " x ".join(map(str, model.code_shape))
+    for wrong, text in (
+        (codes.numpy(), expected),
+        (codes[..., :-1], f"expected codes of shape {expected}"),
+        (codes[:0], "empty batch"),
+        (codes.double(), "expected float32 codes"),
+        (codes / 0, "NaN"),
+    ):
+        _refused(lambda wrong=wrong: model.decode(wrong), text)
+
+
+def check_undeclared_capability(name: str) -> None:
+    """A call that is not declared raises the zoo's error, which names models that can."""
+    model = get_model(name)
+    images, codes = images_for(model)[:1], torch.zeros(1, *model.code_shape)
+    arguments = {"decode": codes, "generate": 1}
+    declared = model.spec
+    for call in ("encode", "decode", "reconstruct", "generate", "features", "score"):
+        left = tuple(c for c in declared.capabilities if c != call)
+        model.spec = dataclasses.replace(declared, capabilities=left)
+        try:
+            getattr(model, call)(arguments.get(call, images))
+        except CapabilityError as error:
+            assert f"cannot {call}" in str(error)
+            assert "Models that can:" in str(error)
+        else:
+            raise AssertionError(f"{call} ran though it was not declared")
+        finally:
+            model.spec = declared
+
+
+def check_round_trip(name: str) -> None:
+    """Through a weights folder and back: the same tensors, the same results."""
+    model = get_model(name)
+    images = images_for(model)
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary) / "weights"
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            twin = api.create(model.spec.name, **model.config)
+        twin.load_state_dict(model.state_dict())
+        weights.save(
+            twin,
+            folder,
+            images=images,
+            plugin="round-trip",
+            facts={"dataset": "none", "licence": "none"},
+        )
+        again = api.load(f"local-dir:{folder}")
+        stored, read = twin.state_dict(), again.state_dict()
+        assert stored.keys() == read.keys()
+        for key in stored:
+            assert torch.equal(stored[key], read[key]), f"{key} changed on the way"
+        for key, value in weights.measure(twin, images).items():
+            _close(weights.measure(again, images)[key], value, f"{key} after the round trip")
+        weights.verify(again, folder)
+
+
+def check_vectors(name: str) -> None:
+    """The recorded test vectors come out on this machine."""
+    if parse_name(name).tag is not None:
+        weights.verify(get_model(name), api.weights_folder(name))
+
+
+def check_preprocess(name: str) -> None:
+    """Any picture becomes an image that every call takes."""
+    from PIL import Image
+
+    model = get_model(name)
+    picture = Image.new("RGB", (61, 37), (200, 30, 90))
+    images = model.preprocess([picture, picture])
+    assert tuple(images.shape) == (2, *model.image_shape)
+    if "encode" in model.capabilities:
+        model.encode(images)
+
+
+CHECKS = (
+    check_record,
+    check_defaults,
+    check_shapes_and_range,
+    check_reconstruct,
+    check_determinism,
+    check_batch_independence,
+    check_generate,
+    check_generate_across_processes,
+    check_refused_images,
+    check_refused_codes,
+    check_undeclared_capability,
+    check_round_trip,
+    check_vectors,
+    check_preprocess,
+)
+
+
+def _close(came: Tensor, expected: Tensor, what: str) -> None:
+    bound = TOLERANCE * (1 + float(expected.abs().max()))
+    difference = float((came - expected).abs().max())
+    assert difference <= bound, f"{what}: off by {difference:.3g}, at most {bound:.3g} expected"
+
+
+def _refused(call: Callable[[], object], text: str) -> None:
+    try:
+        call()
+    except InputError as error:
+        assert text in str(error), f"the message should have {text!r}: {error}"
+    else:
+        raise AssertionError(f"taken, though it should be refused with {text!r}")
