@@ -10,22 +10,20 @@
 """
 
 import re
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from zoo.errors import InvalidName
 
-_MODEL = re.compile(
+# Compiled when they are first used, which re then remembers.
+_MODEL = (
     r"(?:(?P<distribution>[A-Za-z0-9](?:[\w.-]{0,98}[A-Za-z0-9])?):)?"
     r"(?P<model>[a-z][a-z0-9_]{0,62})(?:\.(?P<tag>[a-z][a-z0-9_]{0,62}))?"
 )
-_HUB = re.compile(
-    r"(?P<repo>[\w-][\w.-]{0,95}/[\w-][\w.-]{0,95})(?:@(?P<revision>[\w./-]{1,200}))?"
-)
+_HUB = r"(?P<repo>[\w-][\w.-]{0,95}/[\w-][\w.-]{0,95})(?:@(?P<revision>[\w./-]{1,200}))?"
 _FORMS = "deep_ae, deep_ae.mnist, latentzoo-ae:deep_ae.mnist, local-dir:FOLDER, hf-hub:org/name"
 
 
-@dataclass(frozen=True)
-class Name:
+class Name(NamedTuple):
     """A parsed name; exactly one of ``model``, ``folder`` and ``repo`` is set."""
 
     text: str
@@ -52,14 +50,14 @@ def parse_name(text: str) -> Name:
             raise InvalidName(f"{shown} names no folder; write local-dir:FOLDER")
         return Name(text, folder=rest)
     if prefix == "hf-hub" and colon:
-        match = _HUB.fullmatch(rest)
+        match = re.fullmatch(_HUB, rest)
         if match is None or ".." in rest:
             raise InvalidName(
                 f"{shown} is not a repository on the Hub; write hf-hub:org/name or "
                 "hf-hub:org/name@REVISION"
             )
         return Name(text, repo=match["repo"], revision=match["revision"])
-    if match := _MODEL.fullmatch(text):
+    if match := re.fullmatch(_MODEL, text):
         return Name(text, match["model"], match["tag"], match["distribution"])
     raise InvalidName(f"{shown} is not a name of the zoo. {_guess(text)}")
 
@@ -82,7 +80,7 @@ def _guess(text: str) -> str:
     if "/" in text:
         return f"For a folder write {_printable('local-dir:' + text)}"
     plain = text.strip().lower().replace("-", "_").replace(" ", "_")
-    if plain != text and _MODEL.fullmatch(plain):
+    if plain != text and re.fullmatch(_MODEL, plain):
         return f"Write {plain}"
     return f"Names look like: {_FORMS}"
 

@@ -6,7 +6,6 @@ Nothing here imports torch.
 """
 
 import json
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -21,17 +20,41 @@ API_VERSION = 1
 CAPABILITIES = ("encode", "decode", "reconstruct", "generate", "features", "score")
 """The calls that a model can declare; ``preprocess`` is every model's."""
 
-_IDENTIFIER = re.compile(r"[a-z][a-z0-9_]{0,62}")
-_BUILDER = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
-_SHA256 = re.compile(r"[0-9a-f]{64}")
-_REPO = re.compile(r"[\w.-]{1,96}/[\w.-]{1,96}")
-_COMMIT = re.compile(r"[0-9a-f]{40}")
 _MAX_CONFIG_BYTES = 1_000_000
 
 
 def _check(condition: bool, where: str, expected: str, came: object) -> None:
     if not condition:
         raise SpecError(f"{where}: expected {expected}, got {came!r}")
+
+
+def _is_identifier(value: object) -> bool:
+    # No regular expressions in this module: compiling them costs every start.
+    return (
+        isinstance(value, str)
+        and value.isidentifier()
+        and value.isascii()
+        and value.islower()
+        and not value.startswith("_")
+        and len(value) < 64
+    )
+
+
+def _is_hex(value: object, digits: int) -> bool:
+    return isinstance(value, str) and len(value) == digits and set(value) <= set("0123456789abcdef")
+
+
+def _is_builder(value: object) -> bool:
+    module, _, attribute = value.partition(":") if isinstance(value, str) else ("", "", "")
+    return attribute.isidentifier() and all(part.isidentifier() for part in module.split("."))
+
+
+def _is_repo(value: object) -> bool:
+    parts = value.split("/") if isinstance(value, str) else []
+    return len(parts) == 2 and all(
+        0 < len(part) <= 96 and part.isascii() and part.strip(".-_").replace("-", "")
+        .replace(".", "").replace("_", "").isalnum() for part in parts
+    )  # fmt: skip
 
 
 def _is_shape(value: object) -> bool:
@@ -168,26 +191,26 @@ class Weights(_Record):
 
     def __post_init__(self) -> None:
         _check(
-            isinstance(self.tag, str) and _IDENTIFIER.fullmatch(self.tag) is not None,
+            _is_identifier(self.tag),
             "Weights.tag",
             "a lower-case identifier",
             self.tag,
         )
         where = f"Weights {self.tag}"
         _check(
-            isinstance(self.sha256, str) and _SHA256.fullmatch(self.sha256) is not None,
+            _is_hex(self.sha256, 64),
             f"{where}.sha256",
             "64 hexadecimal digits",
             self.sha256,
         )
         _check(
-            self.repo is None or _REPO.fullmatch(str(self.repo)) is not None,
+            self.repo is None or _is_repo(self.repo),
             f"{where}.repo",
             "organisation/name",
             self.repo,
         )
         _check(
-            self.revision is None or _COMMIT.fullmatch(str(self.revision)) is not None,
+            self.revision is None or _is_hex(self.revision, 40),
             f"{where}.revision",
             "a full commit sha of 40 digits, so that the bytes cannot change",
             self.revision,
@@ -245,7 +268,7 @@ class ModelSpec(_Record):
     def __post_init__(self) -> None:
         for name in (self.name, *self.renamed_from):
             _check(
-                isinstance(name, str) and _IDENTIFIER.fullmatch(name) is not None,
+                _is_identifier(name),
                 "ModelSpec.name",
                 "a lower-case Python identifier such as 'conv_ae'",
                 name,
@@ -256,7 +279,7 @@ class ModelSpec(_Record):
             _check(isinstance(value, str) and value != "", f"{where}.{key}", "a text", value)
         _check(isinstance(self.paper, str), f"{where}.paper", "a text", self.paper)
         _check(
-            isinstance(self.builder, str) and _BUILDER.fullmatch(self.builder) is not None,
+            _is_builder(self.builder),
             f"{where}.builder",
             "'module:Class'",
             self.builder,

@@ -113,7 +113,7 @@ def check_shapes_and_range(name: str) -> None:
         assert bool(torch.isfinite(tensor).all()), key
         assert not tensor.requires_grad, key
     for key in {"decoded", "reconstructions", "generated"} & made.keys():
-        assert 0 <= float(made[key].min()), key
+        assert float(made[key].min()) >= 0, key
         assert float(made[key].max()) <= 1, key
 
 
