@@ -1,0 +1,83 @@
+"""torch.hub, in a process that has the third-party libraries and no zoo."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+import zoo
+
+TREE = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="module")
+def env(clean_env):
+    """Neither the core nor a plugin is installed."""
+    environment = clean_env()
+    absent = environment.run("-c", "import zoo", check=False)
+    assert "No module named 'zoo'" in absent.stderr
+    return environment
+
+
+def test_list_and_help(env):
+    script = (
+        "import json, sys, torch\n"
+        f"names = torch.hub.list({str(TREE)!r}, source='local')\n"
+        f"texts = [torch.hub.help({str(TREE)!r}, n, source='local') for n in names]\n"
+        "print(json.dumps([names, texts, 'zoo' in sys.modules]))"
+    )
+    names, texts, imported = json.loads(env.run("-c", script).stdout.splitlines()[-1])
+    assert sorted(names) == zoo.list_models(), "an entry point for each model of the tree"
+    assert all("Tags: mnist" in text for text in texts)
+    assert not imported
+
+
+def test_load(env):
+    script = (
+        "import sys, torch\n"
+        f"load = lambda *a, **k: torch.hub.load({str(TREE)!r}, *a, source='local', **k)\n"
+        "model = load('dcgan', pretrained=True)\n"
+        "assert model.name == 'dcgan.mnist', model.name\n"
+        "assert model.generate(2, seed=0).shape == (2, 1, 28, 28)\n"
+        "assert load('deep_ae', pretrained='fashion_mnist').name == 'deep_ae.fashion_mnist'\n"
+        "assert load('ae', pretrained=False, code=5).code_shape == (5,)\n"
+        "for bad in (dict(pretrained='cifar'), dict(code=5), dict(pretrained=3)):\n"
+        "    try: load('ae', **bad)\n"
+        "    except Exception as error: print(type(error).__name__, error)\n"
+        "print(sorted({'torchvision', 'timm', 'sklearn'} & set(sys.modules)))"
+    )
+    lines = env.run("-c", script).stdout.splitlines()
+    assert lines[-4].startswith("UnknownTag ae has no weights 'cifar'")
+    assert lines[-3].startswith("TypeError ae: code would change the network")
+    assert lines[-2].startswith("TypeError ae: pretrained should be True, False or a tag, got 3")
+    assert lines[-1] == "[]"
+
+
+def test_a_foreign_module_named_zoo(env, tmp_path):
+    (tmp_path / "zoo.py").write_text("lions = 2\n")
+    script = (
+        "import sys, torch\n"
+        f"sys.path.insert(0, {str(tmp_path)!r})\nimport zoo\n"
+        f"torch.hub.load({str(TREE)!r}, 'ae', source='local')"
+    )
+    result = env.run("-c", script, check=False)
+    assert result.returncode != 0
+    assert "ImportError: latentzoo needs the module name 'zoo'" in result.stderr
+    assert str(tmp_path / "zoo.py") in result.stderr
+
+
+def test_only_the_standard_library_at_import(env):
+    script = (
+        f"import sys; sys.path.insert(0, {str(TREE)!r}); before = set(sys.modules)\n"
+        "import hubconf\n"
+        "new = {m.split('.')[0] for m in set(sys.modules) - before} - {'hubconf'}\n"
+        "print(sorted(new - sys.stdlib_module_names))"
+    )
+    assert env.run("-c", script).stdout.strip() == "[]"
+
+
+def test_dependencies_are_named_as_they_are_imported():
+    text = (TREE / "hubconf.py").read_text()
+    listed = set(re.findall(r'"(\w+)"', re.search(r"dependencies = \[(.*?)\]", text)[1]))
+    assert listed == {"torch", "safetensors", "pluggy", "numpy", "PIL"}

@@ -1,0 +1,126 @@
+"""What README says is run, and its figures are those that were measured."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+import zoo
+from zoo.api import weights_folder
+from zoo.card import render_card
+from zoo.spec import read_json
+
+TREE = Path(__file__).resolve().parents[1]
+README = (TREE / "README.md").read_text("utf-8")
+BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+
+
+def blocks(language):
+    return [text for kind, text in BLOCKS if kind == language]
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """A working folder with the pictures that README talks of."""
+    from zoo.sample import sample
+
+    (tmp_path / "pictures").mkdir()
+    for i, pixels in enumerate(sample()[0][:40]):
+        Image.fromarray(pixels).save(tmp_path / "pictures" / f"{i}.png")
+    shutil.copy(tmp_path / "pictures" / "1.png", tmp_path / "shirt.png")
+    Image.open(tmp_path / "pictures" / "0.png").save(tmp_path / "boot.jpg")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_python(folder):
+    text = next(b for b in blocks("python") if "zoo.load" in b)
+    subprocess.run([sys.executable, "-c", text], check=True, cwd=folder)
+
+
+def test_torch_hub(folder):
+    text = next(b for b in blocks("python") if "torch.hub.load" in b)
+    assert 'tree = "."' in text
+    text = text.replace('tree = "."', f"tree = {str(TREE)!r}")
+    subprocess.run([sys.executable, "-c", text], check=True, cwd=folder)
+
+
+def test_shell(folder):
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    commands = [b for b in blocks("sh") if b.startswith("zoo ")]
+    assert len(commands) == 2
+    for text in commands:
+        subprocess.run(
+            ["bash", "-euc", text], check=True, cwd=folder, env={**os.environ, "PATH": path}
+        )
+    for file in ("codes.npz", "rebuilt.png", "digits.png", "walk.png", "mine.png"):
+        assert (folder / file).stat().st_size > 500
+
+
+def test_the_two_commands_are_targets():
+    targets = re.findall(r"^(\w[\w-]*):", (TREE / "Makefile").read_text(), re.MULTILINE)
+    commands = [b.strip() for b in blocks("sh") if b.startswith("make")]
+    assert commands == ["make demo", "make test"]
+    assert {"demo", "test"} <= set(targets)
+
+
+def figures():
+    lines = [
+        "| weights | parameters | error | of the mean image | 1-NN |",
+        "|---|---|---|---|---|",
+    ]
+    for name in zoo.list_models(pretrained=True):
+        (weights,) = zoo.info(name).weights
+        value = {m.name: m.value for m in weights.metrics}
+        lines.append(
+            f"| `{name}` | {weights.parameters:,} | {value['sse']:.2f} | "
+            f"{value['sse_of_mean_image']:.2f} | {value['knn1']:.3f} |"
+        )
+    return "\n".join(lines)
+
+
+def test_figures():
+    table = re.search(r"<!-- figures:.*?-->\n(.*?)\n<!-- end -->", README, re.DOTALL)[1]
+    assert table == figures()
+
+
+@pytest.mark.parametrize("name", zoo.list_models(pretrained=True))
+def test_card_is_its_rendering(name):
+    folder = weights_folder(name)
+    assert (TREE / "model_cards" / f"{name}.md").read_text("utf-8") == render_card(folder, name)
+    assert read_json(folder / "metrics.json")["metrics"], "measured"
+
+
+def test_no_card_without_weights():
+    cards = {path.stem for path in (TREE / "model_cards").glob("*.md")}
+    assert cards == set(zoo.list_models(pretrained=True))
+    assert cards
+
+
+@pytest.mark.parametrize("name", zoo.list_models(pretrained=True))
+def test_card_example(name):
+    card = (TREE / "model_cards" / f"{name}.md").read_text("utf-8")
+    text = re.search(r"^```python\n(.*?)^```", card, re.MULTILINE | re.DOTALL)[1]
+    subprocess.run([sys.executable, "-c", text], check=True)
+
+
+@pytest.mark.parametrize("plugin", sorted((TREE / "plugins").iterdir()), ids=lambda p: p.name)
+def test_plugin_readme(plugin):
+    text = (plugin / "README.md").read_text("utf-8")
+    example = re.search(r"^```python\n(.*?)^```", text, re.MULTILINE | re.DOTALL)[1]
+    subprocess.run([sys.executable, "-c", example], check=True)
+
+
+def test_every_public_name_is_there():
+    assert sorted(zoo.__all__) == zoo.__all__ or zoo.__all__ == sorted(
+        zoo.__all__, key=lambda n: (n.startswith("_"), n)
+    )
+    for name in zoo.__all__:
+        assert getattr(zoo, name) is not None
+    with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
+        _ = zoo.nonsense
