@@ -7,13 +7,14 @@ further keywords go over its config. Neither the zoo nor its plugins need to be 
 this tree are used. Nothing but the standard library is imported before an entry point is called.
 """
 
+# Modules, not names out of them: torch.hub takes every callable here for an entry point.
 import importlib
+import pathlib
 import sys
-from pathlib import Path
 
 dependencies = ["torch", "safetensors", "pluggy", "numpy", "PIL"]
 
-_TREE = Path(__file__).resolve().parent
+_TREE = pathlib.Path(__file__).resolve().parent
 
 
 def ae(pretrained=True, **config):

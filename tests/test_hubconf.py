@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -20,17 +21,41 @@ def env(clean_env):
     return environment
 
 
-def test_list_and_help(env):
+@pytest.fixture(scope="module")
+def checkout(tmp_path_factory):
+    """The folder in which torch.hub keeps a checkout of OWNER/latentzoo at main."""
+    hub = tmp_path_factory.mktemp("hub")
+    ours = shutil.ignore_patterns(".*", "__pycache__", "out", "runs", "tests")
+    shutil.copytree(TREE, hub / "OWNER_latentzoo_main", ignore=ours)
+    return hub
+
+
+def test_list_and_help(env, checkout):
     script = (
         "import json, sys, torch\n"
-        f"names = torch.hub.list({str(TREE)!r}, source='local')\n"
-        f"texts = [torch.hub.help({str(TREE)!r}, n, source='local') for n in names]\n"
+        f"torch.hub.set_dir({str(checkout)!r})\n"
+        "how = dict(skip_validation=True, trust_repo=True)\n"
+        "names = torch.hub.list('OWNER/latentzoo:main', **how)\n"
+        "texts = [torch.hub.help('OWNER/latentzoo:main', n, **how) for n in names]\n"
         "print(json.dumps([names, texts, 'zoo' in sys.modules]))"
     )
     names, texts, imported = json.loads(env.run("-c", script).stdout.splitlines()[-1])
     assert sorted(names) == zoo.list_models(), "an entry point for each model of the tree"
     assert all("Tags: mnist" in text for text in texts)
     assert not imported
+
+
+def test_load_as_from_github(env, checkout):
+    script = (
+        "import torch\n"
+        f"torch.hub.set_dir({str(checkout)!r})\n"
+        "model = torch.hub.load('OWNER/latentzoo:main', 'deep_ae', pretrained='fashion_mnist',\n"
+        "                       skip_validation=True, trust_repo=True)\n"
+        "import zoo\nprint(model.name, zoo.__file__)"
+    )
+    name, file = env.run("-c", script).stdout.splitlines()[-1].split()
+    assert name == "deep_ae.fashion_mnist"
+    assert Path(file).is_relative_to(checkout)
 
 
 def test_load(env):

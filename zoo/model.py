@@ -38,9 +38,9 @@ BATCH = 500
 class Recipe:
     """How a model is trained: data, not code. A plugin's model subclasses it with its defaults.
 
-    ``affine`` is the strength of random affine maps of the training images at the start (1: up to
-    15 degrees, 15 % of scale and shear, 2 of 28 pixels of shift); it fades out linearly until
-    ``affine_until`` of a phase has passed. ``precision`` is ``fp32``, ``bf16`` (autocast), or
+    ``affine`` is the strength of random affine maps of one half of each batch at the start (1: up
+    to 15 degrees, 15 % of scale and shear, 2 of 28 pixels of shift); it fades out linearly until
+    ``affine_until`` of a phase has passed. The other half stays as it is, since maps blur. ``precision`` is ``fp32``, ``bf16`` (autocast), or
     ``auto``: bf16 where the processor computes in it, which elsewhere is ten times slower.
     """
 
@@ -50,7 +50,7 @@ class Recipe:
     weight_decay: float = 0.0
     precision: str = "auto"
     affine: float = 0.0
-    affine_until: float = 0.8
+    affine_until: float = 0.9
 
     to_dict = asdict
 

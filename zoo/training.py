@@ -233,7 +233,8 @@ class Run:
             index = order[step * size : (step + 1) * size].to(self.images.device)
             batch = to_float(self.images[index])
             if strength := self._affine(progress):
-                batch = random_affine(batch, strength, generator)
+                half = size // 2
+                batch[:half] = random_affine(batch[:half], strength, generator)
             losses = phase.step(batch, Step(progress, generator, self._autocast))
             for name, value in losses.items():
                 sums[name] = sums.get(name, 0) + value.detach()

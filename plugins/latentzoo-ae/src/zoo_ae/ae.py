@@ -18,7 +18,7 @@ __all__ = ["AE"]
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe(BaseRecipe):
-    epochs: int = 150
+    epochs: int = 60
     batch_size: int = 128
     lr: float = 2e-3
     precision: str = "fp32"  # too small a net for bf16 to gain anything
@@ -42,6 +42,13 @@ class AE(Autoencoder):
         self.encoder = nn.Sequential(
             nn.Linear(pixels, hidden), nn.ReLU(), nn.Linear(hidden, code), nn.ReLU()
         )
+        # With torch's default half of the hidden units are dead from the start, and stay so. Here
+        # all are alive, and the second layer begins as the identity.
+        first, _, second, _ = self.encoder
+        nn.init.kaiming_normal_(first.weight, nonlinearity="relu")
+        nn.init.ones_(first.bias)
+        nn.init.eye_(second.weight)
+        nn.init.zeros_(second.bias)
         self.decoder = nn.Sequential(nn.Linear(code, pixels), nn.Sigmoid())
         self.density = GaussianMixture(code, components=20)
 

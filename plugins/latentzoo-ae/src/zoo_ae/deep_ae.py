@@ -26,10 +26,10 @@ ACTIVATIONS = {"silu": nn.SiLU, "relu": nn.ReLU, "sigmoid": nn.Sigmoid, "tanh": 
 @dataclass(frozen=True, kw_only=True)
 class Recipe(BaseRecipe):
     epochs: int = 55
-    batch_size: int = 128
+    batch_size: int = 64
     lr: float = 1e-3
     affine: float = 1.0  # without it this net learns its training set by heart
-    hidden_weight: float = 0.02  # 0: the error of the images alone
+    hidden_weight: float = 0.005  # 0: the error of the images alone
 
 
 class DeepAE(Autoencoder):
