@@ -33,7 +33,12 @@ def source(module, answer, before=""):
 # name: (source after the common beginning, stage, exception, a part of its text)
 FAULTS = {
     "import-missing": ("import not_there_at_all", "import", "ModuleNotFoundError", "not_there"),
-    "import-raises": ("raise RuntimeError('boom,\\n  at import')", "import", "RuntimeError", "boom"),
+    "import-raises": (
+        "raise RuntimeError('boom,\\n  at import')",
+        "import",
+        "RuntimeError",
+        "boom",
+    ),
     "import-syntax": ("def broken(:\n    pass", "import", "SyntaxError", "invalid syntax"),
     "import-exits": ("import sys; sys.exit('good bye')", "import", "SystemExit", "good bye"),
     "import-record": ("record('Not-A-Name')", "import", "SpecError", "Not-A-Name"),
@@ -257,7 +262,9 @@ answer([name for name in ("zoo_good", "twin_a", "torch") if name in sys.modules]
 
 
 def test_two_equal_entry_point_names_both_work(report, crowd):
-    assert [e["entry_point"] for e in report if e["distribution"].startswith("twin")] == ["twin"] * 2
+    assert [e["entry_point"] for e in report if e["distribution"].startswith("twin")] == [
+        "twin"
+    ] * 2
     code = "answer([zoo.info(name).name for name in ('only_a', 'only_b')])"
     assert ask(crowd, code) == ["only_a", "only_b"]
 
@@ -436,7 +443,9 @@ def test_strict_mode_lets_good_plugins_be(crowd):
 @pytest.mark.parametrize("value", ["", "0"])
 def test_strict_mode_can_be_off(crowd, value):
     code = "answer(zoo.list_models('good'))"
-    assert ask(crowd, code, ZOO_PLUGINS_STRICT=value, ZOO_PLUGINS="zoo-good,call-raises") == ["good"]
+    assert ask(crowd, code, ZOO_PLUGINS_STRICT=value, ZOO_PLUGINS="zoo-good,call-raises") == [
+        "good"
+    ]
 
 
 def test_no_plugin_at_all(bare):
@@ -530,7 +539,10 @@ def wreck(clean_env, core_wheel, write_plugin, build_plugins, tmp_path_factory):
         ),
     )
     (env.site_packages / "no_metadata-1.0.dist-info" / "METADATA").unlink()
-    entry_points = {"bad_entry_points": b"[zoo]\nno equals sign\n", "no_text": b"[zoo]\n\xff\xfe = a"}
+    entry_points = {
+        "bad_entry_points": b"[zoo]\nno equals sign\n",
+        "no_text": b"[zoo]\n\xff\xfe = a",
+    }
     for name, text in entry_points.items():
         (env.site_packages / f"{name}-1.0.dist-info" / "entry_points.txt").write_bytes(text)
     return env
