@@ -558,7 +558,7 @@ def test_damaged_installation_disturbs_no_plugin(wreck):
     assert bad["version"] == "1.0"
 
 
-# -- plugins that lie in a tree ----------------------------------------------------------------------
+# -- plugins that lie in a tree ----------------------------------------------------------------------  # noqa: E501
 
 
 @pytest.fixture
@@ -594,7 +594,7 @@ def test_broken_project_in_a_tree_disturbs_no_other(bare, tree: Path):
     assert "good" in ask(bare, TREE % str(tree))[0]
 
 
-# -- the real heavy library --------------------------------------------------------------------------
+# -- the real heavy library --------------------------------------------------------------------------  # noqa: E501
 
 
 @pytest.mark.slow

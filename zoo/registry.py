@@ -106,6 +106,7 @@ class Registry:
             PluginError: the distribution asked for failed to load; the reason is chained.
         """
         if distribution is not None:
+            distribution = normalise(distribution)
             self._require(distribution)
         found = [
             (plugin, spec)
