@@ -7,6 +7,7 @@ the same way for files, arrays and tensors.
 import io
 import math
 import os
+import struct
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -49,9 +50,9 @@ def to_images(x: Any, preprocessing: Preprocessing) -> Tensor:
             raise InputError("expected at least one picture, got an empty list")
         return torch.cat([to_images(item, preprocessing) for item in x])
     if isinstance(x, str | os.PathLike):
-        return _fit(_planes(_read(Path(x), preprocessing)), preprocessing)
+        return _fit(_read(Path(x), preprocessing), preprocessing)
     if isinstance(x, Image.Image):
-        return _fit(_planes(_reduced(x, preprocessing)), preprocessing)
+        return _fit(_planes(x, preprocessing), preprocessing)
     if isinstance(x, np.ndarray):
         return _fit(_from_array(x), preprocessing)
     if isinstance(x, Tensor):
@@ -117,7 +118,7 @@ def _files(sources: Iterable[str | Path]) -> Iterator[Path]:
             raise ImageError(f"{source}: there is no such file or folder")
 
 
-def _read(path: Path, preprocessing: Preprocessing) -> Image.Image:
+def _read(path: Path, preprocessing: Preprocessing) -> Tensor:
     if path.is_dir():
         raise ImageError(f"{path}: is a folder; zoo.images.read_pictures([folder], ...) reads one")
     try:
@@ -127,17 +128,17 @@ def _read(path: Path, preprocessing: Preprocessing) -> Image.Image:
                 # Before any pixel is decoded: a small file can claim a huge picture.
                 if image.width * image.height > MAX_PIXELS:
                     raise Image.DecompressionBombError
-                image.load()
-                return _reduced(image, preprocessing)
+                return _planes(image, preprocessing)
     except FileNotFoundError:
         raise ImageError(f"{path}: there is no such file") from None
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise ImageError(f"{path}: more than {MAX_PIXELS:,} pixels; make it smaller") from None
     except Image.UnidentifiedImageError:
         raise ImageError(f"{path}: not a picture of a known kind ({', '.join(FORMATS)})") from None
-    # Pillow's decoders raise nearly anything for a damaged file.
-    except (OSError, ValueError, SyntaxError, EOFError, KeyError, IndexError, TypeError) as error:
+    except OSError as error:
         raise ImageError(f"{path}: damaged, or not readable: {error}") from None
+    except (ImageError, InputError, ValueError) as error:  # ValueError: a path with a null byte
+        raise ImageError(f"{path}: {error}") from None
 
 
 def _reduced(image: Image.Image, preprocessing: Preprocessing) -> Image.Image:
@@ -149,8 +150,24 @@ def _reduced(image: Image.Image, preprocessing: Preprocessing) -> Image.Image:
     return image
 
 
-def _planes(image: Image.Image) -> Tensor:
+_DAMAGED = (
+    OSError, ValueError, SyntaxError, EOFError, KeyError, IndexError, TypeError, struct.error,
+)  # fmt: skip
+"""What Pillow's decoders raise for a damaged file: nearly anything."""
+
+
+def _planes(image: Image.Image, preprocessing: Preprocessing) -> Tensor:
     """One picture as 1 x C x H x W in [0, 1], C 1, 3 or 4 (opacity last)."""
+    try:
+        image.load()
+        return _pixels(_reduced(image, preprocessing))
+    except InputError:  # a ValueError too, but the pixels' own
+        raise
+    except _DAMAGED as error:
+        raise ImageError(f"damaged, or not readable: {error}") from None
+
+
+def _pixels(image: Image.Image) -> Tensor:
     mode = image.mode
     if mode.startswith("I;16"):
         # Pillow's own conversion to 8 bits would cut off everything above 255.
@@ -178,7 +195,7 @@ def _from_array(array: np.ndarray) -> Tensor:
         )
     if array.size == 0:
         raise InputError(f"expected at least one image, got an empty array {array.shape}")
-    values = torch.from_numpy(_unit(array))
+    values = _unit(array)
     if array.ndim == 2:
         return values[None, None]
     if array.ndim == 3:
@@ -196,16 +213,16 @@ def _from_tensor(tensor: Tensor) -> Tensor:
     tensor = tensor.detach().cpu()
     if tensor.dtype == torch.bfloat16:
         tensor = tensor.float()
-    values = torch.from_numpy(_unit(tensor.numpy()))
+    values = _unit(tensor.numpy())
     return values.reshape(-1, *((1,) if tensor.ndim == 2 else ()), *tensor.shape[-3:])
 
 
-def _unit(values: np.ndarray) -> np.ndarray:
+def _unit(values: np.ndarray) -> Tensor:
     """As float32 in [0, 1]."""
-    if values.dtype in (np.uint8, np.uint16):
-        return values.astype(np.float32) / np.iinfo(values.dtype).max
+    if values.dtype.newbyteorder("=") in (np.uint8, np.uint16):
+        return torch.from_numpy(values.astype(np.float32) / np.iinfo(values.dtype).max)
     if values.dtype == np.bool_:
-        return values.astype(np.float32)
+        return torch.from_numpy(values.astype(np.float32))
     if not np.issubdtype(values.dtype, np.floating):
         raise InputError(
             f"expected uint8, uint16, bool or floating point values, got {values.dtype}"
@@ -216,7 +233,7 @@ def _unit(values: np.ndarray) -> np.ndarray:
             f"expected floating point values in [0, 1], got {low:.4g} to {high:.4g}"
             + ("; divide by 255" if low >= 0 and 1 < high <= 255 else "")
         )
-    return np.ascontiguousarray(values, dtype=np.float32)
+    return torch.from_numpy(np.require(values, np.float32, ["C", "W"]))
 
 
 def _fit(x: Tensor, p: Preprocessing) -> Tensor:
@@ -236,13 +253,14 @@ def _fit(x: Tensor, p: Preprocessing) -> Tensor:
         h, w = min(height, round(width / wanted) or 1), min(width, round(height * wanted) or 1)
         top, left = (height - h) // 2, (width - w) // 2
         x = x[:, :, top : top + h, left : left + w]
-    elif p.fit == "pad":
-        h, w = max(height, round(width / wanted)), max(width, round(height * wanted))
-        top, left = (h - height) // 2, (w - width) // 2
-        sides = (left, w - width - left, top, h - height - top)
-        x = F.pad(x, sides, value=p.background)
-    x = F.interpolate(x, (p.height, p.width), mode="bicubic", antialias=True, align_corners=False)
-    return x.clamp(0, 1).contiguous()
+    size = (p.height, p.width)
+    if p.fit == "pad":  # framed after resizing: a frame around a long thin picture would be huge
+        scale = min(p.height / height, p.width / width)
+        size = (max(1, round(height * scale)), max(1, round(width * scale)))
+    x = F.interpolate(x, size, mode="bicubic", antialias=True, align_corners=False)
+    top, left = (p.height - size[0]) // 2, (p.width - size[1]) // 2
+    frame = (left, p.width - size[1] - left, top, p.height - size[0] - top)
+    return F.pad(x.clamp(0, 1), frame, value=p.background).contiguous()
 
 
 def grid(

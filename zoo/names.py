@@ -20,6 +20,7 @@ _MODEL = (
     r"(?P<model>[a-z][a-z0-9_]{0,62})(?:\.(?P<tag>[a-z][a-z0-9_]{0,62}))?"
 )
 _HUB = r"(?P<repo>[\w-][\w.-]{0,95}/[\w-][\w.-]{0,95})(?:@(?P<revision>[\w./-]{1,200}))?"
+_PREFIX = "hf[-_]?hub|hub|local[-_]?dir|dir|file"
 _FORMS = "deep_ae, deep_ae.mnist, latentzoo-ae:deep_ae.mnist, local-dir:FOLDER, hf-hub:org/name"
 
 
@@ -57,7 +58,10 @@ def parse_name(text: str) -> Name:
                 "hf-hub:org/name@REVISION"
             )
         return Name(text, repo=match["repo"], revision=match["revision"])
-    if match := re.fullmatch(_MODEL, text):
+    # local_dir:x would be a model x of the distribution local_dir
+    if not (colon and re.fullmatch(_PREFIX, prefix, re.I)) and (
+        match := re.fullmatch(_MODEL, text)
+    ):
         return Name(text, match["model"], match["tag"], match["distribution"])
     raise InvalidName(f"{shown} is not a name of the zoo. {_guess(text)}")
 
@@ -65,8 +69,8 @@ def parse_name(text: str) -> Name:
 def _guess(text: str) -> str:
     url = re.match(r"https?://(?:huggingface\.co|hf\.co)/([\w.-]+/[\w.-]+)", text)
     if url:
-        return f"It looks like a page of the Hub; write hf-hub:{url[1]}"
-    slip = re.match(r"(hf[-_]?hub|hub|local[-_]?dir|dir|file)(:/{0,2})(.+)", text, re.I)
+        return f"It looks like a page of the Hub; write {_printable('hf-hub:' + url[1])}"
+    slip = re.match(rf"({_PREFIX})(:/{{0,2}})(.+)", text, re.I)
     if slip:
         right = "hf-hub" if "hub" in slip[1].lower() else "local-dir"
         return f"Write {_printable(f'{right}:{slip[3]}')}"
@@ -79,7 +83,8 @@ def _guess(text: str) -> str:
         )
     if "/" in text:
         return f"For a folder write {_printable('local-dir:' + text)}"
-    plain = text.strip().lower().replace("-", "_").replace(" ", "_")
+    distribution, colon, model = text.strip().rpartition(":")
+    plain = distribution + colon + model.lower().replace("-", "_").replace(" ", "_")
     if plain != text and re.fullmatch(_MODEL, plain):
         return f"Write {plain}"
     return f"Names look like: {_FORMS}"

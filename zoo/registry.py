@@ -107,7 +107,6 @@ class Registry:
         """
         if distribution is not None:
             distribution = normalise(distribution)
-            self._require(distribution)
         found = [
             (plugin, spec)
             for plugin, spec in self.specs()
@@ -124,6 +123,8 @@ class Registry:
             raise AmbiguousName(
                 f"{len(full)} plugins declare {model!r}. Write one of: {', '.join(full)}"
             )
+        if distribution is not None:
+            self._require(distribution)
         raise self._unknown(model, distribution)
 
     def _require(self, distribution: str) -> None:
