@@ -33,7 +33,7 @@ HEAVY = ("torch", "torchvision", "timm", "sklearn", "scipy", "huggingface_hub", 
 class Fault(NamedTuple):
     """What went wrong with a plugin, and where.
 
-    ``stage``: ``import`` (the module), ``hooks`` (a wrong signature or an unknown hook),
+    ``stage``: ``announce`` (the entry point), ``import`` (the module), ``hooks`` (a wrong signature or an unknown hook),
     ``call`` (the hook raised), ``result`` (it returned something else than valid records), or
     ``heavy`` (it works, but imported a heavy library, named in the exception).
     """
@@ -47,7 +47,10 @@ class Fault(NamedTuple):
         return self.stage != "heavy"
 
     def __str__(self) -> str:
-        text = " ".join(str(self.exception).split())
+        try:
+            text = " ".join(str(self.exception).split())
+        except Exception:  # a plugin's own exception, whose __str__ fails too
+            text = "(its text cannot be had)"
         return f"{self.stage}: {type(self.exception).__name__}: {text}"
 
 
@@ -59,6 +62,7 @@ class Candidate(NamedTuple):
     entry_point: str
     module: str
     path: Path | None = None  # of a plugin that lies in a tree and is not installed
+    problem: str = ""  # what is wrong with the announcement itself
 
 
 @dataclass
@@ -85,6 +89,7 @@ class Registry:
 
     def __init__(self) -> None:
         self.plugins: list[Plugin] = []
+        self.switched_off: dict[str, str] = {}  # distribution: the variable that did it
 
     def specs(self) -> Iterator[tuple[Plugin, ModelSpec]]:
         """Every declared model, by name."""
@@ -128,6 +133,8 @@ class Registry:
         raise self._unknown(model, distribution)
 
     def _require(self, distribution: str) -> None:
+        if variable := self.switched_off.get(distribution):
+            raise UnknownModel(f"the plugin {distribution} is switched off by {variable}")
         plugins = [p for p in self.plugins if p.distribution == distribution]
         if not plugins:
             have = ", ".join(sorted({p.distribution for p in self.plugins})) or "none"
@@ -201,9 +208,11 @@ def discover(candidates: Iterable[Candidate]) -> Registry:
     found = Registry()
     for key in sorted(unique):
         candidate = unique[key]
-        if (allowed is not None and candidate.distribution not in allowed) or (
-            candidate.distribution in blocked
-        ):
+        if candidate.distribution in blocked:
+            found.switched_off[candidate.distribution] = "ZOO_PLUGINS_BLOCK"
+            continue
+        if allowed is not None and candidate.distribution not in allowed:
+            found.switched_off[candidate.distribution] = "ZOO_PLUGINS"
             continue
         plugin = _load(candidate, manager)
         found.plugins.append(plugin)
@@ -217,8 +226,11 @@ def discover(candidates: Iterable[Candidate]) -> Registry:
 def _load(candidate: Candidate, manager: pluggy.PluginManager) -> Plugin:
     plugin = Plugin(candidate)
     light = {name for name in HEAVY if name not in sys.modules}
-    stage = "import"
+    stage = "announce"
     try:
+        if candidate.problem:
+            raise SpecError(candidate.problem)
+        stage = "import"
         if candidate.path is not None and str(candidate.path) not in sys.path:
             sys.path.insert(0, str(candidate.path))
         plugin.root = importlib.import_module(candidate.module)
@@ -288,11 +300,12 @@ def _candidates_installed() -> Iterator[Candidate]:
                 continue
             seen.add(name)
             try:
-                text = Path(path, info, "entry_points.txt").read_text("utf-8")
-            except (OSError, ValueError):  # most distributions have none
+                text = Path(path, info, "entry_points.txt").read_text("utf-8", "replace")
+            except OSError:  # most distributions have none
                 continue
             for entry_point, module in _entry_points(text):
-                yield Candidate(name, version or "unknown", entry_point, module)
+                problem = "" if module else "expected name = module in its entry_points.txt"
+                yield Candidate(name, version or "unknown", entry_point, module, problem=problem)
 
 
 def _entry_points(text: str) -> Iterator[tuple[str, str]]:
@@ -302,7 +315,7 @@ def _entry_points(text: str) -> Iterator[tuple[str, str]]:
         line = line.strip()
         if line.startswith("["):
             section = line[1:-1].strip()
-        elif section == GROUP and "=" in line and not line.startswith("#"):
+        elif section == GROUP and line and not line.startswith("#"):
             name, _, module = line.partition("=")
             yield name.strip(), module.strip()
 
@@ -312,15 +325,16 @@ def _candidates_in_trees(trees: Iterable[Path]) -> Iterator[Candidate]:
         import tomllib  # here, since nearly always there is no tree
 
         for pyproject in sorted(root.glob("plugins/*/pyproject.toml")):
-            project = tomllib.loads(pyproject.read_text("utf-8"))["project"]
-            for name, module in project.get("entry-points", {}).get(GROUP, {}).items():
-                yield Candidate(
-                    normalise(project["name"]),
-                    project["version"],
-                    name,
-                    module,
-                    pyproject.parent / "src",
-                )
+            try:
+                project = tomllib.loads(pyproject.read_text("utf-8"))["project"]
+                distribution, version = normalise(project["name"]), project["version"]
+                entry_points = dict(project.get("entry-points", {}).get(GROUP, {}))
+            except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+                problem = f"{pyproject} cannot be used: {error!r}"
+                yield Candidate(pyproject.parent.name, "unknown", "?", "?", problem=problem)
+                continue
+            for name, module in entry_points.items():
+                yield Candidate(distribution, version, name, module, pyproject.parent / "src")
 
 
 def builder(spec: ModelSpec) -> type:
