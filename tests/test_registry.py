@@ -131,7 +131,13 @@ def error_of(call, *args):
         cause = error.__cause__
         return {"type": type(error).__name__, "text": str(error),
                 "bases": [c.__name__ for c in type(error).__mro__],
-                "cause": cause and type(cause).__name__, "cause_text": str(cause)}
+                "cause": cause and type(cause).__name__, "cause_text": text_of(cause)}
+
+def text_of(cause):
+    try:
+        return str(cause)
+    except ValueError:  # one of the plugins raises an exception that has no text
+        return ""
 
 def report():
     return [

@@ -167,7 +167,7 @@ def plugins(traceback: bool, as_json: bool) -> None:
                             "stage": p.fault.stage,
                             "fatal": p.fault.fatal,
                             "exception": type(p.fault.exception).__name__,
-                            "message": str(p.fault.exception),
+                            "message": p.fault.message,
                         },
                     }
                     for p in found

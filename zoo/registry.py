@@ -33,9 +33,9 @@ HEAVY = ("torch", "torchvision", "timm", "sklearn", "scipy", "huggingface_hub", 
 class Fault(NamedTuple):
     """What went wrong with a plugin, and where.
 
-    ``stage``: ``announce`` (the entry point), ``import`` (the module), ``hooks`` (a wrong signature or an unknown hook),
-    ``call`` (the hook raised), ``result`` (it returned something else than valid records), or
-    ``heavy`` (it works, but imported a heavy library, named in the exception).
+    ``stage``: ``announce`` (the entry point), ``import`` (the module), ``hooks`` (a wrong signature
+    or an unknown hook), ``call`` (the hook raised), ``result`` (it returned something else than
+    valid records), or ``heavy`` (it works, but imported a heavy library, named in the exception).
     """
 
     stage: str
@@ -46,12 +46,16 @@ class Fault(NamedTuple):
         """Whether the plugin's models are out of reach."""
         return self.stage != "heavy"
 
-    def __str__(self) -> str:
+    @property
+    def message(self) -> str:
+        """The exception's text, on one line."""
         try:
-            text = " ".join(str(self.exception).split())
+            return " ".join(str(self.exception).split())
         except Exception:  # a plugin's own exception, whose __str__ fails too
-            text = "(its text cannot be had)"
-        return f"{self.stage}: {type(self.exception).__name__}: {text}"
+            return "(its text cannot be had)"
+
+    def __str__(self) -> str:
+        return f"{self.stage}: {type(self.exception).__name__}: {self.message}"
 
 
 class Candidate(NamedTuple):
