@@ -6,7 +6,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from zoo.errors import IncompatibleVersion, InvalidConfig, UnknownTag, WeightsError, WeightsNotFound
+from zoo.errors import (
+    IncompatibleVersion,
+    InvalidConfig,
+    UnknownTag,
+    WeightsError,
+    WeightsNotFound,
+    ZooError,
+)
 from zoo.names import Name, parse_name
 from zoo.registry import Plugin, builder, registry
 from zoo.spec import (
@@ -134,8 +141,16 @@ def load_folder(folder: Path, spec: ModelSpec, weights: Weights | None = None) -
 
     config = folder_config(folder)
     tensors = Tensors.read(folder, config, weights and weights.sha256)
-    with unmaterialised():
-        model = _build(spec, complete_config(spec, config["config"]))
+    complete = complete_config(spec, config["config"])
+    try:
+        with unmaterialised():
+            model = _build(spec, complete)
+    except ZooError:
+        raise
+    except Exception as error:  # sizes that nobody could mean
+        raise InvalidConfig(
+            f"{folder / 'config.json'}: {spec.name} cannot be built of its config: {error}"
+        ) from error
     tensors.into(model)
     model._preprocessing = _preprocessing(folder, config, model)
     return model.eval()
