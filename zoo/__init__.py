@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from zoo.api import create, info, list_models, load
     from zoo.errors import ZooError
+    from zoo.evaluation import evaluate
     from zoo.hookspecs import hookimpl
     from zoo.spec import Metric, ModelSpec, Preprocessing, Weights, bundled_weights
     from zoo.training import train
@@ -28,6 +29,7 @@ _HOME = {
     "ZooError": "errors",
     "bundled_weights": "spec",
     "create": "api",
+    "evaluate": "evaluation",
     "hookimpl": "hookspecs",
     "info": "api",
     "list_models": "api",
@@ -44,6 +46,7 @@ __all__ = [
     "__version__",
     "bundled_weights",
     "create",
+    "evaluate",
     "hookimpl",
     "info",
     "list_models",

@@ -7,6 +7,8 @@ it; and in torchvision's own download, kept in ``~/.cache/latentzoo/data``.
 
 import gzip
 import os
+import zipfile
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -155,7 +157,7 @@ def _npz(path: Path, split: str, tried: list[str]) -> tuple[Tensor, Tensor] | No
     try:
         with np.load(path, allow_pickle=False) as file:
             images, labels = file[f"{split}_images"], file[f"{split}_labels"]
-    except (OSError, KeyError, ValueError) as error:
+    except (OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise DataError(
             f"{path} does not hold {split}_images and {split}_labels: {error}"
         ) from None

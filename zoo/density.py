@@ -1,5 +1,7 @@
 """A density over codes, fitted once after training and stored with the weights."""
 
+import warnings
+
 import torch
 from torch import Tensor, nn
 
@@ -29,6 +31,7 @@ class GaussianMixture(nn.Module):
         from zoo._optional import optional
 
         mixture = optional("sklearn.mixture", "scikit-learn", "train")
+        exceptions = optional("sklearn.exceptions", "scikit-learn", "train")
         generator = torch.Generator().manual_seed(seed)
         codes = codes.detach().double().cpu()
         codes = codes[torch.randperm(len(codes), generator=generator)[:limit]]
@@ -37,7 +40,11 @@ class GaussianMixture(nn.Module):
         regularisation = 1e-4 * float(codes.var(0).mean()) + 1e-8
         fitted = mixture.GaussianMixture(
             components, reg_covar=regularisation, max_iter=60, random_state=seed
-        ).fit(codes.numpy())
+        )
+        with warnings.catch_warnings():
+            # 60 rounds are enough to sample from; that a 61st would change it is no news.
+            warnings.simplefilter("ignore", exceptions.ConvergenceWarning)
+            fitted.fit(codes.numpy())
         covariances = torch.from_numpy(fitted.covariances_)
         weights = torch.zeros_like(self.weights)
         weights[:components] = torch.from_numpy(fitted.weights_)

@@ -1,0 +1,92 @@
+"""Wheels of the core and of each plugin, built, and installed alone into clean environments."""
+
+import json
+import zipfile
+from pathlib import Path
+
+import pytest
+
+TREE = Path(__file__).resolve().parents[1]
+PICKLES = (".bin", ".ckpt", ".pickle", ".pkl", ".pt", ".pth")
+
+# Any use of the network raises.
+OFFLINE = """
+import json, socket, sys
+
+def refuse(*args, **kwargs):
+    raise OSError("no network")
+
+socket.socket.connect = socket.create_connection = socket.getaddrinfo = refuse
+import zoo
+"""
+
+USE = (
+    OFFLINE
+    + """
+from zoo import weights
+from zoo.api import weights_folder
+from zoo.sample import sample
+
+said = {}
+for name in zoo.list_models(pretrained=True):
+    model = zoo.load(name)
+    images = model.preprocess(sample()[0][:3])
+    codes = model.encode(images)
+    assert model.decode(codes).shape == model.reconstruct(images).shape == images.shape
+    assert len(model.features(images)) == len(model.score(images)) == 3
+    assert model.generate(2, seed=0).shape == (2, *model.image_shape)
+    said[name] = max(weights.verify(model, weights_folder(name)).values())
+print(json.dumps([zoo.list_models(), said, zoo.__file__]))
+"""
+)
+
+
+@pytest.fixture(scope="module")
+def wheels(build_wheel):
+    return {
+        "core": build_wheel(TREE),
+        **{path.name: build_wheel(path) for path in sorted((TREE / "plugins").iterdir())},
+    }
+
+
+def test_core_alone(clean_env, wheels):
+    env = clean_env(wheels["core"])
+    assert env.run("-c", "import zoo; print(zoo.list_models())").stdout.strip() == "[]"
+    listed = env.run("-m", "zoo.cli", "list").stdout
+    assert "Type: pip install latentzoo-ae latentzoo-gan" in listed
+    asked = env.run("-m", "zoo.cli", "info", "ae", check=False)
+    assert asked.returncode == 2
+    assert "no model 'ae'" in asked.stderr
+    assert "Type: pip install latentzoo-ae latentzoo-gan" in asked.stderr
+    demo = env.run("-m", "zoo.cli", "demo", check=False)
+    assert demo.returncode == 2
+    assert "pip install latentzoo-ae" in demo.stderr
+
+
+@pytest.mark.parametrize(
+    ("plugin", "models"),
+    [("latentzoo-ae", ["ae", "deep_ae"]), ("latentzoo-gan", ["dcgan"])],
+)
+def test_one_plugin_alone_works_offline(clean_env, wheels, plugin, models):
+    env = clean_env(wheels["core"], wheels[plugin])
+    listed, deviations, file = json.loads(env.run("-c", USE).stdout.splitlines()[-1])
+    assert listed == models
+    tags = ("fashion_mnist", "mnist")
+    assert sorted(deviations) == sorted(f"{model}.{tag}" for model in models for tag in tags)
+    assert max(deviations.values()) <= 1
+    assert not Path(file).is_relative_to(TREE), "the installed zoo, not this tree's"
+
+
+@pytest.mark.parametrize("project", ["core", "latentzoo-ae", "latentzoo-gan"])
+def test_what_a_wheel_holds(wheels, project):
+    with zipfile.ZipFile(wheels[project]) as wheel:
+        names = wheel.namelist()
+    assert not [n for n in names if n.endswith(PICKLES) or "test_" in n or "tests/" in n]
+    if project == "core":
+        assert "zoo/sample/NOTICE" in names
+        assert "zoo/sample/fashion_mnist_test.npz" in names
+
+
+def test_all_weights_stay_small():
+    size = sum(p.stat().st_size for p in TREE.glob("plugins/*/src/*/weights/*/*"))
+    assert 0 < size < 60_000_000
