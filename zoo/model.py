@@ -208,7 +208,7 @@ class ZooModel(nn.Module):
         """The stretches of training. See :class:`Phase`."""
         raise NotImplementedError
 
-    def fit_density(self, images: Callable[[], Iterator[Tensor]], seed: int) -> None:
+    def fit(self, images: Callable[[], Iterator[Tensor]], seed: int) -> None:
         """After training: fit what :meth:`generate` samples from. ``images()`` gives batches."""
 
     # -- plumbing --------------------------------------------------------------------------------
@@ -319,7 +319,7 @@ class Autoencoder(ZooModel):
 
         return [Phase("reconstruction", recipe.epochs, {"adam": optimizer}, step)]
 
-    def fit_density(self, images: Callable[[], Iterator[Tensor]], seed: int) -> None:
+    def fit(self, images: Callable[[], Iterator[Tensor]], seed: int) -> None:
         self.density.fit(
             torch.cat([self.encode(batch).flatten(1) for batch in images()]), seed=seed
         )

@@ -103,7 +103,7 @@ def train(
         for part in dataset.images[chosen[:20_000]].split(500):
             yield to_float(part).to(device)
 
-    network.fit_density(images, seed)
+    network.fit(images, seed)
     plugin, _ = registry().find(network.spec.name)
     weights.save(
         network,

@@ -1,0 +1,64 @@
+"""The command line. It knows all of the zoo and nothing of the zoo knows it.
+
+A command's module is imported when that command is called, and what the command needs is imported
+inside it: ``zoo list`` must not wait for torch.
+"""
+
+import importlib
+import os
+import sys
+from typing import Any
+
+import click
+
+import zoo
+from zoo.cli.shared import printable
+from zoo.errors import ZooError
+
+COMMANDS = {
+    "list": "listing:list_command",
+    "info": "listing:info",
+    "plugins": "listing:plugins",
+    "encode": "pictures:encode",
+    "reconstruct": "pictures:reconstruct",
+    "generate": "pictures:generate",
+    "interpolate": "pictures:interpolate",
+    "train": "learning:train",
+    "evaluate": "measuring:evaluate",
+    "card": "measuring:card",
+    "demo": "pictures:demo",
+}
+"""Where each command is, in the order in which the help shows them."""
+
+
+class Group(click.Group):
+    """Commands by name; the zoo's own errors are shown as one message, with exit code 2."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except ZooError as error:
+            click.echo(f"Error: {printable(str(error))}", err=True)
+            sys.exit(2)
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        if name not in COMMANDS:
+            return None
+        module, _, function = COMMANDS[name].partition(":")
+        return getattr(importlib.import_module(f"zoo.cli.{module}"), function)
+
+
+@click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(zoo.__version__, prog_name="zoo")
+def main() -> None:
+    """A zoo of models that learn from images without labels.
+
+    \b
+    NAME is a model with weights (deep_ae.mnist), a model (deep_ae: its default weights),
+    or a weights folder (local-dir:FOLDER).
+    """
+    # Two threads that spin while they wait fall to a tenth when another process takes a core.
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")

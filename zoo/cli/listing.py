@@ -1,0 +1,153 @@
+"""What there is: models, their records, the plugins they come from."""
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import click
+
+import zoo
+from zoo.cli.shared import as_json, new_table, print_table, printable, size
+
+if TYPE_CHECKING:
+    from zoo.spec import ModelSpec
+
+
+@click.command("list")
+@click.argument("pattern", default="*")
+@as_json
+def list_command(pattern: str, as_json: bool) -> None:
+    """List models; PATTERN is shell-style ("*ae*")."""
+    rows = [_row(name, zoo.info(name)) for name in zoo.list_models(pattern)]
+    if as_json:
+        click.echo(json.dumps(rows, indent=2))
+    elif rows:
+        table = new_table("model", "weights", "family", "image", "code", "what it is")
+        for row in rows:
+            table.add_row(
+                row["name"],
+                "\n".join(row["weights"]) or "-",
+                row["family"],
+                size(row["image_shape"]),
+                size(row["code_shape"]),
+                row["summary"],
+            )
+        print_table(table)
+    elif pattern == "*":
+        click.echo(
+            "No model is installed: they come in plugins.\n"
+            "Type: pip install latentzoo-ae latentzoo-gan"
+        )
+    else:
+        click.echo(f"No model matches {pattern!r}. There are: {', '.join(zoo.list_models())}")
+    _warn_of_faults()
+
+
+def _row(name: str, spec: "ModelSpec") -> dict[str, Any]:
+    return {
+        "name": name,
+        "family": spec.family,
+        "summary": spec.summary,
+        "image_shape": list(spec.image_shape),
+        "code_shape": list(spec.code_shape),
+        "weights": [f"{name}.{w.tag}" for w in spec.weights],
+        "default_tag": spec.default_tag,
+    }
+
+
+@click.command()
+@click.argument("name")
+@as_json
+def info(name: str, as_json: bool) -> None:
+    """Show the record of a model, with its weights and what they measured."""
+    spec = zoo.info(name)
+    if as_json:
+        click.echo(json.dumps(spec.to_dict(), indent=2))
+        return
+    facts = new_table("", "", show_header=False)
+    for label, value in (
+        ("model", spec.name),
+        ("what it is", spec.summary),
+        ("family", spec.family),
+        ("paper", spec.paper or "-"),
+        ("image (C x H x W)", size(spec.image_shape)),
+        ("code", size(spec.code_shape)),
+        ("can", ", ".join(spec.capabilities)),
+        ("config", ", ".join(f"{k}={v}" for k, v in spec.config.items()) or "-"),
+        ("built by", spec.builder),
+    ):
+        facts.add_row(label, str(value))
+    print_table(facts)
+    if not spec.weights:
+        return
+    table = new_table("weights", "data", "parameters", "sha256", "measured on the test part")
+    for w in spec.weights:
+        default = " (default)" if w.tag == spec.default_tag and len(spec.weights) > 1 else ""
+        figures = "\n".join(f"{m.name} {m.value:.5g}" for m in w.metrics) or "-"
+        table.add_row(
+            f"{spec.name}.{w.tag}{default}", w.dataset, f"{w.parameters:,}", w.sha256[:12], figures
+        )
+    print_table(table)
+
+
+@click.command()
+@click.option("--traceback", is_flag=True, help="Show where each failed plugin failed.")
+@as_json
+def plugins(traceback: bool, as_json: bool) -> None:
+    """List plugins, and what is wrong with those that failed."""
+    from zoo.registry import registry
+
+    found = registry().plugins
+    if as_json:
+        click.echo(
+            json.dumps(
+                [
+                    {
+                        "distribution": p.candidate.distribution,
+                        "version": p.candidate.version,
+                        "entry_point": p.candidate.entry_point,
+                        "module": p.candidate.module,
+                        "models": [spec.name for spec in p.specs],
+                        "fault": p.fault
+                        and {
+                            "stage": p.fault.stage,
+                            "fatal": p.fault.fatal,
+                            "exception": type(p.fault.exception).__name__,
+                            "message": p.fault.message,
+                        },
+                    }
+                    for p in found
+                ],
+                indent=2,
+            )
+        )
+        return
+    if not found:
+        click.echo("No plugin is installed. Type: pip install latentzoo-ae latentzoo-gan")
+        return
+    table = new_table("plugin", "version", "entry point", "models", "state")
+    for p in found:
+        c = p.candidate
+        models = ", ".join(spec.name for spec in p.specs) or "-"
+        table.add_row(
+            c.distribution, c.version, f"{c.entry_point} = {c.module}", models,
+            printable(str(p.fault)) if p.fault else "ok",
+        )  # fmt: skip
+    print_table(table)
+    if traceback:
+        import traceback as tb
+
+        for p in found:
+            if p.fault:
+                click.echo(f"\n{p}\n" + printable("".join(tb.format_exception(p.fault.exception))))
+
+
+def _warn_of_faults() -> None:
+    from zoo.registry import registry
+
+    for plugin in registry().plugins:
+        if plugin.fault:
+            word = "failed to load" if plugin.fault.fatal else "is slow to load"
+            click.echo(
+                printable(f"The plugin {plugin} {word}: {plugin.fault}. More: zoo plugins"),
+                err=True,
+            )

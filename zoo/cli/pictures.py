@@ -1,0 +1,249 @@
+"""Pictures in, codes and pictures out."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+import zoo
+from zoo.cli.shared import (
+    as_json,
+    new_table,
+    png_out,
+    print_table,
+    read,
+    report,
+    seed,
+    sources,
+    strict,
+)
+from zoo.errors import InputError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from zoo.model import ZooModel
+
+
+@click.command()
+@click.argument("name")
+@sources
+@click.option(
+    "--out",
+    default="codes.npz",
+    show_default=True,
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="A .parquet, .npz or .safetensors file.",
+)
+@click.option(
+    "--what",
+    default="codes",
+    show_default=True,
+    type=click.Choice(["codes", "features", "scores"]),
+    help="What to write for each picture.",
+)
+@strict
+@as_json
+def encode(name: str, sources: tuple[Path], out: Path, what: str, strict: bool, as_json: bool):
+    """Encode pictures (files and folders) into a table of codes."""
+    if out.suffix not in (".parquet", ".npz", ".safetensors"):
+        raise InputError(f"--out should end in .parquet, .npz or .safetensors, got {str(out)!r}")
+    if not sources:
+        raise InputError("name at least one picture or folder: zoo encode NAME FOLDER")
+    model = zoo.load(name)
+    pictures = read(model, sources, strict)
+    call = {"codes": model.encode, "features": model.features, "scores": model.score}[what]
+    _write_rows(out, what, [str(path) for path in pictures.paths], call(pictures.images))
+    report(
+        as_json,
+        f"{len(pictures.paths)} pictures: {what} of {name} in {out}",
+        out=str(out),
+        pictures=len(pictures.paths),
+        skipped=[{"path": str(path), "reason": reason} for path, reason in pictures.skipped],
+    )
+
+
+def _write_rows(out: Path, what: str, paths: list[str], values: "Tensor") -> None:
+    import io
+
+    from zoo.files import write_atomically
+
+    array = values.cpu().numpy()
+    buffer = io.BytesIO()
+    if out.suffix == ".npz":
+        import numpy as np
+
+        np.savez_compressed(buffer, allow_pickle=False, **{what: array, "paths": paths})
+    elif out.suffix == ".safetensors":
+        import safetensors.torch
+
+        buffer.write(
+            safetensors.torch.save({what: values.cpu().contiguous()}, {"paths": json.dumps(paths)})
+        )
+    else:
+        from zoo._optional import optional
+
+        arrow = optional("pyarrow", "pyarrow", "parquet")
+        parquet = optional("pyarrow.parquet", "pyarrow", "parquet")
+        rows = array if array.ndim == 1 else list(array.reshape(len(array), -1))
+        parquet.write_table(arrow.new_table({"path": paths, what: rows}), buffer)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(out, buffer.getvalue())
+
+
+@click.command()
+@click.argument("name")
+@sources
+@png_out("reconstructions.png")
+@click.option("--columns", default=10, show_default=True, type=click.IntRange(1, 100))
+@strict
+@as_json
+def reconstruct(
+    name: str, sources: tuple[Path], out: Path, columns: int, strict: bool, as_json: bool
+) -> None:
+    """Write pictures above what the model makes of them.
+
+    Without SOURCES, the first 30 of the embedded Fashion-MNIST sample.
+    """
+    from zoo.images import grid, pairs, write_png
+
+    model = zoo.load(name)
+    pictures = read(model, sources, strict)
+    rebuilt = model.reconstruct(pictures.images).cpu()
+    write_png(grid(pairs(pictures.images, rebuilt, columns), columns=columns), out)
+    error = float((rebuilt - pictures.images).square().mean())
+    report(
+        as_json,
+        f"{len(rebuilt)} pictures above their reconstructions in {out} "
+        f"(mean squared error {error:.5f})",
+        out=str(out),
+        pictures=len(rebuilt),
+        mse=error,
+        skipped=[{"path": str(path), "reason": reason} for path, reason in pictures.skipped],
+    )
+
+
+@click.command()
+@click.argument("name")
+@click.option("-n", "--number", default=64, show_default=True, type=click.IntRange(1, 10_000))
+@seed
+@png_out("generated.png")
+@as_json
+def generate(name: str, number: int, seed: int, out: Path, as_json: bool) -> None:
+    """Write a grid of new pictures."""
+    from zoo.images import grid, write_png
+
+    write_png(grid(zoo.load(name).generate(number, seed=seed)), out)
+    report(
+        as_json, f"{number} pictures of {name}, seed {seed}, in {out}",
+        out=str(out), pictures=number, seed=seed,
+    )  # fmt: skip
+
+
+@click.command()
+@click.argument("name")
+@click.argument("start", required=False, type=click.Path(path_type=Path))
+@click.argument("end", required=False, type=click.Path(path_type=Path))
+@click.option("--steps", default=10, show_default=True, type=click.IntRange(2, 100))
+@seed
+@png_out("interpolation.png")
+@as_json
+def interpolate(
+    name: str, start: Path | None, end: Path | None, steps: int, seed: int, out: Path, as_json: bool
+) -> None:
+    """Walk through the codes from picture START to picture END.
+
+    Without them, five walks between pictures that the model generates.
+    """
+    from zoo.images import grid, write_png
+
+    model = zoo.load(name)
+    if start is None:
+        ends = model.generate(10, seed=seed)
+    elif end is None:
+        raise InputError("name two pictures, START and END, or none")
+    else:
+        ends = model.preprocess([start, end])
+    write_png(grid(walks(model, ends, steps), columns=steps), out)
+    report(
+        as_json, f"{len(ends) // 2} walks of {steps} steps through the codes of {name} in {out}",
+        out=str(out), walks=len(ends) // 2, steps=steps,
+    )  # fmt: skip
+
+
+def walks(model: "ZooModel", ends: "Tensor", steps: int) -> "Tensor":
+    """A row of images from the first to the second, from the third to the fourth, ..."""
+    import torch
+
+    from zoo.images import interpolate
+
+    codes = model.encode(ends)
+    walks = [interpolate(a, b, steps) for a, b in zip(codes[::2], codes[1::2], strict=True)]
+    return model.decode(torch.cat(walks)).cpu()
+
+
+@click.command()
+@click.option(
+    "--out",
+    default="out",
+    show_default=True,
+    type=click.Path(path_type=Path, file_okay=False),
+    help="The folder to write into.",
+)
+@as_json
+def demo(out: Path, as_json: bool) -> None:
+    """Encode, rebuild and generate with every model that has weights, in under a minute.
+
+    Clothes are test images of Fashion-MNIST that come with the zoo. Digits to rebuild are those
+    that a model generated before, since MNIST itself is not included.
+    """
+    import time
+
+    import torch
+
+    from zoo.images import grid, write_png
+    from zoo.sample import sample
+
+    names = zoo.list_models(pretrained=True)
+    if not names:
+        raise InputError(
+            "no trained model is installed. Type: pip install latentzoo-ae latentzoo-gan"
+        )
+    begin = time.perf_counter()
+    made: list[dict[str, Any]] = []
+
+    def write(file: str, images: "Tensor", columns: int, what: str) -> None:
+        write_png(grid(images, columns=columns), out / file)
+        made.append({"file": str(out / file), "what": what})
+
+    for dataset in sorted({zoo.info(name).weights[0].dataset for name in names}):
+        models = {
+            name: zoo.load(name) for name in names if zoo.info(name).weights[0].dataset == dataset
+        }
+        for name, model in models.items():
+            write(f"{name}.generated.png", model.generate(64, seed=0), 8, "64 new images, seed 0")
+        if dataset == "fashion_mnist":
+            whose, pictures = "sample images", model.preprocess(sample()[0][:40])
+        else:
+            # The GAN's are the sharpest, if there is one.
+            source = next((n for n in models if zoo.info(n).family == "gan"), next(iter(models)))
+            whose, pictures = f"images by {source}", models[source].generate(40, seed=1)
+        originals, pair = pictures[:10], pictures[10:]
+        rows = torch.cat([originals, *(m.reconstruct(originals) for m in models.values())])
+        write(
+            f"{dataset}.reconstructed.png", rows, 10,
+            f"{whose} (top row), then rebuilt by {', '.join(models)}",
+        )  # fmt: skip
+        for name, model in models.items():
+            steps = walks(model, pair[:10], 10)
+            write(f"{name}.interpolated.png", steps, 10, "walks through the codes of two images")
+    seconds = time.perf_counter() - begin
+    if as_json:
+        click.echo(json.dumps({"seconds": round(seconds, 1), "files": made}, indent=2))
+        return
+    table = new_table("file", "what it shows")
+    for row in made:
+        table.add_row(row["file"], row["what"])
+    print_table(table)
+    click.echo(f"{len(made)} pictures by {len(names)} models in {seconds:.1f} s. Open one!")

@@ -1,0 +1,91 @@
+"""What the commands share: options, tables, messages."""
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from zoo.model import ZooModel
+
+as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+seed = click.option("--seed", default=0, show_default=True, help="Same seed, same result.")
+sources = click.argument("sources", nargs=-1, type=click.Path(path_type=Path))
+strict = click.option("--strict", is_flag=True, help="Refuse when a picture cannot be read.")
+
+
+def png_out(default: str):
+    return click.option(
+        "--out",
+        default=default,
+        show_default=True,
+        type=click.Path(path_type=Path, dir_okay=False),
+        help="The PNG to write.",
+    )
+
+
+def read(model: "ZooModel", sources: tuple[Path, ...], strict: bool):
+    """The pictures of ``sources``, or some of the embedded sample; what was skipped is said."""
+    from zoo.images import Pictures, read_pictures
+
+    if not sources:
+        from zoo.sample import sample
+
+        images = model.preprocess(sample()[0][:30])
+        return Pictures(images, [Path(f"sample/{i}") for i in range(len(images))])
+    pictures = read_pictures(sources, model.preprocessing, strict=strict, progress=_track)
+    if pictures.skipped:
+        click.echo(f"{len(pictures.skipped)} files skipped:", err=True)
+        for path, reason in pictures.skipped[:20]:
+            click.echo(printable(f"  {path}: {reason}"), err=True)
+        if len(pictures.skipped) > 20:
+            click.echo(f"  and {len(pictures.skipped) - 20} more", err=True)
+    return pictures
+
+
+def _track(paths: list[Path]):
+    """A progress bar on a terminal, for more files than one notices."""
+    if len(paths) < 200 or not sys.stderr.isatty():
+        return paths
+    from rich.console import Console
+    from rich.progress import track
+
+    return track(paths, "reading", console=Console(stderr=True))
+
+
+def report(as_json: bool, text: str, **facts: Any) -> None:
+    click.echo(json.dumps(facts, indent=2) if as_json else text)
+
+
+def new_table(*columns: str, show_header: bool = True):
+    from rich import box
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE_HEAD, show_header=show_header, pad_edge=False)
+    for i, column in enumerate(columns):
+        table.add_column(column, no_wrap=i == 0, overflow="fold")
+    return table
+
+
+def print_table(table: Any) -> None:
+    from rich.console import Console
+
+    # Not a terminal (a pipe, a file): rich's 80 columns would break names in two.
+    width = None if sys.stdout.isatty() else 140
+    Console(width=width, highlight=False, markup=False).print(table)
+
+
+def printable(text: str) -> str:
+    """``text`` without control characters, which a terminal would obey."""
+    return "".join(c if c.isprintable() or c == "\n" else "?" for c in text)
+
+
+def size(shape: Any) -> str:
+    return " x ".join(map(str, shape))
+
+
+def minutes(seconds: float) -> str:
+    whole = round(seconds)
+    return f"{whole} s" if whole < 60 else f"{whole // 60} min {whole % 60:02} s"
