@@ -41,7 +41,7 @@ def train(
     """Train a model on a named data set or a folder of pictures."""
     recipe = _assignments("--set", settings) | ({"epochs": epochs} if epochs else {})
 
-    def report(line: dict[str, Any]) -> None:
+    def show(line: dict[str, Any]) -> None:
         losses = {
             k: v for k, v in line.items() if isinstance(v, float) and not k.startswith("seconds")
         }
@@ -63,7 +63,7 @@ def train(
         device=device,
         strict=strict,
         resume=resume,
-        report=report,
+        report=show,
     )
     trained = json.loads((weights / "config.json").read_text("utf-8"))["training"]
     skipped = f" ({trained['skipped']} files skipped)" if trained["skipped"] else ""

@@ -87,7 +87,7 @@ def _write_rows(out: Path, what: str, paths: list[str], values: "Tensor") -> Non
         arrow = optional("pyarrow", "pyarrow", "parquet")
         parquet = optional("pyarrow.parquet", "pyarrow", "parquet")
         rows = array if array.ndim == 1 else list(array.reshape(len(array), -1))
-        parquet.write_table(arrow.new_table({"path": paths, what: rows}), buffer)
+        parquet.write_table(arrow.table({"path": paths, what: rows}), buffer)
     out.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(out, buffer.getvalue())
 
