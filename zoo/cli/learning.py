@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 import zoo
-from zoo.cli.shared import as_json, minutes, seed, strict
+from zoo.cli.shared import as_json, minutes, report, seed, strict
 from zoo.errors import InputError
 
 
