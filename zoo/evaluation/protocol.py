@@ -1,0 +1,211 @@
+"""What a protocol is, what it is given, and what it gives.
+
+A protocol's module has pure functions on tensors first, and a ``measure(context)`` that applies
+them and yields one :class:`Figure` for each number. Nothing here imports torch before a protocol
+runs, so that the command line can list them.
+"""
+
+import hashlib
+import importlib
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from zoo._optional import optional
+from zoo.errors import DataError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from zoo.data import Dataset
+    from zoo.model import ZooModel
+
+SPACES = ("pixels", "pca", "untrained")
+"""The spaces whose figures are the floors of a protocol that measures features."""
+
+PCA_COMPONENTS = 64
+
+T = TypeVar("T")
+
+
+class LeftOut(Exception):
+    """A protocol that cannot be run here; its text is the reason, and the others go on."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Figure:
+    """One measured number, before it becomes a :class:`zoo.spec.Metric`."""
+
+    name: str
+    value: float
+    protocol: str
+    """All that somebody needs to measure it again, in words."""
+    samples: int
+    """How many images it was measured on."""
+    seed: int | None = None
+    """None for a figure without chance."""
+    spread: float | None = None
+    """Standard deviation over seeds or draws."""
+    floors: Mapping[str, float] = field(default_factory=dict)
+    """The same measure of what has learnt nothing of images: ``pixels``, ``pca``, ``untrained``,
+    ``mean_image``, ``corrupted``, ``train_set``."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Protocol:
+    """A way to measure a model."""
+
+    name: str
+    summary: str
+    measure: str
+    """``"module:function"`` of a ``Callable[[Context], Iterator[Figure]]``; that raises
+    :class:`LeftOut` where the model has no such figure."""
+    needs: tuple[str, ...] = ()
+    """Capabilities of the model."""
+    labels: bool = False
+    """Whether the data must have labels."""
+    standard: bool = True
+    """Whether it runs when nobody names a protocol."""
+
+    def run(self, context: "Context") -> "Iterator[Figure]":
+        """The figures. Raises: LeftOut, and what libraries that are absent raise."""
+        module, _, function = self.measure.partition(":")
+        return getattr(importlib.import_module(module), function)(context)
+
+
+@dataclass
+class Context:
+    """A model beside the data that it is measured on; what is costly is computed once."""
+
+    model: "ZooModel"
+    name: str
+    train: "Dataset"
+    test: "Dataset"
+    seed: int = 0
+    _features: dict[tuple[str, str], "Tensor"] = field(default_factory=dict, repr=False)
+
+    @cached_property
+    def untrained(self) -> "ZooModel":
+        """The same network with the same config and new initial weights."""
+        import torch
+
+        from zoo.registry import builder
+
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.seed)
+            model = builder(self.model.spec)(**self.model.config)
+        model.spec, model.config = self.model.spec, self.model.config
+        model.name = f"{model.spec.name} (untrained)"
+        return model.eval().to(self.model.device)
+
+    def data(self, split: str) -> "Dataset":
+        """The ``"train"`` or ``"test"`` part."""
+        return {"train": self.train, "test": self.test}[split]
+
+    def labels(self, split: str) -> "Tensor":
+        """The labels of a part, N.
+
+        Raises:
+            DataError: the data have none.
+        """
+        labels = self.data(split).labels
+        if labels is None:
+            raise DataError(f"{self.data(split).name} has no labels, which this protocol needs")
+        return labels
+
+    def features(self, space: str, split: str) -> "Tensor":
+        """All images of a part as N x F float32 on the CPU, computed on first use.
+
+        Args:
+            space: ``"model"``, ``"untrained"`` (the same network), ``"pixels"``, or ``"pca"``:
+                their first 64 principal components, fitted on the train part.
+            split: ``"train"`` or ``"test"``.
+        """
+        if (space, split) not in self._features:
+            if space == "pca":
+                self._features |= self.of_data("pca features", self._pca)
+            else:
+                call = self.encoder(space)
+                self._features[space, split] = _rows(map(call, self.data(split).batches()))
+        return self._features[space, split]
+
+    def encoder(self, space: str) -> Callable[["Tensor"], "Tensor"]:
+        """What makes N x F features of N x C x H x W images in ``space``, on the CPU."""
+        if space == "pixels":
+            return lambda images: images.flatten(1)
+        if space == "pca":
+            reduce = self.pca(PCA_COMPONENTS).transform
+            return lambda images: _float32(reduce(images.flatten(1).numpy()))
+        model = {"model": self.model, "untrained": self.untrained}[space]
+        return lambda images: model.features(images).cpu()
+
+    def pca(self, components: int) -> Any:
+        """scikit-learn's PCA of that many components (or as many as there are), fitted on train."""
+
+        def fit() -> Any:
+            decomposition = optional("sklearn.decomposition", "scikit-learn", "evaluate")
+            pixels = self.features("pixels", "train").numpy()
+            most = min(components, *pixels.shape)
+            # random_state is for data of more than 1,000 pixels, where PCA may be randomised.
+            return decomposition.PCA(most, random_state=0).fit(pixels)
+
+        return self.of_data(("pca", components), fit)
+
+    def in_spaces(
+        self, protocol: str, measure: Callable[[str], T], spaces: tuple[str, ...] = SPACES
+    ) -> tuple[T, dict[str, T]]:
+        """``measure("model")``, and the same for each space of the floors.
+
+        The floors of the data alone are computed once a process, for all models.
+        """
+        floors = {
+            space: measure(space)
+            if space == "untrained"
+            else self.of_data((protocol, space), lambda space=space: measure(space))
+            for space in spaces
+        }
+        return measure("model"), floors
+
+    def of_data(self, key: object, compute: Callable[[], T]) -> T:
+        """``compute()``, or what it gave before in this process for these data and this seed."""
+        key = (self._fingerprint, self.seed, key)
+        if key not in _OF_DATA:
+            _OF_DATA[key] = compute()
+        return _OF_DATA[key]
+
+    def _pca(self) -> "dict[tuple[str, str], Tensor]":
+        call = self.encoder("pca")
+        return {("pca", s): _rows(map(call, self.data(s).batches())) for s in ("train", "test")}
+
+    @cached_property
+    def _fingerprint(self) -> str:
+        digest = hashlib.sha256()
+        for data in (self.train, self.test):
+            digest.update(repr((data.name, data.split, len(data))).encode())
+            for images in data.batches():
+                digest.update((images * 255).round().byte().numpy().tobytes())
+            if data.labels is not None:
+                digest.update(data.labels.numpy().tobytes())
+        return digest.hexdigest()
+
+
+_OF_DATA: dict[object, Any] = {}
+
+
+def mean_and_spread(values: list[float]) -> tuple[float, float]:
+    """Mean and (population) standard deviation of the values over seeds or draws."""
+    mean = sum(values) / len(values)
+    return mean, (sum((v - mean) ** 2 for v in values) / len(values)) ** 0.5
+
+
+def _rows(parts: "Iterator[Tensor]") -> "Tensor":
+    import torch
+
+    return torch.cat(list(parts))
+
+
+def _float32(array: Any) -> "Tensor":
+    import torch
+
+    return torch.from_numpy(array).float()
