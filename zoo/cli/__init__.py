@@ -25,7 +25,7 @@ COMMANDS = {
     "interpolate": "pictures:interpolate",
     "train": "learning:train",
     "evaluate": "measuring:evaluate",
-    "card": "measuring:card",
+    "card": "publishing:card",
     "demo": "pictures:demo",
 }
 """Where each command is, in the order in which the help shows them."""

@@ -1,4 +1,4 @@
-"""Measuring, and what is written of it."""
+"""Measuring."""
 
 import json
 from pathlib import Path
@@ -35,21 +35,3 @@ def evaluate(name: str, data: str, data_dir: Path | None, against: Path | None, 
             m["name"], f"{m['value']:.5g}", f"{m['samples']:,}", str(m["seconds"]), m["protocol"]
         )
     print_table(table)
-
-
-@click.command()
-@click.argument("name")
-@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="A file, not stdout.")
-def card(name: str, out: Path | None) -> None:
-    """Write the model card of NAME from its records and measured figures."""
-    from zoo.api import weights_folder
-    from zoo.card import render_card
-
-    text = render_card(weights_folder(name), name)
-    if out is None:
-        click.echo(text, nl=False)
-    else:
-        from zoo.files import write_atomically
-
-        write_atomically(out, text.encode())
-        click.echo(f"the card of {name} is in {out}")
