@@ -22,6 +22,7 @@
     ├── CapabilityError     the model truly cannot do this
     ├── DataError           a data set that is not to be had, or does not fit the model
     ├── TrainingError       a run that cannot start, or can no longer go on
+    │   └── RunStopped          stopped by Ctrl-C or SIGTERM, and ready to go on
     └── MissingDependency   an optional library is absent (also an ImportError)
 
 The command line shows any of them as one message and leaves with exit code 2.
@@ -40,6 +41,7 @@ __all__ = [
     "MissingDependency",
     "ModelNameError",
     "PluginError",
+    "RunStopped",
     "SpecError",
     "TensorMismatch",
     "TrainingError",
@@ -130,6 +132,10 @@ class DataError(ZooError):
 
 class TrainingError(ZooError):
     """A training run that cannot start, or can no longer go on."""
+
+
+class RunStopped(TrainingError):
+    """A run that Ctrl-C or SIGTERM stopped, and that can go on from its checkpoint."""
 
 
 class MissingDependency(ZooError, ImportError):

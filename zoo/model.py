@@ -8,7 +8,6 @@ wants (the range of tanh, a mean and deviation) is its own affair.
 """
 
 import contextlib
-import math
 import random
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
@@ -23,6 +22,7 @@ from zoo.spec import ModelSpec, Preprocessing
 
 __all__ = [
     "Autoencoder",
+    "AutoencoderRecipe",
     "GaussianMixture",
     "Phase",
     "Recipe",
@@ -38,6 +38,10 @@ BATCH = 500
 class Recipe:
     """How a model is trained: data, not code. A plugin's model subclasses it with its defaults.
 
+    ``optimizer`` and ``schedule`` are timm's names; ``wsd`` holds the rate and lets it fall
+    linearly over the last ``decay`` of the epochs. ``average`` is the decay, a step, of the moving
+    average of the weights that a phase asks for (0: none).
+
     ``affine`` is the strength of random affine maps of one half of each batch at the start (1: up
     to 15 degrees, 15 % of scale and shear, 2 of 28 pixels of shift); it fades out linearly until
     ``affine_until`` of a phase has passed. The other half stays as it is, since maps blur.
@@ -47,13 +51,30 @@ class Recipe:
 
     epochs: int
     batch_size: int = 256
+    optimizer: str = "adamw"
     lr: float = 1e-3
+    beta1: float = 0.9
     weight_decay: float = 0.0
+    schedule: str = "cosine"
+    decay: float = 0.5
+    average: float = 0.0
     precision: str = "auto"
     affine: float = 0.0
     affine_until: float = 0.9
 
     to_dict = asdict
+
+
+@dataclass(frozen=True, kw_only=True)
+class AutoencoderRecipe(Recipe):
+    """A recipe for learning to repair too: ``corrupt`` spoils what goes in, not the target.
+
+    ``corrupt`` is one of :data:`zoo.corruption.KINDS`, or empty; ``corrupt_strength`` is its
+    strength (Vincent et al. 2010, "Stacked denoising autoencoders", section 3).
+    """
+
+    corrupt: str = ""
+    corrupt_strength: float = 0.25
 
 
 @dataclass(frozen=True)
@@ -63,25 +84,35 @@ class Step:
     progress: float
     """How much of the phase is done, in [0, 1)."""
     generator: torch.Generator
-    """The only source of chance in training, seeded for each epoch."""
+    """The only source of chance, seeded for each step (and each process)."""
     autocast: Callable[[], contextlib.AbstractContextManager]
+    """The precision of the recipe, to compute losses in."""
+    update: Callable[[str, Tensor], None]
+    """``update(player, loss)``: new gradients of the loss, averaged over all processes, and one
+    step of that player's optimiser."""
+    seen: Tensor
+    """The images as an autoencoder shall see them: corrupted, if the recipe says so."""
 
 
 @dataclass
 class Phase:
-    """One stretch of training: its optimisers, one step, and what is done at its end.
+    """One stretch of training: who learns, one step, and what is done at its end.
 
-    ``step`` does forward, backward and the optimisers' steps, and returns the losses to show.
-    ``lr`` scales the optimisers' rates by progress. ``modules`` are modules outside the model
-    that a checkpoint has to hold too.
+    ``players`` are the modules that learn, each with an optimiser of its own; ``rates`` has the
+    learning rates of those that do not learn at the recipe's. ``step`` computes losses, hands them
+    to :attr:`Step.update`, and returns those to show. If the recipe has an ``average``, the moving
+    average of ``averaged`` takes its place at the end. ``validate`` computes losses of held-out
+    images, in eval mode. ``shows`` is the call whose pictures tell how far the phase is.
     """
 
     name: str
     epochs: int
-    optimizers: Mapping[str, torch.optim.Optimizer]
+    players: Mapping[str, nn.Module]
     step: Callable[[Tensor, Step], dict[str, Tensor]]
-    lr: Callable[[float], float] = lambda progress: 0.5 * (1 + math.cos(math.pi * progress))
-    modules: Mapping[str, nn.Module] = field(default_factory=dict)
+    rates: Mapping[str, float] = field(default_factory=dict)
+    averaged: nn.Module | None = None
+    validate: Callable[[Tensor], dict[str, Tensor]] | None = None
+    shows: str = "reconstruct"
     finish: Callable[[], None] = lambda: None
 
 
@@ -205,11 +236,14 @@ class ZooModel(nn.Module):
         return (self._reconstruct(images) - images).square().flatten(1).mean(1)
 
     def phases(self, recipe: Any) -> list[Phase]:
-        """The stretches of training. See :class:`Phase`."""
-        raise NotImplementedError
+        """The stretches of training, if any. See :class:`Phase`."""
+        return []
 
     def fit(self, images: Callable[[], Iterator[Tensor]], seed: int) -> None:
-        """After training: fit what :meth:`generate` samples from. ``images()`` gives batches."""
+        """What is computed in closed form, after all phases; ``images()`` gives batches of train.
+
+        An autoencoder fits the density here that :meth:`generate` samples from.
+        """
 
     # -- plumbing --------------------------------------------------------------------------------
 
@@ -293,36 +327,39 @@ class ZooModel(nn.Module):
 
 
 class Autoencoder(ZooModel):
-    """A model with one loss, one optimiser (Adam), and a mixture of Gaussians on its codes.
+    """A model with one loss, one optimiser, and a mixture of Gaussians on its codes.
 
     A subclass sets ``self.density`` and implements ``_encode``, ``_decode`` and :meth:`losses`.
     """
 
+    recipe = AutoencoderRecipe
     density: GaussianMixture
 
-    def losses(self, images: Tensor, recipe: Any) -> dict[str, Tensor]:
-        """The named parts of the loss, which is their sum."""
+    def losses(self, seen: Tensor, images: Tensor, recipe: Any) -> dict[str, Tensor]:
+        """The named parts of the loss, which is their sum.
+
+        ``seen`` is what goes in, ``images`` what should come out, both N x C x H x W: the same
+        unless the recipe corrupts what goes in.
+        """
         raise NotImplementedError
 
     def phases(self, recipe: Any) -> list[Phase]:
-        optimizer = torch.optim.AdamW(
-            self.parameters(), lr=recipe.lr, weight_decay=recipe.weight_decay, fused=True
-        )
-
         def step(images: Tensor, step: Step) -> dict[str, Tensor]:
             with step.autocast():
-                losses = self.losses(images, recipe)
-            optimizer.zero_grad(set_to_none=True)
-            sum(losses.values()).backward()
-            optimizer.step()
+                losses = self.losses(step.seen, images, recipe)
+            step.update("adam", sum(losses.values()))
             return losses
 
-        return [Phase("reconstruction", recipe.epochs, {"adam": optimizer}, step)]
+        return [
+            Phase(
+                "reconstruction", recipe.epochs, {"adam": self}, step, averaged=self,
+                validate=lambda images: self.losses(images, images, recipe),
+            )
+        ]  # fmt: skip
 
     def fit(self, images: Callable[[], Iterator[Tensor]], seed: int) -> None:
-        self.density.fit(
-            torch.cat([self.encode(batch).flatten(1) for batch in images()]), seed=seed
-        )
+        codes = torch.cat([self.encode(batch).flatten(1) for batch in images()])
+        self.density.fit(codes, seed=seed)
 
     def _sample_codes(self, n: int, generator: torch.Generator) -> Tensor:
         return self.density.sample(n, generator).reshape(n, *self.code_shape)

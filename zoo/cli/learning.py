@@ -1,27 +1,74 @@
 """Training."""
 
 import json
+import os
+import signal
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
 import click
 
 import zoo
-from zoo.cli.shared import as_json, minutes, report, seed, strict
-from zoo.errors import InputError
+from zoo.cli.shared import as_json, minutes, printable, report, seed, strict
+from zoo.errors import InputError, RunStopped
+
+UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
+
+
+class Bytes(click.ParamType):
+    """A number of bytes: 500MB, 2GB, 123456."""
+
+    name = "SIZE"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> int:
+        if isinstance(value, int):
+            return value
+        text = value.upper().removesuffix("B")
+        number, unit = (text[:-1], text[-1]) if text[-1:] in UNITS else (text, "")
+        try:
+            size = int(float(number) * UNITS[unit])
+        except (ValueError, OverflowError):
+            size = 0
+        if size < 1:
+            self.fail(f"expected a size such as 500MB or 2GB, got {value!r}", param, ctx)
+        return size
 
 
 @click.command()
 @click.argument("model")
-@click.option("--data", required=True, metavar="SET|FOLDER", help="mnist, fashion_mnist or FOLDER.")
+@click.option(
+    "--data",
+    required=True,
+    metavar="SET|PATH",
+    help="A named set (mnist, cifar10, ...), a folder of pictures, .npz or .parquet.",
+)
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="The run's folder.")
 @click.option("--data-dir", type=click.Path(path_type=Path), help="Where named sets lie.")
 @click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Over the recipe.")
+@click.option("--recipe", type=click.Path(path_type=Path), help="A TOML or JSON file of settings.")
 @click.option("--config", multiple=True, metavar="KEY=VALUE", help="Over the model's config.")
 @click.option("--epochs", type=click.IntRange(1), help="The same as --set epochs=N.")
-@click.option("--device", default="cpu", show_default=True)
+@click.option(
+    "--corrupt",
+    type=click.Choice(["mask", "noise", "blur", "salt"]),
+    help="Learn to repair: spoil what goes in, not the target.",
+)
+@click.option("--strength", type=float, help="How much of it; with --corrupt.")
+@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, ...")
+@click.option(
+    "--memory", type=Bytes(), help="For decoded images; more lie in a file. [half of all]"
+)
+@click.option(
+    "--checkpoint-every",
+    default=60.0,
+    show_default=True,
+    type=click.FloatRange(0),
+    help="Seconds between two checkpoints.",
+)
 @seed
-@click.option("--resume", is_flag=True, help="Go on from the checkpoint in --out.")
+@click.option("--resume", is_flag=True, help="Go on from the last checkpoint in --out.")
 @strict
 @as_json
 def train(
@@ -30,41 +77,53 @@ def train(
     out: Path,
     data_dir: Path | None,
     settings: tuple[str, ...],
+    recipe: Path | None,
     config: tuple[str, ...],
     epochs: int | None,
+    corrupt: str | None,
+    strength: float | None,
     device: str,
+    memory: int | None,
+    checkpoint_every: float,
     seed: int,
     resume: bool,
     strict: bool,
     as_json: bool,
 ) -> None:
-    """Train a model on a named data set or a folder of pictures."""
-    recipe = _assignments("--set", settings) | ({"epochs": epochs} if epochs else {})
+    """Train a model on a named data set or your own pictures.
 
-    def show(line: dict[str, Any]) -> None:
-        losses = {
-            k: v for k, v in line.items() if isinstance(v, float) and not k.startswith("seconds")
-        }
-        click.echo(
-            f"{line['phase']} {line['epoch']}/{line['of']}  "
-            + "  ".join(f"{name} {value:.4g}" for name, value in losses.items())
-            + f"  {line['images_per_second']:,} images/s  {minutes(line['seconds_left'])} left",
-            err=True,
-        )
-
-    weights = zoo.train(
-        model,
-        data=data,
-        out=out,
-        config=_assignments("--config", config),
-        settings=recipe,
-        seed=seed,
-        data_dir=data_dir,
-        device=device,
-        strict=strict,
-        resume=resume,
-        report=show,
-    )
+    Ctrl-C stops it at a checkpoint; the same command with --resume goes on to the very same end.
+    """
+    given = _assignments("--set", settings) | ({"epochs": epochs} if epochs else {})
+    given |= {} if corrupt is None else {"corrupt": corrupt}
+    if strength is not None:
+        if not given.get("corrupt"):
+            raise InputError("--strength needs --corrupt mask, noise, blur or salt")
+        given["corrupt_strength"] = strength
+    with Display() as display:
+        try:
+            weights = zoo.train(
+                model,
+                data=data,
+                out=out,
+                config=_assignments("--config", config),
+                settings=given,
+                recipe=recipe,
+                seed=seed,
+                data_dir=data_dir,
+                device=device,
+                memory=memory,
+                strict=strict,
+                resume=resume,
+                checkpoint_every=checkpoint_every,
+                report=display.show,
+            )
+        except RunStopped as stop:
+            display.close()
+            click.echo(printable(str(stop)), err=True)
+            sys.exit(128 + signal.SIGINT)
+    if int(os.environ.get("RANK", "0")):
+        return  # the first process of several speaks for all
     trained = json.loads((weights / "config.json").read_text("utf-8"))["training"]
     skipped = f" ({trained['skipped']} files skipped)" if trained["skipped"] else ""
     report(
@@ -74,6 +133,68 @@ def train(
         weights=str(weights),
         **trained,
     )
+
+
+class Display:
+    """How far a run is, on stderr: a bar on a terminal, plain lines elsewhere."""
+
+    EVERY = 30.0
+    """Seconds between two lines within an epoch where there is no terminal."""
+
+    def __init__(self) -> None:
+        self.bar: Any = None
+        self.task: Any = None
+        self.said = time.monotonic()
+
+    def __enter__(self) -> "Display":
+        if sys.stderr.isatty():
+            from rich.console import Console
+            from rich.progress import BarColumn, Progress, TextColumn
+
+            self.bar = Progress(
+                TextColumn("{task.description}"),
+                BarColumn(),
+                TextColumn("{task.percentage:>3.0f} %  {task.fields[speed]}"),
+                console=Console(stderr=True, highlight=False),
+                transient=True,
+            )
+            self.bar.start()
+            self.task = self.bar.add_task("reading data", total=None, speed="")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Leave the terminal as it was."""
+        if self.bar is not None:
+            self.bar.stop()
+
+    def show(self, line: dict[str, Any]) -> None:
+        """One line of the run: of a whole epoch, of where it is within one, or a warning."""
+        if "warning" in line:
+            self._say(f"Warning: {printable(line['warning'])}")
+            return
+        speed = f"{line['images_per_second']:,} images/s, {minutes(line['seconds_left'])} left"
+        where = f"{line['phase']} {line['epoch']}/{line['of']}"
+        if "step" not in line:
+            losses = {
+                k: v for k, v in line.items() if isinstance(v, float) and not k.startswith("second")
+            }
+            shown = "  ".join(f"{name} {value:.4g}" for name, value in losses.items())
+            self._say(f"{where}  {shown}  {speed}")
+        elif self.bar is not None:
+            done = (line["epoch"] - 1 + line["step"] / line["steps"]) / line["of"]
+            self.bar.update(self.task, description=where, total=1, completed=done, speed=speed)
+        elif time.monotonic() - self.said >= self.EVERY:
+            self._say(f"{where}  step {line['step']}/{line['steps']}  {speed}")
+
+    def _say(self, text: str) -> None:
+        self.said = time.monotonic()
+        if self.bar is not None:
+            self.bar.console.print(text, markup=False)
+        else:
+            click.echo(text, err=True)
 
 
 def _assignments(option: str, texts: tuple[str, ...]) -> dict[str, Any]:

@@ -10,14 +10,13 @@ import torch
 from torch import Tensor, nn
 
 from zoo.errors import InvalidConfig
-from zoo.model import Autoencoder, GaussianMixture
-from zoo.model import Recipe as BaseRecipe
+from zoo.model import Autoencoder, AutoencoderRecipe, GaussianMixture
 
 __all__ = ["AE"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Recipe(BaseRecipe):
+class Recipe(AutoencoderRecipe):
     epochs: int = 60
     batch_size: int = 128
     lr: float = 2e-3
@@ -61,6 +60,6 @@ class AE(Autoencoder):
     def _sample_codes(self, n: int, generator: torch.Generator) -> Tensor:
         return super()._sample_codes(n, generator).relu()  # a ReLU code is never negative
 
-    def losses(self, images: Tensor, recipe: Recipe) -> dict[str, Tensor]:
-        error = (self._reconstruct(images) - images).square()
+    def losses(self, seen: Tensor, images: Tensor, recipe: Recipe) -> dict[str, Tensor]:
+        error = (self._reconstruct(seen) - images).square()
         return {"sse": error.flatten(1).sum(1).mean()}  # summed over pixels, mean over images

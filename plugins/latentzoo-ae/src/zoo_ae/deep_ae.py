@@ -15,8 +15,7 @@ from itertools import pairwise
 from torch import Tensor, nn
 
 from zoo.errors import InvalidConfig
-from zoo.model import Autoencoder, GaussianMixture
-from zoo.model import Recipe as BaseRecipe
+from zoo.model import Autoencoder, AutoencoderRecipe, GaussianMixture
 
 __all__ = ["DeepAE"]
 
@@ -24,7 +23,7 @@ ACTIVATIONS = {"silu": nn.SiLU, "relu": nn.ReLU, "sigmoid": nn.Sigmoid, "tanh": 
 
 
 @dataclass(frozen=True, kw_only=True)
-class Recipe(BaseRecipe):
+class Recipe(AutoencoderRecipe):
     epochs: int = 55
     batch_size: int = 64
     lr: float = 1e-3
@@ -96,8 +95,8 @@ class DeepAE(Autoencoder):
             layers.append(x)
         return [*layers, self.decoder[-1](x)]
 
-    def losses(self, images: Tensor, recipe: Recipe) -> dict[str, Tensor]:
-        up = self._up(images)
+    def losses(self, seen: Tensor, images: Tensor, recipe: Recipe) -> dict[str, Tensor]:
+        up = self._up(seen)
         down = self._down(up[-1])
         output = down[-1].float().sigmoid()
         losses = {"sse": (output - images.flatten(1)).square().sum(1).mean()}

@@ -17,7 +17,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from zoo.errors import InvalidConfig
 from zoo.model import Phase, Step, ZooModel
@@ -30,9 +29,11 @@ __all__ = ["DCGAN"]
 class Recipe(BaseRecipe):
     epochs: int = 14
     batch_size: int = 64
+    optimizer: str = "adam"
     lr: float = 2e-4
     beta1: float = 0.5
-    average: float = 0.999  # decay of the generator's averaged weights, a step
+    schedule: str = "wsd"  # the rate falls over the second half
+    average: float = 0.999  # of the generator's weights
     encoder_epochs: int = 5
     encoder_lr: float = 1e-3
     latent_weight: float = 0.1  # of E(G(z)) = z, beside the error of G(E(x)) = x
@@ -170,15 +171,6 @@ class DCGAN(ZooModel):
         return [self._game(recipe), self._inversion(recipe)]
 
     def _game(self, recipe: Recipe) -> Phase:
-        def adam(module: nn.Module) -> torch.optim.Optimizer:
-            betas = (recipe.beta1, 0.999)
-            return torch.optim.Adam(module.parameters(), lr=recipe.lr, betas=betas, fused=True)
-
-        optimizers = {"generator": adam(self.generator), "discriminator": adam(self.discriminator)}
-        average = AveragedModel(
-            self.generator, multi_avg_fn=get_ema_multi_avg_fn(recipe.average), use_buffers=True
-        )
-
         def step(images: Tensor, step: Step) -> dict[str, Tensor]:
             codes = self._sample_codes(len(images), step.generator).to(images.device)
             with step.autocast():
@@ -187,33 +179,24 @@ class DCGAN(ZooModel):
                 real_logits = self.discriminator(images * 2 - 1).float()
                 fake_logits = self.discriminator(fake.detach()).float()
             loss_d = F.softplus(-real_logits).mean() + F.softplus(fake_logits).mean()
-            optimizers["discriminator"].zero_grad(set_to_none=True)
-            loss_d.backward()
-            optimizers["discriminator"].step()
+            step.update("discriminator", loss_d)
 
             self.discriminator.requires_grad_(False)
             with step.autocast():
                 fooled = self.discriminator(fake).float()
             loss_g = F.softplus(-fooled).mean()  # the non-saturating loss
-            optimizers["generator"].zero_grad(set_to_none=True)
-            loss_g.backward()
-            optimizers["generator"].step()
+            step.update("generator", loss_g)
             self.discriminator.requires_grad_(True)
-            average.update_parameters(self.generator)
             return {"discriminator": loss_d, "generator": loss_g}
-
-        def finish() -> None:
-            self.generator.load_state_dict(average.module.state_dict())
-            self._settle_batch_norm()
 
         return Phase(
             "game",
             recipe.epochs,
-            optimizers,
+            {"generator": self.generator, "discriminator": self.discriminator},
             step,
-            lr=lambda progress: min(1.0, 2 * (1 - progress)),  # falls over the second half
-            modules={"average": average},
-            finish=finish,
+            averaged=self.generator,
+            shows="generate",
+            finish=self._settle_batch_norm,
         )
 
     def _settle_batch_norm(self, batches: int = 100) -> None:
@@ -231,8 +214,6 @@ class DCGAN(ZooModel):
             norm.momentum = 0.1
 
     def _inversion(self, recipe: Recipe) -> Phase:
-        optimizer = torch.optim.Adam(self.encoder.parameters(), lr=recipe.encoder_lr, fused=True)
-
         def step(images: Tensor, step: Step) -> dict[str, Tensor]:
             self.generator.eval().requires_grad_(False)
             self.discriminator.eval()
@@ -244,16 +225,19 @@ class DCGAN(ZooModel):
                 "sse": (rebuilt.float() - images).square().flatten(1).sum(1).mean(),
                 "latent": recipe.latent_weight * (again.float() - codes).square().sum(1).mean(),
             }
-            optimizer.zero_grad(set_to_none=True)
-            sum(losses.values()).backward()
-            optimizer.step()
+            step.update("encoder", sum(losses.values()))
             return losses
 
         def finish() -> None:
             self.generator.requires_grad_(True)
 
         return Phase(
-            "inversion", recipe.encoder_epochs, {"encoder": optimizer}, step, finish=finish
+            "inversion",
+            recipe.encoder_epochs,
+            {"encoder": self.encoder},
+            step,
+            rates={"encoder": recipe.encoder_lr},
+            finish=finish,
         )
 
 

@@ -1,0 +1,286 @@
+"""Training: from a model's name and data to a run's folder with a weights folder in it.
+
+::
+
+    weights/                    the weights folder, written once, at the end
+    checkpoint.safetensors      where the run is, and checkpoint.previous.safetensors before it
+    recipe.json                 what was asked for, as --recipe takes it
+    log.jsonl                   a line an epoch
+    events/                     the same and more for TensorBoard
+    pictures/                   what the model made, over time
+    losses.png                  the losses over the epochs
+"""
+
+import json
+import math
+import tomllib
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+import zoo
+from zoo import weights
+from zoo._optional import optional
+from zoo.api import create
+from zoo.card import write_card
+from zoo.data import Dataset, load_data, split_validation, to_float
+from zoo.errors import InvalidConfig, TrainingError
+from zoo.files import write_json
+from zoo.model import Recipe, ZooModel
+from zoo.registry import registry
+from zoo.training import checkpoint
+from zoo.training.chance import seeded
+from zoo.training.loop import Run
+from zoo.training.record import Record
+
+__all__ = ["make_recipe", "read_recipe", "train"]
+
+VALIDATION = 0.05
+PICTURES = 20
+
+
+def train(
+    model: str,
+    *,
+    data: str | Path | Dataset,
+    out: str | Path,
+    config: Mapping[str, Any] | None = None,
+    settings: Mapping[str, Any] | None = None,
+    recipe: str | Path | None = None,
+    seed: int = 0,
+    data_dir: str | Path | None = None,
+    device: str = "auto",
+    memory: int | None = None,
+    strict: bool = False,
+    resume: bool = False,
+    checkpoint_every: float = 60.0,
+    report: Callable[[dict[str, Any]], None] = lambda line: None,
+) -> Path:
+    """Train a model and write its weights folder.
+
+    Started by torchrun or ``accelerate launch``, all processes work on parts of the same batches
+    and the first one writes; the result is the same kind of folder.
+
+    Args:
+        model: the bare name of a model.
+        data: what :func:`zoo.data.load_data` takes (its train part is used), or a data set.
+        out: the run's folder; the weights are then in ``out/weights``.
+        config: over the model's config.
+        settings: over its recipe, such as ``{"epochs": 5}``.
+        recipe: a TOML or JSON file with settings, under ``settings``.
+        seed: of the initial weights, the validation part, the order of the data and all chance.
+        data_dir: where to look for named sets first.
+        device: ``auto``, ``cpu``, ``cuda``, ...
+        memory: bytes that decoded images may take; more are kept in a file in ``out``.
+        strict: refuse a folder in which a picture cannot be read.
+        resume: go on from the last good checkpoint in ``out``, to the very same end.
+        checkpoint_every: seconds between two checkpoints.
+        report: called with each line of the log as it is written, and about once a second with
+            where the run is.
+
+    Returns:
+        The weights folder.
+
+    Raises:
+        TrainingError: ``out`` is taken, nothing to resume, a loss is no longer finite, the disk is
+            full, or another process of the run is gone.
+        RunStopped: Ctrl-C or SIGTERM; a checkpoint was written, ``resume`` goes on.
+        DataError, ImageError: the data are not to be had.
+        InvalidConfig: a setting of the model or the recipe is unknown or refused.
+    """
+    out = Path(out)
+    _require_free(out, resume)
+    if (out / "weights").exists():  # and resume: it went to its end before
+        return out / "weights"
+    with seeded(seed):
+        network = create(model, **(config or {}))
+        chosen_recipe = make_recipe(
+            network.recipe, {**(read_recipe(Path(recipe)) if recipe else {}), **(settings or {})}
+        )
+        accelerator = _accelerator(device)
+        if chosen_recipe.precision == "auto":
+            precision = "bf16" if _computes_in_bf16(accelerator.device) else "fp32"
+            chosen_recipe = replace(chosen_recipe, precision=precision)
+        dataset = data if isinstance(data, Dataset) else load_data(
+            str(data), "train", network.preprocessing, data_dir=data_dir and Path(data_dir),
+            strict=strict, memory=memory, cache=out,
+        )  # fmt: skip
+        chosen, held_out = split_validation(dataset, VALIDATION, seed)
+        run = Run(
+            network.to(accelerator.device),
+            chosen_recipe,
+            dataset.images,
+            chosen,
+            dataset.images[held_out],
+            seed=seed,
+            facts={
+                "model": network.spec.name,
+                "config": dict(network.config),
+                "recipe": chosen_recipe.to_dict(),
+                "seed": seed,
+                "data": dataset.name,
+                "images": len(chosen),
+            },
+            record=Record(out, to_float(dataset.images[held_out[:PICTURES]]), report),
+            accelerator=accelerator,
+            checkpoint_every=checkpoint_every,
+        )
+        if run.phases:
+            _require_batches(dataset, chosen, chosen_recipe, accelerator.num_processes)
+        if resume and (problem := run.resume()):
+            report({"warning": problem})
+        if accelerator.is_main_process:
+            out.mkdir(parents=True, exist_ok=True)
+            write_json(out / "recipe.json", chosen_recipe.to_dict())
+        run.train()
+    if accelerator.is_main_process:
+        _finish(network, dataset, chosen, held_out, run, out)
+    accelerator.wait_for_everyone()
+    return out / "weights"
+
+
+def _require_free(out: Path, resume: bool) -> None:
+    if resume:
+        return
+    if (out / "weights").exists():
+        raise TrainingError(f"{out / 'weights'} exists already; choose another folder with --out")
+    if any((out / name).exists() for name in (checkpoint.CURRENT, checkpoint.PREVIOUS)):
+        raise TrainingError(f"{out} holds an unfinished run; add --resume, or choose another --out")
+
+
+def _require_batches(data: Dataset, chosen: Tensor, recipe: Recipe, processes: int) -> None:
+    if len(chosen) < recipe.batch_size:
+        raise TrainingError(
+            f"{len(data)} images are fewer than a batch of {recipe.batch_size}: "
+            f"--set batch_size={max(2, len(chosen) // 4)}, or give more images"
+        )
+    if recipe.batch_size % processes:
+        raise TrainingError(
+            f"a batch of {recipe.batch_size} cannot be shared by {processes} processes: "
+            f"--set batch_size={max(1, recipe.batch_size // processes) * processes}"
+        )
+
+
+def _accelerator(device: str) -> Any:
+    """accelerate's view of the machine: the device, and this process among its companions."""
+    accelerate = optional("accelerate", "accelerate", "train")
+    accelerate.state.AcceleratorState._reset_state()  # a run before this one may have had another
+    try:
+        accelerator = accelerate.Accelerator(cpu=device == "cpu", mixed_precision="no")
+        if device not in ("auto", "cpu") and accelerator.num_processes == 1:
+            torch.empty(0, device=device)  # whether it is there
+            accelerator.state.device = torch.device(device)
+    except (RuntimeError, ValueError, AssertionError) as error:
+        raise TrainingError(
+            f"the device {device!r} cannot be used: {str(error).splitlines()[0]}\n"
+            "Type: --device cpu, or leave it out for the best there is"
+        ) from None
+    return accelerator
+
+
+def _finish(
+    network: ZooModel, dataset: Dataset, chosen: Tensor, held_out: Tensor, run: Run, out: Path
+) -> None:
+    """What comes after the steps: the closed-form part, the weights folder, its card, a plot."""
+    network.eval()
+
+    def images() -> Iterator[Tensor]:
+        for part in chosen.split(500):
+            yield to_float(dataset.images[part]).to(network.device)
+
+    network.fit(images, run.seed)
+    plugin, _ = registry().find(network.spec.name)
+    examples = held_out[:4] if len(held_out) else chosen[:4]
+    weights.save(
+        network,
+        out / "weights",
+        images=to_float(dataset.images[examples]),
+        plugin=plugin.distribution,
+        facts={
+            "dataset": dataset.name,
+            "licence": f"MIT; trained on {dataset.name}: {dataset.licence}",
+            "training": {
+                "recipe": run.recipe.to_dict(),
+                "seed": run.seed,
+                "images": len(chosen),
+                "validation": len(held_out),
+                "skipped": len(dataset.skipped),
+                "seconds": round(run.seconds),
+                "processes": run.accelerator.num_processes,
+                "threads": torch.get_num_threads(),
+                "device": str(network.device),
+                "latentzoo": zoo.__version__,
+                "torch": torch.__version__,
+            },
+        },
+    )
+    write_card(out / "weights")
+    for path in out.glob("data*"):  # the decoded pictures, if memory was too small for them
+        path.unlink()
+
+
+def read_recipe(path: Path) -> dict[str, Any]:
+    """Settings from a TOML or JSON file.
+
+    Raises:
+        InvalidConfig: not there, not readable, or not of that form.
+    """
+    try:
+        text = path.read_text("utf-8")
+        settings = json.loads(text) if path.suffix == ".json" else tomllib.loads(text)
+    except (OSError, ValueError, RecursionError) as error:
+        raise InvalidConfig(
+            f"{path} is not a recipe: {error}. Expected KEY = VALUE lines (.toml) or an object "
+            "(.json), such as a run's recipe.json"
+        ) from None
+    if not isinstance(settings, dict):
+        raise InvalidConfig(f"{path}: expected an object, got {type(settings).__name__}")
+    return settings
+
+
+def make_recipe(kind: type[Recipe], settings: Mapping[str, Any]) -> Recipe:
+    """The model's own recipe with ``settings`` over it.
+
+    Raises:
+        InvalidConfig: an unknown setting, or a value of another type than the default's.
+    """
+    known = {f.name: f.default for f in fields(kind)}
+    for key, value in settings.items():
+        if key not in known:
+            raise InvalidConfig(
+                f"the recipe has no setting {key!r}; it has: "
+                + ", ".join(f"{k}={v!r}" for k, v in known.items())
+            )
+        wanted = type(known[key])
+        if type(value) is not wanted and not (wanted is float and type(value) is int):
+            raise InvalidConfig(
+                f"{key} should be of type {wanted.__name__} like its default {known[key]!r}, "
+                f"got {value!r}"
+            )
+        if isinstance(value, int | float) and not (math.isfinite(value) and value >= 0):
+            raise InvalidConfig(f"{key} should be a finite number from 0, got {value!r}")
+    recipe = kind(**settings)
+    if recipe.batch_size < 2 or recipe.epochs < 1:
+        raise InvalidConfig(
+            f"expected epochs from 1 and a batch_size from 2, got {recipe.epochs} and "
+            f"{recipe.batch_size}"
+        )
+    if recipe.precision not in ("auto", "fp32", "bf16"):
+        raise InvalidConfig(f"precision should be auto, fp32 or bf16, got {recipe.precision!r}")
+    for key in ("beta1", "average"):
+        if not getattr(recipe, key) < 1:
+            raise InvalidConfig(f"{key} should be below 1, got {getattr(recipe, key)!r}")
+    if not 0 < recipe.decay <= 1:
+        raise InvalidConfig(f"decay should be over 0 and at most 1, got {recipe.decay!r}")
+    return recipe
+
+
+def _computes_in_bf16(device: torch.device) -> bool:
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    has = getattr(torch.cpu, "get_capabilities", dict)()  # since torch 2.11
+    return bool(has.get("avx512_bf16") or has.get("amx_bf16"))

@@ -1,0 +1,66 @@
+"""All chance of training, from the run's seed and the position alone.
+
+Every epoch and every step seed generators of their own, so that a run resumed in the middle of an
+epoch needs no stored random state, and several processes agree without talking.
+"""
+
+import contextlib
+import hashlib
+import math
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from zoo.errors import InputError
+
+__all__ = ["affine_maps", "generator", "mix", "seeded", "warp"]
+
+
+def mix(*numbers: int) -> int:
+    """A seed from 0 to 2**63 - 1 for this position, unrelated to those of its neighbours."""
+    digest = hashlib.blake2b(repr(numbers).encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "big") >> 1
+
+
+def generator(*numbers: int) -> torch.Generator:
+    """A generator on the CPU, seeded by :func:`mix`."""
+    return torch.Generator().manual_seed(mix(*numbers))
+
+
+@contextlib.contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Seeds torch's global generator (initial weights, dropout), which is left as it was.
+
+    Raises:
+        InputError: ``seed`` is not a whole number from 0 to 2**31 - 1.
+    """
+    if not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed < 2**31:
+        raise InputError(f"expected a seed from 0 to 2**31 - 1, got {seed!r}")
+    devices = list(range(torch.cuda.device_count())) if torch.cuda.is_available() else []
+    with torch.random.fork_rng(devices=devices):
+        torch.manual_seed(seed)
+        yield
+
+
+def affine_maps(n: int, strength: float, chance: torch.Generator) -> Tensor:
+    """``n`` random affine maps, n x 2 x 3; see :class:`zoo.model.Recipe`."""
+
+    def uniform(bound: float) -> Tensor:
+        return (torch.rand(n, generator=chance) * 2 - 1) * bound * strength
+
+    angle, shear = uniform(math.radians(15)), uniform(0.15)
+    across, down = 1 + uniform(0.15), 1 + uniform(0.15)
+    cos, sin = angle.cos(), angle.sin()
+    rows = [
+        torch.stack([across * cos, across * (shear * cos - sin), uniform(2 / 14)], dim=1),
+        torch.stack([down * sin, down * (shear * sin + cos), uniform(2 / 14)], dim=1),
+    ]
+    return torch.stack(rows, dim=1)
+
+
+def warp(images: Tensor, maps: Tensor) -> Tensor:
+    """Each of ``images`` (N x C x H x W in [0, 1]) under its own of ``maps`` (N x 2 x 3)."""
+    where = F.affine_grid(maps.to(images), list(images.shape), align_corners=False)
+    return F.grid_sample(images, where, align_corners=False).clamp_(0, 1)

@@ -1,0 +1,440 @@
+"""The loop: one for every model, which brings its own steps (:class:`zoo.model.Phase`).
+
+It knows no particular model. A phase's players each get timm's optimiser and schedule; accelerate
+says on which device, in which precision and among how many processes it runs. Several processes
+work on parts of the same batches, and average their gradients before each step of an optimiser:
+not DistributedDataParallel, which needs one ``forward`` for each ``backward`` and which a GAN's
+two players do not have.
+"""
+
+import contextlib
+import math
+import signal
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from zoo._optional import optional
+
+from zoo.data import to_float
+from zoo.errors import InvalidConfig, RunStopped, TrainingError
+from zoo.model import Phase, Recipe, Step, ZooModel
+from zoo.training import checkpoint
+from zoo.training.chance import affine_maps, generator, mix, warp
+from zoo.training.record import Record, worth_a_picture
+
+CHECK_EVERY = 20
+"""Steps between two looks at the losses and at signals: on a GPU each look waits for it."""
+
+
+class Players:
+    """The optimisers, schedules and moving average of one phase."""
+
+    def __init__(self, phase: Phase, recipe: Recipe, steps: int, accelerator: Any):
+        self.phase, self.accelerator = phase, accelerator
+        self.optimizers = {
+            name: _optimizer(module, recipe, phase.rates.get(name, recipe.lr))
+            for name, module in phase.players.items()
+        }
+        self.schedules = [
+            _schedule(o, recipe, phase.epochs, steps) for o in self.optimizers.values()
+        ]
+        self.average = None
+        if phase.averaged is not None and recipe.average:
+            ema = optional("timm.utils", "timm", "train").ModelEmaV3
+            self.average = ema(phase.averaged, decay=recipe.average)
+
+    def update(self, player: str, loss: Tensor) -> None:
+        """See :attr:`zoo.model.Step.update`."""
+        optimizer = self.optimizers[player]
+        optimizer.zero_grad(set_to_none=True)
+        self.accelerator.backward(loss)
+        if self.accelerator.num_processes > 1:
+            self._average_gradients(optimizer)
+        optimizer.step()
+
+    def _average_gradients(self, optimizer: torch.optim.Optimizer) -> None:
+        parameters = [p for g in optimizer.param_groups for p in g["params"] if p.requires_grad]
+        gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
+        flat = torch.cat([g.flatten() for g in gradients])  # one message instead of one a tensor
+        parts = self.accelerator.reduce(flat, "mean").split([g.numel() for g in gradients])
+        for parameter, part in zip(parameters, parts, strict=True):
+            parameter.grad = part.view_as(parameter)
+
+    def after_step(self, done: int) -> None:
+        """Move the average, and set the rates of the step after ``done`` steps of the phase."""
+        if self.average is not None:
+            self.average.update(self.phase.averaged)
+        self.set_rates(done)
+
+    def set_rates(self, done: int) -> None:
+        """The rates for the step after ``done`` steps."""
+        for schedule in self.schedules:
+            if schedule is not None:
+                schedule.step_update(done)
+
+    def modules(self) -> dict[str, nn.Module]:
+        """What a checkpoint holds besides the model."""
+        return {} if self.average is None else {"average": self.average.module}
+
+
+def _optimizer(module: nn.Module, recipe: Recipe, lr: float) -> torch.optim.Optimizer:
+    factory = optional("timm.optim", "timm", "train")
+    more = {"fused": True} if recipe.optimizer in ("adam", "adamw") else {}
+    try:
+        return factory.create_optimizer_v2(
+            list(module.parameters()), opt=recipe.optimizer, lr=lr,
+            weight_decay=recipe.weight_decay, betas=(recipe.beta1, 0.999), **more,
+        )  # fmt: skip
+    except (ValueError, TypeError, AttributeError, AssertionError) as error:
+        raise InvalidConfig(
+            f"optimizer={recipe.optimizer!r} cannot be used: {error}. timm's names are taken; "
+            "adamw, adam, sgd, lion and lamb are some"
+        ) from None
+
+
+def _schedule(optimizer: Any, recipe: Recipe, epochs: int, steps: int) -> Any:
+    factory = optional("timm.scheduler", "timm", "train")
+    try:
+        schedule, _ = factory.create_scheduler_v2(
+            optimizer, sched=recipe.schedule, num_epochs=epochs, updates_per_epoch=steps,
+            step_on_epochs=False, decay_epochs=recipe.decay, decay_fn="linear",
+        )  # fmt: skip
+    except (ValueError, TypeError, AssertionError) as error:
+        raise InvalidConfig(
+            f"schedule={recipe.schedule!r} cannot be used: {error}. timm's names are taken; "
+            "cosine, constant and wsd are some"
+        ) from None
+    return schedule
+
+
+class Run:
+    """One training run: the model, where it is in its phases, and its folder.
+
+    Args:
+        images: N x C x H x W uint8, indexed by tensors of numbers.
+        chosen: the numbers of those to learn from.
+        facts: what must be the same for a checkpoint to go on.
+    """
+
+    def __init__(
+        self,
+        model: ZooModel,
+        recipe: Recipe,
+        images: Any,
+        chosen: Tensor,
+        held_out: Tensor,
+        *,
+        seed: int,
+        facts: Mapping[str, Any],
+        record: Record,
+        accelerator: Any,
+        checkpoint_every: float = 60.0,
+    ):
+        self.model, self.recipe, self.seed, self.facts = model, recipe, seed, dict(facts)
+        self.images, self.chosen, self.held_out = images, chosen, held_out
+        self.record, self.accelerator, self.every = record, accelerator, checkpoint_every
+        self.out: Path = record.out
+        self.main = accelerator.is_main_process
+        self.size = recipe.batch_size
+        self.steps = len(chosen) // self.size  # an epoch; the rest of it takes part in the next
+        self.phases = model.phases(recipe)
+        self.phase = self.epoch = self.step = 0  # the next step to make
+        self.sums: dict[str, float] = {}  # of the losses of this epoch so far
+        self.seconds = 0.0
+        self.resumed: checkpoint.Checkpoint | None = None
+        self.saved_at = time.monotonic()
+        self.stop = _Signals()
+
+    # -- the way through the phases ---------------------------------------------------------------
+
+    def train(self) -> None:
+        """All steps that are left.
+
+        Raises:
+            TrainingError: a loss is no longer finite, the disk is full, another process is gone.
+            RunStopped: Ctrl-C or SIGTERM; a checkpoint was written.
+        """
+        if self.main:
+            self.record.begin((self.phase, self.epoch), self._global_step())
+        try:
+            with self.stop, self._explained():
+                while self.phase < len(self.phases):
+                    self._one_phase(self.phases[self.phase])
+        finally:
+            if self.main:
+                self.record.end()
+
+    def _one_phase(self, phase: Phase) -> None:
+        players = Players(phase, self.recipe, self.steps, self.accelerator)
+        if self.resumed is not None:  # the model itself is back already
+            checkpoint.restore(self.resumed, players.modules(), players.optimizers)
+            self.resumed = None
+        players.set_rates(self.epoch * self.steps + self.step)
+        while self.epoch < phase.epochs:
+            self._one_epoch(phase, players)
+        if players.average is not None:
+            phase.averaged.load_state_dict(players.average.module.state_dict())
+        phase.finish()
+        self.phase, self.epoch = self.phase + 1, 0
+        self._save(None)
+
+    def _one_epoch(self, phase: Phase, players: Players) -> None:
+        self.model.train()
+        chance = generator(self.seed, self.phase, self.epoch)
+        order = self.chosen[torch.randperm(len(self.chosen), generator=chance)]
+        unread: list[dict[str, Tensor]] = []  # losses nobody has looked at yet
+        start, first = time.perf_counter(), self.step
+        while self.step < self.steps:
+            batch = order[self.step * self.size : (self.step + 1) * self.size]
+            unread.append(self._one_step(phase, players, batch))
+            self.step += 1
+            # Another look where a checkpoint is due, so that none holds what is not finite.
+            due = self.main and time.monotonic() - self.saved_at >= self.every
+            if due or self.step % CHECK_EVERY == 0 or self.step == self.steps:
+                self._look(phase, unread)
+            if self._interrupted():
+                self._look(phase, unread)
+                self.seconds += time.perf_counter() - start
+                self._save(players)
+                raise RunStopped(self._stopped(phase))
+            if due and self.step < self.steps:
+                self.seconds += time.perf_counter() - start
+                start, first = time.perf_counter(), self.step
+                self._save(players)
+                self._progress(phase)
+            self._progress(phase)
+        took = time.perf_counter() - start
+        self.seconds += took
+        rate = (self.steps - first) * self.size / took
+        means = {k: v / self.steps for k, v in self.sums.items()}
+        self.epoch, self.step, self.sums = self.epoch + 1, 0, {}
+        self._end_of_epoch(phase, players, means, rate)
+
+    def _one_step(self, phase: Phase, players: Players, batch: Tensor) -> dict[str, Tensor]:
+        done = self.epoch * self.steps + self.step
+        here, processes = self.accelerator.process_index, self.accelerator.num_processes
+        place = (self.seed, self.phase, self.epoch, self.step)
+        mine = torch.arange(here, self.size, processes)  # of the whole batch
+        images = to_float(self.images[batch[mine]].to(self.accelerator.device))
+        progress = done / (phase.epochs * self.steps)
+        images = self._augment(images, mine, progress, generator(*place, -1))
+        chance = generator(*place, here)
+        torch.manual_seed(mix(*place, here, 1))  # for layers that draw by themselves, as dropout
+        kind = getattr(self.recipe, "corrupt", "")
+        seen = images
+        if kind:
+            from zoo.corruption import corrupt
+
+            seen = corrupt(images, kind, self.recipe.corrupt_strength, chance)
+        step = Step(progress, chance, self._autocast, players.update, seen)
+        losses = phase.step(images, step)
+        players.after_step(done + 1)
+        return losses
+
+    def _augment(
+        self, images: Tensor, mine: Tensor, progress: float, chance: torch.Generator
+    ) -> Tensor:
+        """Affine maps of the first half of the whole batch, as far as it is this process's."""
+        strength = self.recipe.affine * max(0.0, 1 - progress / (self.recipe.affine_until or 1.0))
+        if not strength:
+            return images
+        maps = affine_maps(self.size // 2, strength, chance)
+        here = mine[mine < len(maps)]
+        images[: len(here)] = warp(images[: len(here)], maps[here])
+        return images
+
+    def _autocast(self) -> contextlib.AbstractContextManager:
+        enabled = self.recipe.precision == "bf16"
+        return torch.autocast(self.accelerator.device.type, torch.bfloat16, enabled=enabled)
+
+    # -- what is looked at on the way -------------------------------------------------------------
+
+    def _look(self, phase: Phase, unread: list[dict[str, Tensor]]) -> None:
+        """Add up the losses; raise at the first that is not finite."""
+        if not unread:
+            return
+        names = list(unread[0])
+        table = torch.stack(
+            [torch.stack([row[n].detach().float() for n in names]) for row in unread]
+        )
+        if self.accelerator.num_processes > 1:
+            table = self.accelerator.reduce(table, "mean")
+        for i, row in enumerate(table.tolist()):
+            values = dict(zip(names, row, strict=True))
+            if not all(map(math.isfinite, row)):
+                self._not_finite(phase, self.step - len(unread) + i, values)
+            for name, value in values.items():
+                self.sums[name] = self.sums.get(name, 0.0) + value
+        if self.main:
+            self.record.scalars(phase.name, self._global_step(), values)
+        unread.clear()
+
+    def _not_finite(self, phase: Phase, step: int, what: object) -> None:
+        kept = self.out / checkpoint.CURRENT
+        raise TrainingError(
+            f"the loss is no longer finite in {phase.name}, epoch {self.epoch + 1}, step "
+            f"{step + 1} of {self.steps}: {what}.\n"
+            + (f"The last good checkpoint is {kept}. " if kept.exists() else "")
+            + f"Try a lower rate in another folder: --set lr={self.recipe.lr / 3:.1g}, or --set "
+            "precision=fp32"
+        )
+
+    def _progress(self, phase: Phase) -> None:
+        if self.main and self.step < self.steps:
+            left = self._steps_in_all() - self._global_step()
+            self.record.progress(phase, self.epoch, self.step, self.steps, left, self.size)
+
+    def _end_of_epoch(
+        self, phase: Phase, players: Players, means: dict[str, float], rate: float
+    ) -> None:
+        if not self.main:
+            return
+        left = self._steps_in_all() - self._global_step()
+        line = {
+            "phase": phase.name,
+            "stretch": self.phase,
+            "epoch": self.epoch,
+            "of": phase.epochs,
+            **{name: round(value, 5) for name, value in means.items()},
+            **self._validation(phase),
+            "images_per_second": round(rate),
+            "seconds": round(self.seconds, 1),
+            "seconds_left": round(left * self.size / rate, 1),
+        }
+        self.record.epoch(line, self._global_step())
+        if worth_a_picture(self.epoch, phase.epochs):
+            self.record.pictures(self.model, phase.shows, f"{phase.name}-{self.epoch:04}")
+            self.record.plot()
+        if self.epoch < phase.epochs and time.monotonic() - self.saved_at >= self.every:
+            self._save(players)
+
+    def _validation(self, phase: Phase) -> dict[str, float]:
+        if phase.validate is None or not len(self.held_out):
+            return {}
+        self.model.eval()
+        sums: dict[str, float] = {}
+        with torch.no_grad():
+            for part in self.held_out.split(500):
+                for name, value in phase.validate(to_float(part.to(self.model.device))).items():
+                    sums[name] = sums.get(name, 0.0) + float(value) * len(part)
+        return {f"val_{name}": round(v / len(self.held_out), 5) for name, v in sums.items()}
+
+    def _steps_in_all(self) -> int:
+        return sum(phase.epochs for phase in self.phases) * self.steps
+
+    def _global_step(self) -> int:
+        before = sum(p.epochs for p in self.phases[: self.phase]) + self.epoch
+        return before * self.steps + self.step
+
+    # -- ends that come early ---------------------------------------------------------------------
+
+    def _interrupted(self) -> bool:
+        """Whether a signal came; several processes agree on the step after which they stop."""
+        if self.accelerator.num_processes == 1:
+            return self.stop.came is not None
+        if self.step % CHECK_EVERY and self.step != self.steps:
+            return False
+        flag = torch.tensor([self.stop.came or 0], device=self.accelerator.device)
+        came = int(self.accelerator.reduce(flag, "sum"))
+        self.stop.came = self.stop.came or (came and signal.SIGTERM) or None
+        return bool(came)
+
+    def _stopped(self, phase: Phase) -> str:
+        return (
+            f"stopped by {signal.Signals(self.stop.came).name} in {phase.name}, epoch "
+            f"{self.epoch + 1} of {phase.epochs}, step {self.step} of {self.steps}; the checkpoint "
+            f"is in {self.out}.\nTo go on, type the same command with --resume"
+        )
+
+    @contextlib.contextmanager
+    def _explained(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise TrainingError(
+                f"the run's folder {self.out} can no longer be written: {error.strerror or error}."
+                "\nThe last good checkpoint is as it was: make room, then type the same command "
+                "with --resume"
+            ) from error
+        except RuntimeError as error:
+            if self.accelerator.num_processes > 1 and "peer" in str(error).lower():
+                raise TrainingError(
+                    f"another process of this run is gone: {str(error).splitlines()[0]}\nStart all "
+                    "of them again with --resume"
+                ) from error
+            raise
+
+    # -- checkpoints -------------------------------------------------------------------------------
+
+    def _save(self, players: Players | None) -> None:
+        if not self.main:
+            return
+        position = {
+            "phase": self.phase, "epoch": self.epoch, "step": self.step,
+            "sums": self.sums, "seconds": self.seconds,
+        }  # fmt: skip
+        try:
+            checkpoint.write(
+                self.out,
+                facts=self.facts,
+                position=position,
+                modules={"model": self.model, **(players.modules() if players else {})},
+                optimizers=players.optimizers if players else {},
+            )
+        except FloatingPointError as error:
+            phase = self.phases[min(self.phase, len(self.phases) - 1)]
+            self._not_finite(phase, self.step - 1, f"{error} holds NaN or infinity")
+        self.saved_at = time.monotonic()
+
+    def resume(self) -> str:
+        """Go on from the last good checkpoint; returns what was wrong with a newer one, or "".
+
+        Raises:
+            TrainingError: there is none, or it is of another run.
+        """
+        saved, problem = checkpoint.read(self.out)
+        if other := [key for key in self.facts if self.facts[key] != saved.facts.get(key)]:
+            raise TrainingError(
+                f"{saved.path} is of another run: "
+                + "; ".join(
+                    f"its {k} is {saved.facts.get(k)!r}, now {self.facts[k]!r}" for k in other
+                )
+            )
+        checkpoint.restore(saved, {"model": self.model}, {})
+        position = saved.position
+        self.phase, self.epoch = position["phase"], position["epoch"]
+        self.step, self.seconds = position["step"], position["seconds"]
+        self.sums = {str(k): float(v) for k, v in position["sums"].items()}
+        if self.phase < len(self.phases) and (self.epoch or self.step):
+            self.resumed = saved
+        return problem
+
+
+class _Signals:
+    """Notes SIGINT and SIGTERM instead of dying in the middle; a second SIGINT does die."""
+
+    def __init__(self) -> None:
+        self.came: int | None = None
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> "_Signals":
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM):
+                self._before[number] = signal.signal(number, self._note)
+        return self
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        if self.came is not None:
+            raise KeyboardInterrupt
+        self.came = number
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)

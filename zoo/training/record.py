@@ -1,0 +1,137 @@
+"""What a run leaves to look at: a log, TensorBoard events, pictures over time, a plot of losses."""
+
+import contextlib
+import json
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from zoo._optional import optional
+from zoo.errors import ZooError
+from zoo.files import write_atomically
+from zoo.images import grid, pairs, write_png
+from zoo.model import Phase, ZooModel
+
+LOG = "log.jsonl"
+
+
+class Record:
+    """The folder of one run.
+
+    ``report`` is called with each line of the log as it is written, and about once a second with
+    where the run is: a line with ``step`` and ``steps``, which the log does not hold.
+    """
+
+    def __init__(self, out: Path, held_out: Tensor, report: Callable[[dict[str, Any]], None]):
+        self.out, self.held_out, self.report = out, held_out, report
+        self.events: Any = None
+        self.told = (time.monotonic(), 0)  # when, and how many steps were left
+
+    def begin(self, position: tuple[int, int], step: int) -> None:
+        """Open the log, without the lines of epochs that are run again from ``position`` on."""
+        self.out.mkdir(parents=True, exist_ok=True)
+        log = self.out / LOG
+        if log.exists():
+            kept = [line for line in self.lines() if (line["stretch"], line["epoch"]) <= position]
+            write_atomically(log, "".join(json.dumps(line) + "\n" for line in kept).encode())
+        writer = optional("tensorboardX", "tensorboardX", "train").SummaryWriter
+        self.events = writer(str(self.out / "events"), purge_step=step or None)
+
+    def lines(self) -> list[dict[str, Any]]:
+        """The whole lines of the log; a kill can leave half of one, which counts for nothing."""
+        lines = []
+        for text in (self.out / LOG).read_text("utf-8", "replace").splitlines():
+            with contextlib.suppress(ValueError, TypeError, KeyError):
+                line = json.loads(text)
+                int(line["stretch"]), int(line["epoch"])
+                lines.append(line)
+        return lines
+
+    def scalars(self, phase: str, step: int, values: Mapping[str, float]) -> None:
+        """Numbers for TensorBoard, at a step counted from the start of the run."""
+        for name, value in values.items():
+            self.events.add_scalar(f"{phase}/{name}", value, step)
+
+    def epoch(self, line: dict[str, Any], step: int) -> None:
+        """The line of a finished epoch."""
+        with (self.out / LOG).open("a") as log:
+            log.write(json.dumps(line) + "\n")
+        numbers = {k: v for k, v in line.items() if isinstance(v, float)}
+        self.scalars(line["phase"], step, numbers)
+        self.report(line)
+
+    def progress(
+        self, phase: Phase, epoch: int, step: int, steps: int, left: int, size: int
+    ) -> None:
+        """Tell about once a second where the run is, how fast, and how long it still takes."""
+        before, left_before = self.told
+        took = time.monotonic() - before
+        if took < 1:
+            return
+        self.told = (before + took, left)
+        rate = max(left_before - left, 0) * size / took
+        line = {"phase": phase.name, "epoch": epoch + 1, "of": phase.epochs, "step": step,
+                "steps": steps}  # fmt: skip
+        if rate:  # not at first, when nothing was counted yet
+            line |= {"images_per_second": round(rate), "seconds_left": round(left * size / rate, 1)}
+            self.report(line)
+
+    def pictures(self, model: ZooModel, call: str, name: str) -> None:
+        """What the model makes now: held-out images above their reconstructions, or new images."""
+        # A model in training is asked as it is; without what it cannot do yet there is no picture.
+        with contextlib.suppress(ZooError, NotImplementedError):
+            model.eval()
+            if call == "generate":
+                sheet = grid(model.generate(64, seed=0))
+            elif len(self.held_out):
+                rebuilt = model.reconstruct(self.held_out).cpu()
+                sheet = grid(pairs(self.held_out, rebuilt, 10), columns=10)
+            else:
+                return
+            write_png(sheet, self.out / "pictures" / f"{name}.png")
+
+    def plot(self) -> None:
+        """All losses over the epochs, as ``losses.png``."""
+        optional("matplotlib", "matplotlib", "train")
+        from matplotlib.figure import Figure
+
+        lines = self.lines()
+        phases = list(dict.fromkeys(line["phase"] for line in lines))
+        if not phases:
+            return
+        figure = Figure(figsize=(6 * len(phases), 4), layout="constrained")
+        for axes, phase in zip(figure.subplots(1, len(phases), squeeze=False)[0], phases,
+                               strict=True):  # fmt: skip
+            rows = [line for line in lines if line["phase"] == phase]
+            for name in (k for k, v in rows[0].items() if is_loss(k, v)):
+                points = [(row["epoch"], row[name]) for row in rows if name in row]
+                axes.plot(*zip(*points, strict=True), label=name, marker="." * (len(points) < 30))
+            if all(v > 0 for row in rows for k, v in row.items() if is_loss(k, v)):
+                axes.set_yscale("log")
+            axes.set(title=phase, xlabel="epoch")
+            axes.grid(alpha=0.3)
+            axes.legend()
+        temporary = self.out / "losses.tmp.png"
+        figure.savefig(temporary, dpi=100)
+        temporary.replace(self.out / "losses.png")
+
+    def end(self) -> None:
+        """Close what is open."""
+        if self.events is not None:
+            self.events.close()
+
+
+def is_loss(key: str, value: object) -> bool:
+    """Whether this entry of a log's line is a loss, and not a time or a count."""
+    return isinstance(value, float) and not key.startswith("seconds")
+
+
+def worth_a_picture(epoch: int, epochs: int) -> bool:
+    """The 1st, 2nd, 3rd, 5th, 8th, ... epoch and the last: often at first, when much changes."""
+    a, b = 1, 2
+    while a < epoch:
+        a, b = b, a + b
+    return epoch in (a, epochs)
