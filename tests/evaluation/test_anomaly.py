@@ -1,0 +1,113 @@
+"""One class against the others: the area by counting pairs, the PCA by hand, and real trainings."""
+
+import os
+from itertools import product
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import zoo
+from zoo.data import Dataset, load_data
+from zoo.errors import DataError
+from zoo.evaluation import anomaly
+from zoo.evaluation.anomaly import auroc, only, pca_error
+from zoo.evaluation.protocol import Context, LeftOut
+from zoo.sample import sample
+from zoo.spec import Preprocessing
+
+
+def test_auroc_by_counting_pairs():
+    chance = torch.Generator().manual_seed(0)
+    scores = torch.randint(0, 8, (40,), generator=chance).float()  # with ties
+    strange = torch.rand(40, generator=chance) < 0.3
+    pairs = list(product(scores[strange].tolist(), scores[~strange].tolist()))
+    by_hand = sum(1.0 if a > b else 0.5 if a == b else 0.0 for a, b in pairs) / len(pairs)
+    assert auroc(scores, strange) == pytest.approx(by_hand)
+    assert auroc(strange.float(), strange) == 1, "strange images have the higher scores"
+
+
+def test_pca_error_by_singular_values():
+    chance = torch.Generator().manual_seed(0)
+    train, test = (torch.randn(n, 9, generator=chance) for n in (30, 5))
+    mean = train.double().mean(0)
+    _, _, rows = torch.linalg.svd(train.double() - mean, full_matrices=False)
+    centred = test.double() - mean
+    rest = centred - centred @ rows[:4].T @ rows[:4]
+    assert torch.allclose(pca_error(train, test, 4), rest.square().sum(1))
+    assert pca_error(train, test, 30).shape == (5,), "no more components than there are"
+
+
+def data(split, classes=(0, 1, 8)):
+    images, labels = (torch.from_numpy(a) for a in sample())
+    rows = torch.isin(labels, torch.tensor(classes))
+    images, labels = images[rows][:, None], labels[rows].long()
+    half = slice(0, None, 2) if split == "train" else slice(1, None, 2)
+    return Dataset("toy", split, images[half], labels[half], "", "")
+
+
+def test_only():
+    one = only(data("train"), 8)
+    assert torch.equal(one.images, data("train").images[data("train").labels == 8])
+    assert one.labels is None
+    assert one.name == "toy, class 8 alone"
+
+
+def context(**more):
+    model = zoo.create("ae", hidden=8, code=4)
+    return Context(model=model, name="ae", train=data("train", **more), test=data("test", **more))
+
+
+SETTINGS = {"epochs": 20, "batch_size": 4, "precision": "fp32"}
+
+
+def test_measure():
+    figures = list(anomaly.measure(context(), SETTINGS))
+    assert [f.name for f in figures] == [
+        "oneclass_auroc",
+        "oneclass_auroc_0",
+        "oneclass_auroc_1",
+        "oneclass_auroc_8",
+    ]
+    mean, *each = figures
+    assert mean.value == pytest.approx(np.mean([f.value for f in each]))
+    for floor in ("pca", "untrained"):
+        assert mean.floors[floor] == pytest.approx(np.mean([f.floors[floor] for f in each]))
+    assert mean.value > 0.8, "trousers, shirts and bags differ for any autoencoder"
+    assert mean.value > mean.floors["untrained"]
+    assert "epochs=20" in mean.protocol
+    assert mean.samples == len(data("test"))
+
+
+def test_the_same_seed_gives_the_same_figures():
+    settings = {**SETTINGS, "epochs": 1}
+    first, again = ([f.value for f in anomaly.measure(context(), settings)] for _ in range(2))
+    assert first == again
+
+
+def test_a_single_class_is_left_out():
+    with pytest.raises(LeftOut, match="has one class"):
+        list(anomaly.measure(context(classes=(0,))))
+
+
+def test_too_few_images_to_train_on():
+    with pytest.raises(LeftOut, match="class 0 of toy: .* fewer than a batch"):
+        list(anomaly.measure(context(), {"batch_size": 500}))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "known"), [("mnist", 0.957), ("fashion_mnist", 0.905)])
+def test_pca_reaches_what_it_is_known_to_reach(name, known):
+    grey = Preprocessing(channels=1, height=28, width=28)
+    folder = Path(os.environ.get("ZOO_DATA_DIR", "."))
+    try:
+        train, test = (load_data(name, s, grey, data_dir=folder) for s in ("train", "test"))
+    except DataError as error:
+        pytest.skip(str(error))
+    pixels = [d.images.flatten(1).float() / 255 for d in (train, test)]
+    areas = [
+        auroc(pca_error(pixels[0][train.labels == c], pixels[1]), test.labels != c)
+        for c in range(10)
+    ]
+    assert np.mean(areas) == pytest.approx(known, abs=0.001)

@@ -1,0 +1,350 @@
+"""Generated images against the test part: how near, how good, how many kinds.
+
+Distances are taken in the features of the small classifier that the zoo ships for the data
+(:mod:`zoo.evaluation.classifier`): they compare with each other and with their floors, not with
+published figures, which are taken in Inception's. That is the protocol ``inception``.
+"""
+
+import math
+import warnings
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from zoo._optional import optional
+from zoo.data import to_float
+from zoo.evaluation.classifier import IMAGES, Classifier, has_classifier, load_classifier
+from zoo.evaluation.protocol import Context, Figure, LeftOut
+
+SAMPLES = 10_000
+REFERENCES = 50_000
+"""Generated images that the 1-NN classifier knows: as many as in Radford et al. 2015, table 3."""
+NEIGHBOURS = 5
+PCA_COMPONENTS = 30
+SUBSETS, SUBSET = 100, 1000
+
+
+class _Given(nn.Module):
+    """torchmetrics asks for a network; here the features are computed already."""
+
+    def __init__(self, num_features: int):
+        super().__init__()
+        self.num_features = num_features
+
+    def forward(self, features: Tensor) -> Tensor:
+        return features
+
+
+def frechet_distance(real: Tensor, generated: Tensor) -> float:
+    """Heusel et al. 2017, arXiv:1706.08500, equation 6, of features N x F and M x F."""
+    image = optional("torchmetrics.image.fid", "torchmetrics", "evaluate")
+    metric = image.FrechetInceptionDistance(_Given(real.shape[1]))
+    return _fed(metric, real.double(), generated.double()).item()
+
+
+def kernel_distance(real: Tensor, generated: Tensor, seed: int = 0) -> tuple[float, float]:
+    """Bińkowski et al. 2018, arXiv:1801.01401, section 4: the unbiased squared distance of means.
+
+    With the kernel (x.y / F + 1)^3, over 100 random subsets of 1,000 (or of all, if fewer) of
+    each: their mean and standard deviation. Torch's global random state is left alone.
+    """
+    image = optional("torchmetrics.image.kid", "torchmetrics", "evaluate")
+    size = min(SUBSET, len(real), len(generated))
+    with warnings.catch_warnings(), torch.random.fork_rng(devices=[]):
+        warnings.simplefilter("ignore", UserWarning)  # that it keeps all features: it may
+        torch.manual_seed(seed)
+        metric = image.KernelInceptionDistance(
+            _Given(real.shape[1]), subsets=SUBSETS, subset_size=size
+        )
+        mean, spread = _fed(metric, real.double(), generated.double())
+    return mean.item(), spread.item()
+
+
+def _fed(metric: Any, real: Tensor, generated: Tensor) -> Any:
+    metric.update(real, real=True)
+    metric.update(generated, real=False)
+    return metric.compute()
+
+
+def manifolds(real: Tensor, generated: Tensor, k: int = NEIGHBOURS) -> dict[str, float]:
+    """Precision, recall, density and coverage of features N x F and M x F.
+
+    Each feature has a ball as wide as the way to its k-th neighbour among its own kind. Precision
+    is the share of generated features inside a real one's ball, recall of real ones inside a
+    generated one's (Kynkäänniemi et al. 2019, arXiv:1904.06991, section 2); density the number of
+    real balls that a generated feature is in, divided by k, and coverage the share of real balls
+    with a generated feature in them (Naeem et al. 2020, arXiv:2002.09797, section 3).
+    """
+    real, generated = real.double(), generated.double()
+    real_radii, generated_radii = _radii(real, k), _radii(generated, k)
+    precise = within = 0
+    recalled = torch.zeros(len(real), dtype=torch.bool)
+    covered = torch.zeros(len(real), dtype=torch.bool)
+    for part, radii in zip(generated.split(1000), generated_radii.split(1000), strict=True):
+        distances = torch.cdist(part, real)  # B x N
+        inside = distances <= real_radii
+        precise += int(inside.any(1).sum())
+        within += int(inside.sum())
+        covered |= inside.any(0)
+        recalled |= (distances <= radii[:, None]).any(0)
+    return {
+        "precision": precise / len(generated),
+        "recall": float(recalled.double().mean()),
+        "density": within / (k * len(generated)),
+        "coverage": float(covered.double().mean()),
+    }
+
+
+def _radii(features: Tensor, k: int) -> Tensor:
+    """The distance of each feature to its k-th neighbour, itself not counted, N."""
+    parts = [torch.cdist(part, features).kthvalue(k + 1, dim=1)[0] for part in features.split(1000)]
+    return torch.cat(parts)
+
+
+def class_shares(classes: Tensor, number: int) -> tuple[int, float]:
+    """How many of ``number`` classes occur in ``classes`` (N), and the entropy of their shares.
+
+    The entropy is in nats: 0 when all are of one class, log(number) when all are as frequent.
+    """
+    shares = torch.bincount(classes, minlength=number).double() / len(classes)
+    return int((shares > 0).sum()), float(torch.special.entr(shares).sum())
+
+
+def nearest_accuracy(references: Tensor, labels: Tensor, queries: Tensor, answers: Tensor) -> float:
+    """Share of ``queries`` (M x F) whose nearest of ``references`` (N x F) has their label."""
+    neighbors = optional("sklearn.neighbors", "scikit-learn", "evaluate")
+    classifier = neighbors.KNeighborsClassifier(1, algorithm="brute")
+    classifier.fit(references.numpy(), labels.numpy())
+    return float((classifier.predict(queries.numpy()) == answers.numpy()).mean())
+
+
+def measure(context: Context) -> Iterator[Figure]:
+    """All figures in the shipped classifier's features.
+
+    Raises:
+        LeftOut: no classifier is shipped for these data.
+    """
+    classifier = _classifier(context)
+    images = generated(context, REFERENCES)  # 50,000 x 1 x 28 x 28 uint8
+    made = classifier.features(to_float(images))
+    floors = {
+        "train_set": context.of_data("train_set generated", lambda: _train_set(context)),
+        "pca": context.of_data("pca generated", lambda: _pca(context)),
+    }
+    yield from _distances(context, classifier, made[:SAMPLES], floors)
+    yield from _classes(context, classifier, made[:SAMPLES], floors)
+    yield _nearest(context, images, classifier.classify(made))
+
+
+def generated(context: Context, n: int) -> Tensor:
+    """``n`` images of the model by the context's seed, in the 8 bits that pictures have."""
+    return _eight_bits(context.model.generate(n, seed=context.seed).cpu())
+
+
+def measure_inception(context: Context) -> Iterator[Figure]:
+    """inception_frechet, inception_kernel, inception_score.
+
+    Raises:
+        LeftOut: Inception's weights are not to be had; torch-fidelity's own reason.
+    """
+    train_set = context.train.images[_random_rows(context, SAMPLES)]
+    values = inception_distances(generated(context, SAMPLES), context.test.images, context.seed)
+    floors = inception_distances(train_set, context.test.images, context.seed)
+    for name, words in (
+        ("frechet", "Fréchet distance"),
+        ("kernel", "kernel distance, mean of 100 subsets of 1,000 images,"),
+        ("score", "Inception score, 10 splits,"),
+    ):
+        yield Figure(
+            name=f"inception_{name}",
+            value=values[name],
+            spread=values.get(f"{name}_spread"),
+            floors={"train_set": floors[name]},
+            protocol=f"{words} of {SAMPLES:,} generated images against all test images, by "
+            "torch-fidelity, in Inception's features",
+            samples=SAMPLES,
+            seed=context.seed,
+        )
+
+
+def inception_distances(images: Tensor, real: Tensor, seed: int = 0) -> dict[str, float]:
+    """What torch-fidelity measures of two sets of uint8 images, N x C x H x W and M x C x H x W.
+
+    Raises:
+        LeftOut: Inception's weights are not to be had.
+    """
+    fidelity = optional("torch_fidelity", "torch-fidelity", "evaluate")
+    try:
+        came = fidelity.calculate_metrics(
+            input1=_Colour(images),
+            input2=_Colour(real),
+            isc=True,
+            fid=True,
+            kid=True,
+            kid_subset_size=min(SUBSET, len(images), len(real)),
+            rng_seed=seed,
+            cuda=torch.cuda.is_available(),
+            cache=False,
+            verbose=False,
+        )
+    except (OSError, RuntimeError) as error:  # URLError, a timeout, a file cut off
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
+        raise LeftOut(f"Inception's weights are not to be had: {reason}") from error
+    return {
+        "frechet": came["frechet_inception_distance"],
+        "kernel": came["kernel_inception_distance_mean"],
+        "kernel_spread": came["kernel_inception_distance_std"],
+        "score": came["inception_score_mean"],
+        "score_spread": came["inception_score_std"],
+    }
+
+
+class _Colour(torch.utils.data.Dataset):
+    """uint8 images as torch-fidelity takes them: three channels each."""
+
+    def __init__(self, images: Tensor):
+        self.images = images
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, index: int) -> Tensor:
+        return self.images[index].expand(3, -1, -1)
+
+
+# -- the parts of measure --------------------------------------------------------------------------
+
+
+def _classifier(context: Context) -> Classifier:
+    name, takes = context.test.name, (IMAGES.channels, IMAGES.height, IMAGES.width)
+    if not has_classifier(name) or tuple(context.test.images.shape[1:]) != takes:
+        raise LeftOut(f"the zoo ships no classifier for {name}, in whose features to measure")
+    return load_classifier(name)
+
+
+def _distances(
+    context: Context, classifier: Classifier, made: Tensor, floors: dict[str, Tensor]
+) -> Iterator[Figure]:
+    real = context.of_data("test classified", lambda: classifier.features(_test(context)))
+    scores = {"generated": _scores(real, made, context.seed)}
+    for key, features in floors.items():
+        scores[key] = context.of_data(
+            f"{key} distances", lambda of=features: _scores(real, of, context.seed)
+        )
+    balls = f"balls to the {NEIGHBOURS}th neighbour,"
+    for name, words in {
+        "frechet": "Fréchet distance",
+        "kernel": f"kernel distance, mean of {SUBSETS} subsets of {SUBSET:,} images,",
+        "precision": f"share inside a test image's ball, {balls}",
+        "recall": f"share of test images inside a generated image's ball, {balls}",
+        "density": f"balls of test images around an image, divided by {NEIGHBOURS}, {balls}",
+        "coverage": f"share of test images with an image in their ball, {balls}",
+    }.items():
+        yield Figure(
+            name=name,
+            value=scores["generated"][name],
+            spread=scores["generated"].get(f"{name}_spread"),
+            floors={key: scores[key][name] for key in floors},
+            protocol=f"{words} of {len(made):,} generated images against all test images, in the "
+            f"features of the zoo's classifier for {context.test.name}; {_FLOORS}",
+            samples=len(made),
+            seed=context.seed,
+        )
+
+
+_FLOORS = (
+    "train_set: as many random train images instead; pca: images of a Gaussian on "
+    f"{PCA_COMPONENTS} principal components"
+)
+
+
+def _scores(real: Tensor, made: Tensor, seed: int) -> dict[str, float]:
+    kernel, spread = kernel_distance(real, made, seed)
+    return {
+        "frechet": frechet_distance(real, made),
+        "kernel": kernel,
+        "kernel_spread": spread,
+        **manifolds(real, made),
+    }
+
+
+def _classes(
+    context: Context, classifier: Classifier, made: Tensor, floors: dict[str, Tensor]
+) -> Iterator[Figure]:
+    number = classifier.head.out_features
+    shares = {
+        key: class_shares(classifier.classify(features), number)
+        for key, features in {"generated": made, **floors}.items()
+    }
+    for index, (name, words) in enumerate(
+        {
+            "classes_covered": f"how many of the {number} classes occur",
+            "class_entropy": "entropy in nats of the shares of the classes "
+            f"(at most {math.log(number):.4f})",
+        }.items()
+    ):
+        yield Figure(
+            name=name,
+            value=shares["generated"][index],
+            floors={key: shares[key][index] for key in floors},
+            protocol=f"{words} among {len(made):,} generated images, by the zoo's classifier for "
+            f"{context.test.name}; {_FLOORS}",
+            samples=len(made),
+            seed=context.seed,
+        )
+
+
+def _nearest(context: Context, images: Tensor, classes: Tensor) -> Figure:
+    def accuracy(references: Tensor, labels: Tensor) -> float:
+        return nearest_accuracy(
+            to_float(references).flatten(1),
+            labels,
+            context.features("pixels", "test"),
+            context.labels("test"),
+        )
+
+    def floor() -> float:
+        rows = _random_rows(context, len(images))
+        return accuracy(context.train.images[rows], context.labels("train")[rows])
+
+    return Figure(
+        name="generated_1nn",
+        value=accuracy(images, classes),
+        floors={"train_set": context.of_data("generated_1nn", floor)},
+        protocol=f"test accuracy of 1-NN on pixels that knows {len(images):,} generated images, "
+        f"labelled by the zoo's classifier for {context.test.name} (the generator knows no "
+        "labels); train_set: as many random train images with their own labels instead",
+        samples=len(context.test),
+        seed=context.seed,
+    )
+
+
+def _test(context: Context) -> Tensor:
+    return to_float(context.test.images)
+
+
+def _random_rows(context: Context, n: int) -> Tensor:
+    generator = torch.Generator().manual_seed(context.seed)
+    return torch.randperm(len(context.train), generator=generator)[:n]
+
+
+def _train_set(context: Context) -> Tensor:
+    rows = _random_rows(context, SAMPLES)
+    return load_classifier(context.test.name).features(to_float(context.train.images[rows]))
+
+
+def _pca(context: Context) -> Tensor:
+    """Features of images drawn from a Gaussian on the principal components of the train part."""
+    pca = context.pca(PCA_COMPONENTS)
+    generator = torch.Generator().manual_seed(context.seed)
+    noise = torch.randn(SAMPLES, pca.n_components_, generator=generator, dtype=torch.float64)
+    codes = noise.numpy() * pca.explained_variance_**0.5
+    pixels = torch.from_numpy(pca.inverse_transform(codes)).float().clamp(0, 1)
+    images = _eight_bits(pixels.unflatten(1, tuple(context.train.images.shape[1:])))
+    return load_classifier(context.test.name).features(to_float(images))
+
+
+def _eight_bits(images: Tensor) -> Tensor:
+    return (images * 255).round().to(torch.uint8)
