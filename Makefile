@@ -9,7 +9,7 @@ PROJECTS := pyproject.toml $(wildcard plugins/*/pyproject.toml)
 export OMP_WAIT_POLICY ?= passive
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test test-slow lint benchmark clean
+.PHONY: demo test test-slow lint benchmark cards clean
 
 demo: .venv/installed
 	$(BIN)/zoo demo --out out
@@ -26,6 +26,12 @@ lint: .venv/installed-dev
 
 benchmark: .venv/installed-dev
 	$(BIN)/python benchmarks/startup.py
+
+# After new weights or figures: the model cards with their pictures, and the table in README.
+cards: .venv/installed
+	rm -f model_cards/*
+	$(BIN)/zoo card --out model_cards
+	$(BIN)/zoo leaderboard --into README.md
 
 .venv/installed: $(PROJECTS)
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "latentzoo needs Python 3.11 or newer, this is " + sys.version)'

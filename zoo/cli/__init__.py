@@ -25,6 +25,7 @@ COMMANDS = {
     "interpolate": "pictures:interpolate",
     "train": "learning:train",
     "evaluate": "measuring:evaluate",
+    "leaderboard": "publishing:leaderboard",
     "card": "publishing:card",
     "demo": "pictures:demo",
 }

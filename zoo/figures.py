@@ -1,0 +1,177 @@
+"""What each figure of metrics.json means: one table for all that shows figures.
+
+A figure stands beside its floors: the same measure of something that has learnt nothing of
+images. A name that is not in the table is shown under its own name, and claims no direction.
+"""
+
+import math
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from zoo.spec import Metric
+
+LOWER, HIGHER, NEITHER = -1, 1, 0
+
+
+class Meaning(NamedTuple):
+    """How a figure is shown, and which direction is better."""
+
+    title: str
+    kind: str
+    better: int
+    """:data:`LOWER`, :data:`HIGHER`, or :data:`NEITHER` for what is shown for comparison."""
+    column: str
+    """The title, short enough for a column of a table."""
+    digits: int = 3
+    """Digits after the point in a table; more would be noise on 10,000 images."""
+
+
+KINDS = (
+    "reconstruction", "repair", "recognition", "grouping", "one-class", "generation",
+    "likelihood", "robustness", "other",
+)  # fmt: skip
+"""Kinds of figures, in the order in which they are shown."""
+
+_TABLE = {
+    "sse": Meaning("squared error per image", "reconstruction", LOWER, "error", 2),
+    "mse": Meaning("squared error per pixel", "reconstruction", LOWER, "MSE", 5),
+    "psnr": Meaning("peak signal-to-noise ratio in dB", "reconstruction", HIGHER, "PSNR", 2),
+    "ssim": Meaning("structural similarity", "reconstruction", HIGHER, "SSIM"),
+    "sse_of_mean_image": Meaning(
+        "squared error per image of the mean training image", "reconstruction", NEITHER,
+        "error of the mean image", 2,
+    ),
+    "sse_ablated": Meaning(
+        "squared error per image of another recipe", "reconstruction", NEITHER,
+        "error of another recipe", 2,
+    ),
+    "probe": Meaning("linear probe, accuracy", "recognition", HIGHER, "probe"),
+    "knn1": Meaning("nearest neighbour, accuracy", "recognition", HIGHER, "1-NN"),
+    "knn20": Meaning("20 nearest neighbours, accuracy", "recognition", HIGHER, "20-NN"),
+    "few10": Meaning("ten labels a class, accuracy", "recognition", HIGHER, "10 labels"),
+    "kmeans_acc": Meaning("k-means, accuracy", "grouping", HIGHER, "k-means"),
+    "kmeans_nmi": Meaning("k-means, mutual information", "grouping", HIGHER, "k-means NMI"),
+    "kmeans_ari": Meaning("k-means, adjusted Rand index", "grouping", HIGHER, "k-means ARI"),
+    "n2d_acc": Meaning("UMAP and Gaussian mixture, accuracy", "grouping", HIGHER, "N2D"),
+    "n2d_nmi": Meaning(
+        "UMAP and Gaussian mixture, mutual information", "grouping", HIGHER, "N2D NMI"
+    ),
+    "n2d_ari": Meaning(
+        "UMAP and Gaussian mixture, adjusted Rand index", "grouping", HIGHER, "N2D ARI"
+    ),
+    "oneclass_auroc": Meaning("one class against the rest, AUROC", "one-class", HIGHER, "AUROC"),
+    "frechet": Meaning("Fréchet distance", "generation", LOWER, "Fréchet", 2),
+    "kernel": Meaning("kernel distance", "generation", LOWER, "kernel", 4),
+    "precision": Meaning("precision", "generation", HIGHER, "precision"),
+    "recall": Meaning("recall", "generation", HIGHER, "recall"),
+    "density": Meaning("density", "generation", HIGHER, "density"),
+    "coverage": Meaning("coverage", "generation", HIGHER, "coverage"),
+    "generated_1nn": Meaning(
+        "nearest neighbour among generated images, accuracy", "generation", HIGHER, "generated 1-NN"
+    ),
+    "classes_covered": Meaning(
+        "classes among the generated images", "generation", HIGHER, "classes", 0
+    ),
+    "class_entropy": Meaning(
+        "entropy of the generated images' classes", "generation", HIGHER, "entropy"
+    ),
+    "inception_frechet": Meaning(
+        "Fréchet distance in Inception's features", "generation", LOWER, "FID", 2
+    ),
+    "inception_kernel": Meaning(
+        "kernel distance in Inception's features", "generation", LOWER, "KID", 4
+    ),
+    "inception_score": Meaning("Inception score", "generation", HIGHER, "IS", 2),
+    "nll": Meaning("negative log-likelihood, nats", "likelihood", LOWER, "NLL", 2),
+    "robust_noise": Meaning("probe under noise, accuracy", "robustness", HIGHER, "noise"),
+    "robust_mask": Meaning("probe with missing pixels, accuracy", "robustness", HIGHER, "mask"),
+    "robust_longtail": Meaning(
+        "probe of a long-tailed training set, accuracy", "robustness", HIGHER, "long tail"
+    ),
+}  # fmt: skip
+
+FLOORS = {
+    "pixels": "raw pixels",
+    "pca": "PCA",
+    "untrained": "untrained network",
+    "mean_image": "mean training image",
+    "corrupted": "corrupted images",
+    "ablated": "another recipe",
+    "train_set": "training images",
+}
+"""Titles of the floors, in the order in which they are shown."""
+
+BOUNDS = frozenset({"train_set"})
+"""What stands beside a figure to show how far it could go: no generator is expected to be nearer
+to the test images than the training images are."""
+
+_FLOORS_APART = {"mean_image": ("sse", "sse_of_mean_image"), "ablated": ("sse", "sse_ablated")}
+"""Floors that are measured as figures of their own."""
+
+DATASETS = {
+    "mnist": ("MNIST", "ylecun/mnist", "handwritten digits, light on black"),
+    "fashion_mnist": (
+        "Fashion-MNIST", "zalando-datasets/fashion_mnist", "clothes, light on black",
+    ),
+    "cifar10": ("CIFAR-10", "uoft-cs/cifar10", "colour photographs of ten kinds of things"),
+    "usps": ("USPS", None, "handwritten digits from envelopes, light on black"),
+}  # fmt: skip
+"""Data sets by the zoo's name: what people call them, their name on the Hub, what they show."""
+
+
+def meaning(name: str) -> Meaning:
+    """What the figure ``name`` is; any name has a meaning."""
+    if name in _TABLE:
+        return _TABLE[name]
+    rest, _, last = name.rpartition("_")
+    if rest.removeprefix("repair_") not in (rest, "") and last in _TABLE:
+        damage = rest.removeprefix("repair_").replace("_", " ")
+        measure = _TABLE[last]
+        title, column = f"{measure.title} after {damage}", f"{damage}, {measure.column}"
+        return measure._replace(title=title, kind="repair", column=column)
+    if rest == "oneclass_auroc":
+        title = f"class {last} against the rest, AUROC"
+        return Meaning(title, "one-class", HIGHER, f"AUROC {last}")
+    return Meaning(name, "other", NEITHER, name)
+
+
+def ordered(metrics: Iterable[Metric]) -> list[Metric]:
+    """``metrics`` by kind, within a kind as the evaluator wrote them."""
+    return sorted(metrics, key=lambda m: KINDS.index(meaning(m.name).kind))
+
+
+def floors(metric: Metric, metrics: Iterable[Metric]) -> dict[str, float]:
+    """The floors of ``metric``, which is one of ``metrics``, by name."""
+    found = dict(metric.floors)
+    for floor, (figure, apart) in _FLOORS_APART.items():
+        if metric.name == figure:
+            for other in metrics:
+                if other.name == apart:
+                    found.setdefault(floor, other.value)
+    order = {floor: i for i, floor in enumerate(FLOORS)}
+    return dict(sorted(found.items(), key=lambda item: order.get(item[0], len(order))))
+
+
+def beats(metric: Metric, floor: float) -> bool:
+    """Whether ``metric`` is better than ``floor`` by more than its own spread.
+
+    Always true of a figure without a direction, which competes with nothing.
+    """
+    better = meaning(metric.name).better
+    if better == NEITHER:
+        return True
+    compared = (metric.value, floor, metric.spread or 0)
+    return all(map(finite, compared)) and better * (metric.value - floor) > compared[2]
+
+
+def finite(value: float) -> bool:
+    """Whether ``value`` is a number that a table can hold; JSON has NaN, and huge whole numbers."""
+    try:
+        return math.isfinite(value)
+    except OverflowError:
+        return False
+
+
+def number(value: float, form: str = ".5g") -> str:
+    """``value`` as Python's format ``form`` has it."""
+    return format(value, form) if finite(value) else "not finite"
