@@ -1,0 +1,260 @@
+"""Data sets for training and measuring: images as uint8, decoded once.
+
+:func:`load_data` takes a name that is known (:mod:`zoo.data.named`), a folder of pictures, a
+``.npz`` file, or Parquet as the Hub's data sets ship it. What these hold is one tensor when it fits
+into the memory given, and otherwise a file (:mod:`zoo.data.imagefile`).
+"""
+
+import hashlib
+import json
+import math
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from zoo.data import imagefile
+from zoo.data.folder import open_folder
+from zoo.data.imagefile import ImageFile
+from zoo.data.named import NAMED, find_named
+from zoo.data.npz import open_npz
+from zoo.data.parquet import open_parquet
+from zoo.data.source import SPLITS, Source, cache_folder
+from zoo.errors import DataError, ImageError
+from zoo.files import write_atomically
+from zoo.images import nothing_read
+from zoo.spec import Preprocessing
+
+__all__ = [
+    "NAMED",
+    "Dataset",
+    "ImageFile",
+    "load_data",
+    "split_validation",
+    "to_float",
+]
+
+_DECODING = 1
+"""To be raised when the same pictures give other pixels than before: old files are not reused."""
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Images N x C x H x W uint8, in memory or in a file, with labels when the set has them.
+
+    Labels are N int64; ``classes`` are their names, where they have any.
+    """
+
+    name: str
+    split: str
+    images: Tensor | ImageFile
+    labels: Tensor | None
+    source: str
+    licence: str
+    skipped: list[tuple[Path, str]] = field(default_factory=list)
+    classes: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def batches(self, size: int = 500) -> Iterator[Tensor]:
+        """All images in order, as float32 in [0, 1]."""
+        for start in range(0, len(self), size):
+            yield to_float(self.images[start : start + size])
+
+
+def to_float(images: Tensor) -> Tensor:
+    """uint8 images as float32 in [0, 1]."""
+    return images.float().div_(255)
+
+
+def split_validation(data: Dataset, fraction: float, seed: int) -> tuple[Tensor, Tensor]:
+    """Indices of the part to train on and of the validation part, the same for the same seed."""
+    order = torch.randperm(len(data), generator=torch.Generator().manual_seed(seed))
+    held_out = round(len(data) * fraction)
+    return order[held_out:], order[:held_out]
+
+
+def load_data(
+    name: str | Dataset,
+    split: str,
+    preprocessing: Preprocessing,
+    *,
+    data_dir: Path | None = None,
+    strict: bool = False,
+    memory: int | None = None,
+    cache: Path | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Dataset:
+    """The ``train`` or ``test`` part of a data set.
+
+    Args:
+        name: one of these:
+
+            - a key of :data:`NAMED`;
+            - a folder of pictures of any size and kind. Its subfolders ``train`` and ``test`` are
+              the parts, if it has both. If each picture lies in a subfolder and none deeper, the
+              subfolders are the classes;
+            - a ``.npz`` file with uint8 ``images`` or ``train_images`` and ``test_images``,
+              N x H x W (x C), and perhaps ``labels`` or ``train_labels`` and ``test_labels``;
+            - a Parquet file, or a folder of them, with a column of pictures and perhaps one of
+              whole numbers called ``label``. Files and folders that are called after their part
+              (``train-00000-of-00001.parquet``) are of that part;
+            - a data set, which is only checked.
+        preprocessing: makes pictures the model's images. Arrays must have the model's size.
+        data_dir: where to look for a named set first; ``ZOO_DATA_DIR`` by default.
+        strict: refuse a folder in which a picture cannot be read.
+        memory: bytes that the decoded images may take (a named set takes what it needs); half of
+            the machine's by default.
+        cache: the folder for decoded images that take more, reused while nothing has changed;
+            ``~/.cache/latentzoo/images`` by default.
+        progress: called with the number of pictures read so far and of all.
+
+    Raises:
+        DataError: not found, with all places where it was looked for; damaged; not of the model's
+            shape; vanished while it was read; or the cache cannot be written.
+        ImageError: no picture can be read, or (strict) one cannot.
+        MissingDependency: Parquet without pyarrow.
+    """
+    if split not in SPLITS:
+        raise DataError(f"expected the part train or test, got {split!r}")
+    if isinstance(name, Dataset):
+        data = name
+    elif name in NAMED:
+        images, labels, found = find_named(name, split, data_dir)
+        data = Dataset(name, split, images, labels, str(found), NAMED[name].licence)
+    else:
+        source = _open(Path(name).expanduser(), split, preprocessing)
+        _check_shape(source.name, source.shape, preprocessing)
+        data = _read(source, preprocessing, strict, memory, cache, progress)
+    _check_shape(data.name, tuple(data.images.shape[1:]), preprocessing)
+    if len(data) == 0:
+        raise DataError(f"{data.source} holds no images")
+    return data
+
+
+def _check_shape(name: str, came: tuple[int, ...], preprocessing: Preprocessing) -> None:
+    shape = (preprocessing.channels, preprocessing.height, preprocessing.width)
+    if came != shape:
+        raise DataError(
+            f"the images of {name} are {came} (C, H, W), the model takes {shape}; set its size "
+            f"and channels: --config size={came[-1]} --config channels={came[0]}"
+        )
+
+
+def _open(path: Path, split: str, preprocessing: Preprocessing) -> Source:
+    try:
+        if path.is_dir():
+            return open_folder(path, split, preprocessing)
+        if path.suffix == ".npz" and path.is_file():
+            return open_npz(path, split)
+        if path.suffix == ".parquet" and path.is_file():
+            return open_parquet(path, [path], "all", preprocessing)
+    except OSError as error:
+        raise DataError(f"{error.filename or path} cannot be read: {error.strerror}") from error
+    raise DataError(
+        f"no data set {str(path)!r}: expected {', '.join(NAMED)}, a folder of pictures or of "
+        f"Parquet files, a .npz or a .parquet file (there is none at {path.absolute()})"
+    )
+
+
+def _read(
+    source: Source,
+    preprocessing: Preprocessing,
+    strict: bool,
+    memory: int | None,
+    cache: Path | None,
+    progress: Callable[[int, int], None] | None,
+) -> Dataset:
+    labels: list[int] = []
+    skipped: list[tuple[Path, str]] = []
+
+    def images() -> Iterator[Tensor]:
+        done = 0
+        for part in source.parts():
+            skipped.extend(part.skipped)
+            _refuse(skipped, strict)
+            labels.extend(part.labels)
+            done += len(part.images) + len(part.skipped)
+            if progress:
+                progress(min(done, source.most), source.most)
+            yield part.images
+        if skipped and len(skipped) == done:
+            raise nothing_read(skipped)
+
+    kept: Tensor | ImageFile
+    if source.most * math.prod(source.shape) <= (_half_of_memory() if memory is None else memory):
+        kept = _in_memory(images(), source.most, source.shape)
+    else:
+        what = f"{_DECODING} {source.key} {source.shape} {preprocessing}"
+        key = hashlib.sha256(what.encode()).hexdigest()
+        folder = cache_folder("images") if cache is None else cache
+        path = folder / f"{source.name[:40]}-{source.split}-{key[:20]}.npy"
+        if found := _cached(path):
+            kept, labels, skipped = found
+            _refuse(skipped, strict)
+        else:
+            imagefile.write(images(), source.most, source.shape, path)
+            _note(path, labels, skipped)
+            kept = ImageFile(path)
+    return Dataset(
+        name=source.name,
+        split=source.split,
+        images=kept,
+        labels=torch.tensor(labels) if labels else None,
+        source=str(source.path),
+        licence="of their owner",
+        skipped=skipped,
+        classes=source.classes,
+    )
+
+
+def _refuse(skipped: list[tuple[Path, str]], strict: bool) -> None:
+    if strict and skipped:
+        path, reason = skipped[0]
+        raise ImageError(f"{path}: {reason}")
+
+
+def _half_of_memory() -> int:
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
+
+
+def _in_memory(parts: Iterator[Tensor], most: int, shape: tuple[int, int, int]) -> Tensor:
+    try:
+        images = torch.empty(most, *shape, dtype=torch.uint8)
+    except RuntimeError as error:
+        raise DataError(
+            f"no memory for {most:,} images, {most * math.prod(shape) / 1e6:,.0f} MB; allow them "
+            "less, and they are kept in a file"
+        ) from error
+    count = 0
+    for part in parts:
+        if count + len(part) > most:
+            raise DataError(f"expected at most {most:,} images, got {count + len(part):,}")
+        images[count : count + len(part)] = part
+        count += len(part)
+    return images[:count]
+
+
+def _note(path: Path, labels: list[int], skipped: list[tuple[Path, str]]) -> None:
+    """What belongs to the images in ``path``, beside them: written last, so that it vouches."""
+    facts = {"labels": labels, "skipped": [[str(file), reason] for file, reason in skipped]}
+    try:
+        write_atomically(path.with_suffix(".json"), json.dumps(facts).encode())
+    except OSError as error:
+        raise DataError(f"{path.with_suffix('.json')}: {error.strerror}; make room") from error
+
+
+def _cached(path: Path) -> tuple[ImageFile, list[int], list[tuple[Path, str]]] | None:
+    """What an earlier run left; None, to decode again, if there is any doubt of it."""
+    try:
+        facts = json.loads(path.with_suffix(".json").read_bytes())
+        images = ImageFile(path)
+        labels = [int(label) for label in facts["labels"]]
+        skipped = [(Path(file), str(reason)) for file, reason in facts["skipped"]]
+    except (OSError, ValueError, TypeError, KeyError, RecursionError, DataError):
+        return None
+    return (images, labels, skipped) if len(labels) in (0, len(images)) else None

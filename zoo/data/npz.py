@@ -1,0 +1,140 @@
+"""``.npz`` files of arrays, read a part at a time."""
+
+import contextlib
+import lzma
+import math
+import struct
+import zipfile
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Self
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from zoo.data.source import Part, Source, key_of
+from zoo.errors import DataError
+
+
+def open_npz(path: Path, split: str) -> Source:
+    with Npz(path) as file:
+        name = next((n for n in (f"{split}_images", "images") if n in file.names), None)
+        if name is None:
+            raise DataError(
+                f"{path} does not hold {split}_images or images, N x H x W (x C) uint8; it holds "
+                + (", ".join(file.names[:10]) or "nothing")
+            )
+        shape = file.images_shape(name)
+        of_labels = name.removesuffix("images") + "labels"
+        labels = file.labels(of_labels, shape[0]) if of_labels in file.names else []
+
+    def parts() -> Iterator[Part]:
+        done = 0
+        with Npz(path) as file:
+            for images in file.images(name):
+                yield Part(images, labels[done : done + len(images)], [])
+                done += len(images)
+
+    return Source(
+        name=path.stem,
+        path=path,
+        split="all" if name == "images" else split,
+        most=shape[0],
+        shape=shape[1:],
+        key=key_of([path]),
+        parts=parts,
+    )
+
+
+class Npz:
+    """A ``.npz`` file of which nothing is believed that its bytes do not bear out.
+
+    ``numpy.load`` takes memory for what a header claims. All errors become DataError.
+    """
+
+    def __init__(self, path: Path):
+        self.path = path
+
+    def __enter__(self) -> Self:
+        with self._errors("is not a .npz file"):
+            self._zip = zipfile.ZipFile(self.path)
+        self.names = [n.removesuffix(".npy") for n in self._zip.namelist() if n.endswith(".npy")]
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._zip.close()
+
+    def images_shape(self, name: str) -> tuple[int, int, int, int]:
+        """N, C, H, W of uint8 images N x H x W (x C)."""
+        with self._open(name) as (_, shape, dtype):
+            if dtype != np.uint8 or len(shape) not in (3, 4):
+                raise DataError(
+                    f"{self.path}: expected uint8 images N x H x W (x C) in {name}, got {dtype} "
+                    + " x ".join(map(str, shape))
+                )
+            n, height, width = shape[:3]
+            return n, (shape[3] if len(shape) == 4 else 1), height, width
+
+    def images(self, name: str) -> Iterator[Tensor]:
+        """The same images in parts n x C x H x W."""
+        with self._open(name) as (file, shape, _):
+            row = math.prod(shape[1:])
+            size = max(1, min(shape[0], 4_000_000 // max(1, row)))
+            for start in range(0, shape[0], size):
+                count = min(size, shape[0] - start)
+                images = self._values(file, (count, *shape[1:]), np.dtype(np.uint8))
+                yield channels_first(images)
+
+    def labels(self, name: str, count: int) -> list[int]:
+        """N whole numbers."""
+        labels = self.array(name)
+        if labels.shape != (count,) or labels.dtype.kind not in "iu":
+            raise DataError(
+                f"{self.path}: expected as many labels as images, {count:,} whole numbers in "
+                f"{name}, got {labels.dtype} {labels.shape}"
+            )
+        return labels.astype(np.int64).tolist()
+
+    def array(self, name: str) -> np.ndarray:
+        """All of an array."""
+        with self._open(name) as (file, shape, dtype):
+            return self._values(file, shape, dtype)
+
+    def _values(self, file: IO[bytes], shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
+        with self._errors("is damaged"):
+            data = bytearray(file.read(math.prod(shape) * dtype.itemsize))
+            return np.frombuffer(data, dtype).reshape(shape)
+
+    @contextlib.contextmanager
+    def _open(self, name: str) -> Iterator[tuple[IO[bytes], tuple[int, ...], np.dtype]]:
+        with self._errors(f"does not hold {name}"):
+            member = self._zip.getinfo(f"{name}.npy")
+            file = self._zip.open(member)
+            version = np.lib.format.read_magic(file)
+            read = np.lib.format.read_array_header_1_0 if version == (1, 0) else (
+                np.lib.format.read_array_header_2_0)  # fmt: skip
+            shape, fortran, dtype = read(file)
+            if dtype.hasobject or dtype.itemsize == 0 or fortran or min(shape, default=1) < 0:
+                raise ValueError(f"expected numbers row by row, got {dtype} {shape}")
+            if member.file_size - file.tell() != math.prod(shape) * dtype.itemsize:
+                raise ValueError(f"it should be {shape}, and has {member.file_size:,} bytes")
+        with file:
+            yield file, shape, dtype
+
+    @contextlib.contextmanager
+    def _errors(self, what: str) -> Iterator[None]:
+        try:
+            yield
+        except (
+            OSError, KeyError, ValueError, TypeError, EOFError, RuntimeError, OverflowError,
+            MemoryError, SyntaxError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error,
+        ) as error:  # fmt: skip
+            raise DataError(f"{self.path} {what}: {error}") from None
+
+
+def channels_first(images: np.ndarray) -> Tensor:
+    """N x H x W (x C) as N x C x H x W."""
+    tensor = torch.from_numpy(images)
+    return tensor[:, None] if tensor.ndim == 3 else tensor.permute(0, 3, 1, 2).contiguous()
