@@ -2,36 +2,99 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import click
 
-from zoo.cli.shared import as_json, new_table, print_table
+from zoo.cli.shared import as_json, new_table, print_table, seed
+from zoo.errors import InputError
 
 
 @click.command()
 @click.argument("name")
-@click.option("--data", required=True, metavar="SET", help="mnist or fashion_mnist.")
+@click.option(
+    "--data",
+    metavar="SET|FOLDER",
+    help="A named set or a folder; by default what the weights were trained on.",
+)
 @click.option("--data-dir", type=click.Path(path_type=Path), help="Where named sets lie.")
+@click.option(
+    "--protocol",
+    "protocols",
+    multiple=True,
+    metavar="NAME",
+    help="What to measure, may be repeated; all for all. By default the standard ones.",
+)
+@click.option("--verify", is_flag=True, help="Measure again what is recorded, and compare.")
 @click.option(
     "--against",
     type=click.Path(path_type=Path),
     help="The same model trained with another recipe, measured beside it.",
 )
+@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="JSON into this file.")
+@seed
 @as_json
-def evaluate(name: str, data: str, data_dir: Path | None, against: Path | None, as_json: bool):
+def evaluate(
+    name: str,
+    data: str | None,
+    data_dir: Path | None,
+    protocols: tuple[str, ...],
+    verify: bool,
+    against: Path | None,
+    out: Path | None,
+    seed: int,
+    as_json: bool,
+) -> None:
     """Measure a model on the test part of a data set.
 
-    For a weights folder (local-dir:FOLDER) its metrics.json is written too.
+    For a weights folder (local-dir:FOLDER) its metrics.json is written too. An unknown protocol
+    is answered with the list of all.
     """
     from zoo import evaluation
 
-    result = evaluation.evaluate(name, data=data, data_dir=data_dir, against=against)
+    def progress(line: str) -> None:
+        click.echo(line, err=True)
+
+    if verify:
+        if data is not None or against is not None:
+            raise InputError("--verify takes its data from the record: leave --data, --against out")
+        result: Any = evaluation.verify(
+            name, data_dir=data_dir, protocols=protocols or None, progress=progress
+        )
+        table = new_table("metric", "recorded", "measured", "tolerance", "data")
+        for row in result:
+            figures = (f"{row[key]:.5g}" for key in ("recorded", "measured", "tolerance"))
+            table.add_row(row["name"], *figures, row["dataset"])
+    else:
+        result = evaluation.evaluate(
+            name,
+            data=data,
+            data_dir=data_dir,
+            protocols=protocols or None,
+            seed=seed,
+            against=against,
+            progress=progress,
+        )
+        table = _figures(result["metrics"])
+        for out_of in result["left_out"]:
+            click.echo(f"left out {out_of['protocol']}: {out_of['reason']}", err=True)
+    if out is not None:
+        from zoo.files import write_json
+
+        write_json(out, result)
     if as_json:
         click.echo(json.dumps(result, indent=2))
-        return
-    table = new_table("metric", "value", "samples", "seconds", "protocol")
-    for m in result["metrics"]:
+    else:
+        print_table(table)
+
+
+def _figures(metrics: list[dict[str, Any]]) -> Any:
+    table = new_table("metric", "value", "floors", "samples", "seconds", "protocol")
+    for m in metrics:
+        spread = "" if m["spread"] is None else f" ± {m['spread']:.2g}"
+        floors = ", ".join(f"{floor} {value:.4g}" for floor, value in m["floors"].items())
         table.add_row(
-            m["name"], f"{m['value']:.5g}", f"{m['samples']:,}", str(m["seconds"]), m["protocol"]
+            *(m["name"], f"{m['value']:.5g}{spread}", floors),
+            *(f"{m['samples']:,}", str(m["seconds"]), m["protocol"]),
         )
-    print_table(table)
+    return table

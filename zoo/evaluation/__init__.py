@@ -1,137 +1,416 @@
-"""Measures a model on a test set. Every figure of a card comes from here.
+"""Measures models. Every figure of a card comes from here.
 
 The test part is used once, after everything was chosen.
 """
 
+import difflib
+import importlib.metadata
+import math
 import platform
+import sys
 import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
+from fnmatch import fnmatchcase
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
-from torch import Tensor
-
-import zoo
-from zoo.api import folder_config, load, weights_folder
-from zoo.data import Dataset, load_data, to_float
+from zoo.errors import CapabilityError, InputError, MissingDependency, WeightsError
+from zoo.evaluation.protocol import Context, Figure, LeftOut, Protocol
 from zoo.files import write_json
-from zoo.model import ZooModel
-from zoo.spec import Metric
+from zoo.spec import Metric, read_json, weights_record
+
+if TYPE_CHECKING:
+    from zoo.data import Dataset
+    from zoo.model import ZooModel
+
+__all__ = ["PROTOCOLS", "evaluate", "verify"]
+
+PROTOCOLS = {
+    protocol.name: protocol
+    for protocol in (
+        Protocol(
+            name="reconstruction",
+            summary="squared error, PSNR and SSIM of the reconstruction",
+            measure="zoo.evaluation.reconstruction:measure",
+            gives=("sse", "mse", "psnr", "ssim"),
+            needs=("reconstruct",),
+        ),
+        Protocol(
+            name="repair",
+            summary="PSNR and SSIM of the reconstruction of a damaged image",
+            measure="zoo.evaluation.reconstruction:measure_repair",
+            gives=("repair_*",),
+            needs=("reconstruct",),
+        ),
+        Protocol(
+            name="probe",
+            summary="logistic regression on the features",
+            measure="zoo.evaluation.recognition:measure_probe",
+            gives=("probe",),
+            needs=("features",),
+            labels=True,
+        ),
+        Protocol(
+            name="knn",
+            summary="1 and 20 nearest neighbours in the features",
+            measure="zoo.evaluation.recognition:measure_neighbours",
+            gives=("knn1", "knn20"),
+            needs=("features",),
+            labels=True,
+        ),
+        Protocol(
+            name="few",
+            summary="logistic regression on the features with 10 labels a class",
+            measure="zoo.evaluation.recognition:measure_few",
+            gives=("few10",),
+            needs=("features",),
+            labels=True,
+        ),
+        Protocol(
+            name="robustness",
+            summary="the probe under noise, missing pixels and a long-tailed training set",
+            measure="zoo.evaluation.robustness:measure",
+            gives=("robust_*",),
+            needs=("features",),
+            labels=True,
+        ),
+        Protocol(
+            name="kmeans",
+            summary="k-means on the features against the classes",
+            measure="zoo.evaluation.grouping:measure_kmeans",
+            gives=("kmeans_*",),
+            needs=("features",),
+            labels=True,
+        ),
+        Protocol(
+            name="n2d",
+            summary="UMAP and a Gaussian mixture on the features against the classes; minutes",
+            measure="zoo.evaluation.grouping:measure_n2d",
+            gives=("n2d_*",),
+            needs=("features",),
+            labels=True,
+            standard=False,
+        ),
+        Protocol(
+            name="oneclass",
+            summary="trained anew on each class alone, how strange the others are; hours or so",
+            measure="zoo.evaluation.anomaly:measure",
+            gives=("oneclass_auroc*",),
+            needs=("score",),
+            labels=True,
+            standard=False,
+        ),
+        Protocol(
+            name="generation",
+            summary="generated images against test images, in the zoo's own classifier's features",
+            measure="zoo.evaluation.generation:measure",
+            gives=(
+                *("frechet", "kernel", "precision", "recall", "density", "coverage"),
+                *("classes_covered", "class_entropy", "generated_1nn"),
+            ),
+            needs=("generate",),
+            labels=True,
+        ),
+        Protocol(
+            name="inception",
+            summary="the same in Inception's features, whose weights torch-fidelity fetches",
+            measure="zoo.evaluation.generation:measure_inception",
+            gives=("inception_*",),
+            needs=("generate",),
+            standard=False,
+        ),
+        Protocol(
+            name="likelihood",
+            summary="importance-weighted likelihood of a variational model",
+            measure="zoo.evaluation.likelihood:measure",
+            gives=("nll",),
+        ),
+    )
+}
+"""All protocols by name; each loads its libraries when it runs."""
+
+MEASURING = {
+    "scipy": "scipy",
+    "sklearn": "scikit-learn",
+    "torch_fidelity": "torch-fidelity",
+    "torchmetrics": "torchmetrics",
+    "umap": "umap-learn",
+}
+"""The libraries that measure: module and distribution."""
 
 
 def evaluate(
     name: str,
     *,
-    data: str,
-    data_dir: Path | None = None,
-    against: Path | None = None,
+    data: str | None = None,
+    data_dir: str | Path | None = None,
+    protocols: Iterable[str] | None = None,
+    seed: int = 0,
+    against: str | Path | None = None,
+    write: bool = True,
+    progress: Callable[[str], None] = lambda line: None,
 ) -> dict[str, Any]:
-    """Measure a model on the test part of ``data``.
+    """Measure a model on the test part of a data set.
 
     Args:
-        name: what :func:`zoo.load` takes; for ``local-dir:`` metrics.json is written there.
-        data: a named set.
-        data_dir: where to look for it first.
-        against: the weights folder of the same model trained with another recipe; its
-            reconstruction error is measured too, and the difference of recipes is its protocol.
+        name: what :func:`zoo.load` takes.
+        data: what :func:`zoo.data.load_data` takes; by default what the weights were trained on.
+            A folder without parts is split four to one by ``seed``.
+        data_dir: where to look for a named set first.
+        protocols: keys of :data:`PROTOCOLS`, or ``"all"``; by default the standard ones.
+        seed: of all chance.
+        against: the weights folder of the same model trained with another recipe; its squared
+            error is measured beside, and the difference of recipes is its protocol.
+        write: keep metrics.json of a ``local-dir:`` folder up to date after each protocol; figures
+            of other protocols stay in it.
+        progress: called with a line for each protocol that starts.
 
     Returns:
-        What metrics.json holds: ``metrics`` (records with their seconds) and ``versions``.
+        What metrics.json holds: ``data``, ``seed``, ``metrics`` (records with their seconds),
+        ``left_out`` (protocols with the reason why they were not run) and ``versions``.
 
-    Raises: as :func:`zoo.load` and :func:`zoo.data.load_data`.
+    Raises:
+        InputError: there is no such protocol.
+        CapabilityError: nothing could be measured at all; the text has each reason.
+        ZooError: as :func:`zoo.load` and :func:`zoo.data.load_data`.
     """
-    model = load(name)
-    test = load_data(data, "test", model.preprocessing, data_dir=data_dir)
-    train = load_data(data, "train", model.preprocessing, data_dir=data_dir)
-    metrics = []
+    from zoo.api import folder_config, load, weights_folder
 
-    def note(metric: str, value: float, protocol: str, start: float) -> None:
-        record = Metric(
-            name=metric,
-            value=round(value, 5),
-            dataset=test.name,
-            split=test.split,
-            protocol=protocol,
-            samples=len(test),
-        )
-        metrics.append({**record.to_dict(), "seconds": round(time.perf_counter() - start, 1)})
+    chosen = _chosen(protocols)
+    model, folder = load(name), weights_folder(name)
+    write = write and name.startswith("local-dir:")
+    before = _recorded(folder) if write else {}
+    train, test = _parts(model, data or folder_config(folder)["dataset"], data_dir, seed)
+    context = Context(model, name, train, test, seed)
+    metrics: list[dict[str, Any]] = []
+    left_out: list[dict[str, str]] = []
+    done: list[str] = []  # the names, shell-style, of what was measured
+    result = {"data": test.name, "seed": seed, "metrics": metrics, "left_out": left_out}
 
-    if "reconstruct" in model.capabilities:
-        start = time.perf_counter()
-        error = squared_error(model, test)
-        note("sse", error, SSE, start)
-        note("mse", error / test.images[0].numel(), f"{SSE}, divided by the pixels", start)
-        start = time.perf_counter()
-        floor = mean_image_error(train, test)
-        note("sse_of_mean_image", floor, f"{SSE}, of the mean training image instead", start)
-    if "features" in model.capabilities and test.labels is not None:
-        start = time.perf_counter()
-        accuracy = nearest_neighbour(
-            features(model, train), train.labels, features(model, test), test.labels
-        )
-        note("knn1", accuracy, f"1-NN, Euclidean, on features of all {len(train):,} train images",
-             start)  # fmt: skip
+    def run(measure: Callable[[Context], Iterator[Figure]], *gives: str) -> None:
+        for record in _records(measure(context), test):
+            metrics.append(record)
+        done.extend(gives)
+        result["versions"] = _versions()
+        if write:
+            write_json(folder / "metrics.json", _merged(before, result, done))
+
+    for protocol in chosen:
+        if reason := _unsuited(protocol, context):
+            left_out.append({"protocol": protocol.name, "reason": reason})
+            continue
+        progress(f"{protocol.name}: {protocol.summary}")
+        try:
+            run(protocol.run, *protocol.gives)
+        except (LeftOut, MissingDependency) as error:
+            left_out.append({"protocol": protocol.name, "reason": str(error)})
     if against is not None:
-        start = time.perf_counter()
-        other = load(f"local-dir:{against}")
-        note("sse_ablated", squared_error(other, test), f"{SSE}, {_difference(name, against)}",
-             start)  # fmt: skip
-    result = {
-        "metrics": metrics,
-        "versions": {
-            "latentzoo": zoo.__version__,
-            "torch": torch.__version__,
-            "python": platform.python_version(),
-        },
-    }
-    if name.startswith("local-dir:"):
-        write_json(weights_folder(name) / "metrics.json", result)
+        from zoo.evaluation.reconstruction import measure_against
+
+        progress(f"against: squared error of {against}")
+        run(partial(measure_against, folder=folder, other=Path(against)), "sse_ablated")
+    if not metrics:
+        raise CapabilityError(
+            f"nothing of {name} could be measured on {test.name}:\n"
+            + "\n".join(f"  {out['protocol']}: {out['reason']}" for out in left_out)
+        )
     return result
 
 
-SSE = "squared error summed over the pixels, mean over the images, pixels in [0, 1]"
+def verify(
+    name: str,
+    *,
+    data_dir: str | Path | None = None,
+    protocols: Iterable[str] | None = None,
+    progress: Callable[[str], None] = lambda line: None,
+) -> list[dict[str, Any]]:
+    """Measure again what the weights' metrics.json holds, and compare.
 
+    An exact figure may differ by a thousandth of its value, one with a seed by 0.01 (or a
+    hundredth, when it is above 1): libraries and processors differ by less.
 
-def squared_error(model: ZooModel, data: Dataset) -> float:
-    """The unit of Hinton & Salakhutdinov 2006: summed over pixels, mean over images."""
-    total = sum(
-        float((model.reconstruct(images) - images).double().square().sum())
-        for images in data.batches()
-    )
-    return total / len(data)
+    Args:
+        name: what :func:`zoo.load` takes.
+        data_dir: where to look for named sets first.
+        protocols: of these only; by default of all that gave a figure.
+        progress: called with a line for each protocol that starts.
 
+    Returns:
+        A row for each figure: ``name``, ``dataset``, ``recorded``, ``measured``, ``tolerance``.
 
-def mean_image_error(train: Dataset, test: Dataset) -> float:
-    """The same for the mean image of ``train``: what a model reaches that has learnt nothing."""
-    mean = train.images.double().mean(0) / 255
-    return float((to_float(test.images).double() - mean).square().flatten(1).sum(1).mean())
+    Raises:
+        WeightsError: a figure is not what it was; the text names each, with both values.
+        InputError: there is no such protocol, or nothing is recorded of it.
+        ZooError: as :func:`evaluate`.
+    """
+    from zoo.api import weights_folder
 
-
-def features(model: ZooModel, data: Dataset) -> Tensor:
-    """The features of all images, N x F."""
-    return torch.cat([model.features(images) for images in data.batches()])
-
-
-def nearest_neighbour(
-    references: Tensor, labels: Tensor, queries: Tensor, answers: Tensor, *, batch: int = 500
-) -> float:
-    """Share of ``queries`` (M x F) whose nearest of ``references`` (N x F) has their label."""
-    norms = references.square().sum(1)  # N
-    right = 0
-    for part, expected in zip(queries.split(batch), answers.split(batch), strict=True):
-        # |q - r|^2 without |q|^2, which is the same for all r
-        nearest = torch.addmm(norms, part, references.T, alpha=-2).argmin(1)
-        right += int((labels[nearest] == expected).sum())
-    return right / len(queries)
-
-
-def _difference(name: str, against: Path) -> str:
-    """The protocol's words for how the recipes of two weights folders differ."""
-    recipe, other = (
-        folder_config(weights_folder(n))["training"]["recipe"]
-        for n in (name, f"local-dir:{against}")
-    )
-    changed = [
-        f"{k} = {v} instead of {recipe.get(k)}" for k, v in other.items() if recipe.get(k) != v
+    folder = weights_folder(name)
+    recorded = weights_record(folder, "recorded").metrics
+    wanted = list(PROTOCOLS.values()) if protocols is None else _chosen(protocols)
+    rows = []
+    for data in dict.fromkeys(m.dataset for m in recorded):
+        for protocol in wanted:
+            same = [m for m in recorded if m.dataset == data and protocol.has_given(m.name)]
+            if not same:
+                continue
+            again = evaluate(
+                name,
+                data=data,
+                data_dir=data_dir,
+                protocols=[protocol.name],
+                seed=next((m.seed for m in same if m.seed is not None), 0),
+                write=False,
+                progress=progress,
+            )
+            measured = {m["name"]: m["value"] for m in again["metrics"]}
+            rows += [
+                {
+                    "name": m.name,
+                    "dataset": data,
+                    "recorded": m.value,
+                    "measured": measured.get(m.name),
+                    "tolerance": tolerance(m),
+                }
+                for m in same
+            ]
+    if not rows:
+        raise InputError(
+            f"{folder} records no figure of {', '.join(p.name for p in wanted)}.\n"
+            f"Type: zoo evaluate local-dir:{folder}"
+        )
+    wrong = [
+        r
+        for r in rows
+        if r["measured"] is None or not abs(r["measured"] - r["recorded"]) <= r["tolerance"]
     ]
-    return "of the same model trained with " + (", ".join(changed) or "the same recipe")
+    if wrong:
+        raise WeightsError(
+            f"{len(wrong)} of {len(rows)} figures of {name} are not the recorded ones:\n"
+            + "\n".join(
+                f"  {r['name']} on {r['dataset']}: recorded {r['recorded']:.6g}, measured "
+                + ("nothing" if r["measured"] is None else f"{r['measured']:.6g}")
+                + f", tolerance {r['tolerance']:.2g}"
+                for r in wrong
+            )
+        )
+    return rows
+
+
+def tolerance(metric: Metric) -> float:
+    """How far from a recorded figure the same figure may come out elsewhere."""
+    if metric.seed is None:
+        return 1e-3 * abs(metric.value)
+    return 0.01 * max(1.0, abs(metric.value))
+
+
+def _chosen(names: Iterable[str] | None) -> list[Protocol]:
+    if names is None:
+        return [p for p in PROTOCOLS.values() if p.standard]
+    names = [names] if isinstance(names, str) else list(names)
+    for name in names:
+        if name != "all" and name not in PROTOCOLS:
+            close = difflib.get_close_matches(str(name), PROTOCOLS, n=1)
+            raise InputError(
+                f"there is no protocol {name!r}"
+                + (f"; did you mean {close[0]}?" if close else ".")
+                + f" There are: {', '.join(PROTOCOLS)}, or all"
+            )
+    return [p for p in PROTOCOLS.values() if "all" in names or p.name in names]
+
+
+def _unsuited(protocol: Protocol, context: Context) -> str | None:
+    """Why a protocol cannot be run on this model and these data, if so."""
+    missing = [c for c in protocol.needs if c not in context.model.capabilities]
+    if missing:
+        return f"{context.model.name} cannot {' and '.join(missing)}"
+    if protocol.labels and (context.train.labels is None or context.test.labels is None):
+        return f"{context.test.name} has no labels"
+    return None
+
+
+def _parts(
+    model: "ZooModel", data: str, data_dir: str | Path | None, seed: int
+) -> "tuple[Dataset, Dataset]":
+    """The train and the test part of ``data``."""
+    from zoo.data import load_data, split_validation
+
+    where = None if data_dir is None else Path(data_dir)
+    test = load_data(data, "test", model.preprocessing, data_dir=where)
+    if test.split == "test":
+        return load_data(data, "train", model.preprocessing, data_dir=where), test
+    parts = zip(("train", "test"), split_validation(test, 0.2, seed), strict=True)
+    train, test = (
+        replace(
+            test,
+            split=split,
+            images=test.images[indices],
+            labels=None if test.labels is None else test.labels[indices],
+        )
+        for split, indices in parts
+    )
+    return train, test
+
+
+def _records(figures: Iterator[Figure], test: "Dataset") -> Iterator[dict[str, Any]]:
+    """Figures as metrics.json has them; ``seconds`` is what each took, floors included."""
+    start = time.perf_counter()
+    for figure in figures:
+        if not math.isfinite(figure.value):
+            raise LeftOut(f"{figure.name} came out as {figure.value}")
+        metric = Metric(
+            name=figure.name,
+            value=_rounded(figure.value),
+            dataset=test.name,
+            split=test.split,
+            protocol=figure.protocol,
+            samples=figure.samples,
+            seed=figure.seed,
+            spread=None if figure.spread is None else _rounded(figure.spread),
+            floors={floor: _rounded(value) for floor, value in figure.floors.items()},
+        )
+        yield {**metric.to_dict(), "seconds": round(time.perf_counter() - start, 1)}
+        start = time.perf_counter()
+
+
+def _rounded(value: float) -> float:
+    """Six digits: more than any figure is good for, fewer than would differ at each run."""
+    return float(f"{value:.6g}")
+
+
+def _versions() -> dict[str, str]:
+    """Of what measured: the libraries that were really imported."""
+    import torch
+
+    import zoo
+
+    imported = {d: importlib.metadata.version(d) for m, d in MEASURING.items() if m in sys.modules}
+    return {
+        "latentzoo": zoo.__version__,
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+        **imported,
+    }
+
+
+def _recorded(folder: Path) -> dict[str, Any]:
+    """The metrics.json of a folder, checked before anything is measured; empty without one."""
+    weights_record(folder, "recorded")
+    path = folder / "metrics.json"
+    return read_json(path) if path.exists() else {}
+
+
+def _merged(before: dict[str, Any], result: dict[str, Any], done: list[str]) -> dict[str, Any]:
+    """``result``, with what ``before`` has of other protocols and other data."""
+
+    def stays(metric: dict[str, Any]) -> bool:
+        again = any(fnmatchcase(metric["name"], pattern) for pattern in done)
+        return not (again and metric["dataset"] == result["data"])
+
+    return {
+        **result,
+        "metrics": [*filter(stays, before.get("metrics", [])), *result["metrics"]],
+        "versions": {**before.get("versions", {}), **result["versions"]},
+    }

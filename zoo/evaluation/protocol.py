@@ -9,7 +9,8 @@ import hashlib
 import importlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
+from fnmatch import fnmatchcase
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from zoo._optional import optional
@@ -61,12 +62,18 @@ class Protocol:
     measure: str
     """``"module:function"`` of a ``Callable[[Context], Iterator[Figure]]``; that raises
     :class:`LeftOut` where the model has no such figure."""
+    gives: tuple[str, ...]
+    """The names of its figures, shell-style: ``"repair_*"``."""
     needs: tuple[str, ...] = ()
     """Capabilities of the model."""
     labels: bool = False
     """Whether the data must have labels."""
     standard: bool = True
     """Whether it runs when nobody names a protocol."""
+
+    def has_given(self, metric: str) -> bool:
+        """Whether the figure of this name is one of this protocol."""
+        return any(fnmatchcase(metric, pattern) for pattern in self.gives)
 
     def run(self, context: "Context") -> "Iterator[Figure]":
         """The figures. Raises: LeftOut, and what libraries that are absent raise."""
@@ -84,6 +91,7 @@ class Context:
     test: "Dataset"
     seed: int = 0
     _features: dict[tuple[str, str], "Tensor"] = field(default_factory=dict, repr=False)
+    _found: dict[tuple[str, str], Any] = field(default_factory=dict, repr=False)
 
     @cached_property
     def untrained(self) -> "ZooModel":
@@ -155,17 +163,22 @@ class Context:
     def in_spaces(
         self, protocol: str, measure: Callable[[str], T], spaces: tuple[str, ...] = SPACES
     ) -> tuple[T, dict[str, T]]:
-        """``measure("model")``, and the same for each space of the floors.
-
-        The floors of the data alone are computed once a process, for all models.
-        """
-        floors = {
-            space: measure(space)
-            if space == "untrained"
-            else self.of_data((protocol, space), lambda space=space: measure(space))
-            for space in spaces
+        """``measure("model")``, and the same for each space of the floors, each done once."""
+        value = self.once("model", protocol, partial(measure, "model"))
+        return value, {
+            space: self.once(space, protocol, partial(measure, space)) for space in spaces
         }
-        return measure("model"), floors
+
+    def once(self, space: str, key: str, compute: Callable[[], T]) -> T:
+        """``compute()``, or what it gave before for this space.
+
+        What pixels and their PCA give is the same for all models, and remembered by the process.
+        """
+        if space in ("pixels", "pca"):
+            return self.of_data((key, space), compute)
+        if (key, space) not in self._found:
+            self._found[key, space] = compute()
+        return self._found[key, space]
 
     def of_data(self, key: object, compute: Callable[[], T]) -> T:
         """``compute()``, or what it gave before in this process for these data and this seed."""

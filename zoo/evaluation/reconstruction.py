@@ -1,0 +1,206 @@
+"""How near a reconstruction comes to its image, and how well it repairs a damaged one."""
+
+import math
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from zoo._optional import optional
+from zoo.api import folder_config, load, weights_folder
+from zoo.evaluation.protocol import Context, Figure
+
+DAMAGE = (
+    ("mask", 0.25),
+    ("mask", 0.5),
+    ("noise", 0.2),
+    ("noise", 0.4),
+    ("salt", 0.2),
+    ("blur", 0.5),
+)
+"""The kinds and strengths of :func:`zoo.corruption.corrupt` that repair is measured under."""
+
+SSE = "squared error summed over the pixels, mean over the images, pixels in [0, 1]"
+
+
+def squared_errors(images: Tensor, rebuilt: Tensor) -> Tensor:
+    """The unit of Hinton & Salakhutdinov 2006: squared error summed over the pixels, N."""
+    return (rebuilt - images).double().square().flatten(1).sum(1)
+
+
+def mean_squared_errors(images: Tensor, rebuilt: Tensor) -> Tensor:
+    """Squared error, mean over the pixels, N."""
+    return squared_errors(images, rebuilt) / images[0].numel()
+
+
+def psnr(images: Tensor, rebuilt: Tensor) -> Tensor:
+    """Peak signal-to-noise ratio of each image in dB, N, for a range of 1; 100 at most."""
+    return -10 * mean_squared_errors(images, rebuilt).clamp(min=1e-10).log10()
+
+
+def ssim_window(height: int, width: int) -> int:
+    """The side of the Gaussian window: 11, as Wang et al. 2004 have it, or what fits the image."""
+    return 2 * min(5, (min(height, width) - 1) // 2) + 1
+
+
+def ssim(images: Tensor, rebuilt: Tensor) -> Tensor:
+    """Structural similarity of each image, N, for a range of 1 (torchmetrics).
+
+    Wang et al. 2004, "Image quality assessment". Images of less than 3 pixels have none: NaN.
+    """
+    metrics = optional("torchmetrics.functional.image", "torchmetrics", "evaluate")
+    window = ssim_window(*images.shape[2:])
+    if window < 3:
+        return torch.full((len(images),), math.nan)
+    # torchmetrics makes the window of int(3.5 sigma + 0.5) pixels to each side.
+    sigma = 1.5 if window == 11 else (window // 2) / 3.5
+    return metrics.structural_similarity_index_measure(
+        rebuilt, images, sigma=sigma, data_range=1.0, reduction="none"
+    ).reshape(len(images))
+
+
+MEASURES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "sse": squared_errors,
+    "mse": mean_squared_errors,
+    "psnr": psnr,
+    "ssim": ssim,
+}
+
+
+def means(pairs: Iterable[tuple[Tensor, Tensor]], names: Iterable[str]) -> dict[str, float]:
+    """The named measures, means over all images of ``pairs``: batches, and what was made of them.
+
+    Each is N x C x H x W.
+    """
+    totals, count = dict.fromkeys(names, 0.0), 0
+    for images, rebuilt in pairs:
+        count += len(images)
+        for name in totals:
+            totals[name] += float(MEASURES[name](images, rebuilt).double().sum())
+    return {name: total / count for name, total in totals.items()}
+
+
+# -- applied to a model ------------------------------------------------------------------------
+
+
+def measure(context: Context) -> Iterator[Figure]:
+    """``sse``, ``mse``, ``psnr`` and ``ssim`` of the test part."""
+    components = code_numbers(context)
+    mean = mean_image(context)
+    makers = {
+        "model": context.model.reconstruct,
+        "mean_image": lambda images: mean.expand_as(images),
+        "pca": pca_maker(context, components),
+        "untrained": context.untrained.reconstruct,
+    }
+    figures = {}
+    for name, maker in makers.items():
+        pairs = ((images, maker(images).cpu()) for images in context.test.batches())
+        figures[name] = means(pairs, MEASURES)
+    words = {
+        "sse": SSE,
+        "mse": f"{SSE}, divided by the pixels",
+        "psnr": "peak signal-to-noise ratio in dB, mean over the images, range 1",
+        "ssim": f"structural similarity, {_window(context)}, mean over the images, range 1",
+    }
+    for name, protocol in words.items():
+        yield Figure(
+            name=name,
+            value=figures["model"][name],
+            protocol=f"{protocol}; pca has {components} components",
+            samples=len(context.test),
+            floors={floor: figures[floor][name] for floor in figures if floor != "model"},
+        )
+
+
+def measure_repair(context: Context) -> Iterator[Figure]:
+    """``repair_<kind>_<strength>_psnr`` and ``_ssim``: of the reconstruction of a damaged image.
+
+    The floors are the damaged image itself, and PCA of as many components as the code has.
+    """
+    components = code_numbers(context)
+    makers = {
+        "model": context.model.reconstruct,
+        "corrupted": lambda images: images,
+        "pca": pca_maker(context, components),
+    }
+    for kind, strength in DAMAGE:
+        figures = {}
+        for name, maker in makers.items():
+            pairs = (
+                (images, maker(damaged).cpu())
+                for images, damaged in _damaged(context, kind, strength)
+            )
+            figures[name] = means(pairs, ("psnr", "ssim"))
+        for name, unit in (("psnr", "PSNR in dB"), ("ssim", f"SSIM, {_window(context)},")):
+            yield Figure(
+                name=f"repair_{kind}_{strength:g}_{name}",
+                value=figures["model"][name],
+                protocol=f"{unit} of the reconstruction of the image after {kind} {strength:g} "
+                f"against the undamaged one, mean; pca has {components} components",
+                samples=len(context.test),
+                seed=context.seed,
+                floors={floor: figures[floor][name] for floor in figures if floor != "model"},
+            )
+
+
+def measure_against(context: Context, folder: Path, other: Path) -> Iterator[Figure]:
+    """``sse_ablated``: ``sse`` of the weights in ``other``, beside those in ``folder``."""
+    model = load(f"local-dir:{other}")
+    pairs = ((images, model.reconstruct(images).cpu()) for images in context.test.batches())
+    yield Figure(
+        name="sse_ablated",
+        value=means(pairs, ("sse",))["sse"],
+        protocol=f"{SSE}, {difference(folder, weights_folder(f'local-dir:{other}'))}",
+        samples=len(context.test),
+    )
+
+
+def difference(folder: Path, other: Path) -> str:
+    """In words, how the recipe of the weights in ``other`` differs from that of ``folder``."""
+    recipe, changed = (
+        folder_config(f).get("training", {}).get("recipe", {}) for f in (folder, other)
+    )
+    settings = [
+        f"{key} = {value} instead of {recipe.get(key)}"
+        for key, value in changed.items()
+        if recipe.get(key) != value
+    ]
+    return "of the same model trained with " + (", ".join(settings) or "the same recipe")
+
+
+def code_numbers(context: Context) -> int:
+    """How many numbers a code has, and no more than an image has pixels."""
+    return min(math.prod(context.model.code_shape), math.prod(context.model.image_shape))
+
+
+def mean_image(context: Context) -> Tensor:
+    """The mean training image, C x H x W: what a model gives that has learnt nothing else."""
+    total = sum(images.double().sum(0) for images in context.train.batches())
+    return (total / len(context.train)).float()
+
+
+def pca_maker(context: Context, components: int) -> Callable[[Tensor], Tensor]:
+    """Reconstruction by PCA, clamped to [0, 1] as every model's."""
+    pca = context.pca(components)
+
+    def reconstruct(images: Tensor) -> Tensor:
+        rebuilt = pca.inverse_transform(pca.transform(images.flatten(1).numpy()))
+        return torch.from_numpy(rebuilt).float().clamp(0, 1).reshape(images.shape)
+
+    return reconstruct
+
+
+def _damaged(context: Context, kind: str, strength: float) -> Iterator[tuple[Tensor, Tensor]]:
+    """Batches of the test part, and the same damaged; the same damage for the same seed."""
+    from zoo.corruption import corrupt
+
+    generator = torch.Generator().manual_seed(context.seed)
+    for images in context.test.batches():
+        yield images, corrupt(images, kind, strength, generator)
+
+
+def _window(context: Context) -> str:
+    side = ssim_window(*context.model.image_shape[1:])
+    return f"Gaussian window of {side} x {side} pixels"
