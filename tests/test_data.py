@@ -148,7 +148,7 @@ def test_other_shape_than_the_models(tmp_path):
 
 
 def test_unknown_name(tmp_path):
-    with pytest.raises(DataError, match="no data set 'mnits': expected mnist, fashion_mnist, or"):
+    with pytest.raises(DataError, match="no data set 'mnits': expected mnist, fashion_mnist, cifar10"):
         load_data("mnits", "train", GREY)
 
 

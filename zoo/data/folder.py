@@ -38,9 +38,7 @@ def open_folder(path: Path, split: str, preprocessing: Preprocessing) -> Source:
         elif (stat := _stat(path / name)) is None:
             others.append((path / name, "there is no such file"))
         else:
-            digest.update(
-                f"{name} {stat.st_size} {stat.st_mtime_ns}\0".encode(errors="surrogateescape")
-            )
+            digest.update(os.fsencode(f"{name} {stat.st_size} {stat.st_mtime_ns}\0"))
             files.append(name)
 
     def parts() -> Iterator[Part]:

@@ -133,10 +133,10 @@ def write(images: Iterable[Tensor], most: int, shape: tuple[int, int, int], path
         finally:
             temporary.unlink(missing_ok=True)
     except (OSError, OverflowError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
         raise DataError(
-            f"{path} cannot be written: {getattr(error, 'strerror', error)}. The decoded images take "
-            f"{needed / 1e6:,.0f} MB there: make room, choose another folder for them, or allow "
-            "them that much memory"
+            f"{path} cannot be written: {reason}. The decoded images take {needed / 1e6:,.0f} MB "
+            "there: make room, choose another folder for them, or allow them that much memory"
         ) from error
 
 

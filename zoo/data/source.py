@@ -39,8 +39,7 @@ def key_of(files: Iterable[Path]) -> str:
     digest = hashlib.sha256()
     for file in files:
         stat = file.stat()
-        digest.update(os.fsencode(file.absolute()))
-        digest.update(f" {stat.st_size} {stat.st_mtime_ns}\0".encode())
+        digest.update(os.fsencode(f"{file.absolute()} {stat.st_size} {stat.st_mtime_ns}\0"))
     return digest.hexdigest()
 
 
