@@ -119,28 +119,32 @@ def decode_many(
 ) -> Iterator[tuple[Tensor, list[str]]]:
     """Decode paths, or the files' own bytes, in parallel and in order.
 
-    Threads decode, since Pillow leaves the interpreter to the others meanwhile; then all pictures
-    of a chunk that have one size are fitted together, since a call into torch takes longer than a
-    small picture. Each image is :func:`to_images`' own, rounded to 8 bits. A few chunks are under
-    way at a time, so :func:`chunk_size` bounds the memory.
+    Each thread decodes a chunk, for which Pillow leaves the interpreter to the others, and fits
+    all its pictures of one size together, since a call into torch takes longer than a small
+    picture. Torch itself computes in one thread meanwhile: more would fight for the same cores.
+    Each image is :func:`to_images`' own, rounded to 8 bits. A few chunks are under way at a time,
+    so :func:`chunk_size` bounds the memory.
 
     Yields:
         For each chunk its images that could be read, n x C x H x W uint8, and for each of its
         sources the reason why it could not, or ``""``.
     """
     workers = os.cpu_count() or 1
-    waiting: deque[Future[list[np.ndarray | str]]] = deque()
+    waiting: deque[Future[tuple[Tensor, list[str]]]] = deque()
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
     with _bombs_refused(), ThreadPoolExecutor(workers, "decode") as pool:
         try:
             for chunk in chunks:
                 waiting.append(pool.submit(_decode_chunk, chunk, preprocessing))
                 if len(waiting) > workers:
-                    yield _fit_chunk(waiting.popleft().result(), preprocessing)
+                    yield waiting.popleft().result()
             while waiting:
-                yield _fit_chunk(waiting.popleft().result(), preprocessing)
+                yield waiting.popleft().result()
         finally:
             for future in waiting:
                 future.cancel()
+            torch.set_num_threads(threads)
 
 
 def chunk_size(preprocessing: Preprocessing) -> int:
@@ -151,22 +155,21 @@ def chunk_size(preprocessing: Preprocessing) -> int:
 
 def _decode_chunk(
     sources: Sequence[str | bytes], preprocessing: Preprocessing
-) -> list[np.ndarray | str]:
-    results: list[np.ndarray | str] = []
+) -> tuple[Tensor, list[str]]:
+    read: list[np.ndarray] = []
+    reasons: list[str] = []
     for source in sources:
         try:
             opened = io.BytesIO(source) if isinstance(source, bytes) else source
-            results.append(_decode(opened, preprocessing))
+            read.append(_decode(opened, preprocessing))
+            reasons.append("")
         except ImageError as error:
-            results.append(str(error))
-    return results
+            reasons.append(str(error))
+    return _fit_all(read, preprocessing), reasons
 
 
-def _fit_chunk(
-    results: list[np.ndarray | str], preprocessing: Preprocessing
-) -> tuple[Tensor, list[str]]:
-    p = preprocessing
-    read = [r for r in results if not isinstance(r, str)]
+def _fit_all(read: list[np.ndarray], p: Preprocessing) -> Tensor:
+    """All pictures as n x C x H x W uint8, in their order."""
     images = torch.empty(len(read), p.channels, p.height, p.width, dtype=torch.uint8)
     alike: dict[tuple[tuple[int, ...], str], list[int]] = {}
     for i, pixels in enumerate(read):
@@ -178,7 +181,7 @@ def _fit_chunk(
         else:
             fitted = _fit(_from_array(stack), p)
             images[places] = (fitted * 255).round().to(torch.uint8)
-    return images, [r if isinstance(r, str) else "" for r in results]
+    return images
 
 
 def _files(sources: Iterable[str | Path]) -> Iterator[Path]:
