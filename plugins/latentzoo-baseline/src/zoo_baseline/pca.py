@@ -1,0 +1,90 @@
+"""Principal component analysis: the linear model of least squared error, in closed form.
+
+Pearson 1901, "On lines and planes of closest fit to systems of points in space"; it generates from
+the Gaussian of Tipping & Bishop 1999, "Probabilistic principal component analysis", without the
+noise.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from zoo.errors import InvalidConfig
+from zoo.model import Recipe as BaseRecipe
+from zoo.model import ZooModel
+
+__all__ = ["PCA"]
+
+MOST_PIXELS = 64 * 64 * 3
+"""The covariance of more would take gigabytes, and its eigenvectors hours."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe(BaseRecipe):
+    epochs: int = 1  # nothing is learnt in steps: no setting of a recipe matters
+
+
+class PCA(ZooModel):
+    """Code: the coordinates along the leading eigenvectors of the covariance of the pixels.
+
+    Untrained, its components are a random orthonormal basis.
+    """
+
+    recipe = Recipe
+
+    def __init__(self, *, channels: int = 1, size: int = 28, code: int = 30):
+        super().__init__()
+        pixels = channels * size * size
+        if not (channels in (1, 3) and size >= 1 and pixels <= MOST_PIXELS and 0 < code <= pixels):
+            raise InvalidConfig(
+                f"pca: expected 1 or 3 channels, a size from 1 with at most {MOST_PIXELS:,} "
+                f"numbers an image, and a code of 1 to as many, got {channels=}, {size=}, {code=}"
+            )
+        self.image_shape = (channels, size, size)
+        self.code_shape = (code,)
+        self.register_buffer("mean", torch.zeros(pixels))  # P
+        self.register_buffer("components", nn.init.orthogonal_(torch.empty(code, pixels)))  # K x P
+        self.register_buffer("variances", torch.ones(code))  # K, of the codes, falling
+
+    @property
+    def device(self) -> torch.device:
+        return self.mean.device  # it has buffers alone
+
+    def _encode(self, images: Tensor) -> Tensor:
+        return (images.flatten(1) - self.mean) @ self.components.T  # N x K
+
+    def _decode(self, codes: Tensor) -> Tensor:
+        # A plane leaves the cube of images at places.
+        pixels = (codes @ self.components + self.mean).clamp(0, 1)
+        return pixels.unflatten(1, self.image_shape)
+
+    def _features(self, images: Tensor) -> Tensor:
+        """The codes, whitened: each has the variance 1 on the training images."""
+        return self._encode(images) / self._deviations()
+
+    def _sample_codes(self, n: int, generator: torch.Generator) -> Tensor:
+        noise = torch.randn(n, *self.code_shape, generator=generator)
+        return noise * self._deviations().cpu()
+
+    def _deviations(self) -> Tensor:
+        # Fewer images than components leave some without variance.
+        return self.variances.clamp(min=1e-6 * float(self.variances[0]) + 1e-12).sqrt()
+
+    def fit(self, images: Callable[[], Iterator[Tensor]], seed: int) -> None:
+        """Mean, and eigenvectors of the covariance, both summed up in double precision."""
+        count, total, products = 0, 0.0, 0.0
+        for batch in images():
+            pixels = batch.flatten(1).double()  # N x P
+            count += len(pixels)
+            total = total + pixels.sum(0)
+            products = products + pixels.T @ pixels
+        mean = total / count
+        variances, vectors = torch.linalg.eigh(products / count - torch.outer(mean, mean))
+        leading = vectors.T.flip(0)[: len(self.components)]  # eigh sorts upwards
+        # An eigenvector has no sign of its own: its largest number shall be positive.
+        signs = leading.gather(1, leading.abs().argmax(1, keepdim=True)).sign()
+        self.mean.copy_(mean)
+        self.components.copy_(leading * signs)
+        self.variances.copy_(variances.flip(0)[: len(self.components)].clamp(min=0))
