@@ -8,12 +8,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 from PIL import Image
 
 import zoo
-from zoo.api import weights_folder
-from zoo.card import render_card
-from zoo.spec import read_json
+from zoo.cli import main
 
 TREE = Path(__file__).resolve().parents[1]
 README = (TREE / "README.md").read_text("utf-8")
@@ -69,44 +68,10 @@ def test_the_two_commands_are_targets():
     assert {"demo", "test"} <= set(targets)
 
 
-def figures():
-    lines = [
-        "| weights | parameters | error | of the mean image | 1-NN |",
-        "|---|---|---|---|---|",
-    ]
-    for name in zoo.list_models(pretrained=True):
-        (weights,) = zoo.info(name).weights
-        value = {m.name: m.value for m in weights.metrics}
-        lines.append(
-            f"| `{name}` | {weights.parameters:,} | {value['sse']:.2f} | "
-            f"{value['sse_of_mean_image']:.2f} | {value['knn1']:.3f} |"
-        )
-    return "\n".join(lines)
-
-
 def test_figures():
-    table = re.search(r"<!-- figures:.*?-->\n(.*?)\n<!-- end -->", README, re.DOTALL)[1]
-    assert table == figures()
-
-
-@pytest.mark.parametrize("name", zoo.list_models(pretrained=True))
-def test_card_is_its_rendering(name):
-    folder = weights_folder(name)
-    assert (TREE / "model_cards" / f"{name}.md").read_text("utf-8") == render_card(folder, name)
-    assert read_json(folder / "metrics.json")["metrics"], "measured"
-
-
-def test_no_card_without_weights():
-    cards = {path.stem for path in (TREE / "model_cards").glob("*.md")}
-    assert cards == set(zoo.list_models(pretrained=True))
-    assert cards
-
-
-@pytest.mark.parametrize("name", zoo.list_models(pretrained=True))
-def test_card_example(name):
-    card = (TREE / "model_cards" / f"{name}.md").read_text("utf-8")
-    text = re.search(r"^```python\n(.*?)^```", card, re.MULTILINE | re.DOTALL)[1]
-    subprocess.run([sys.executable, "-c", text], check=True)
+    (table,) = re.findall(r"<!-- figures:.*?-->\n(.*?)\n<!-- end -->", README, re.DOTALL)
+    result = CliRunner().invoke(main, ["leaderboard", "--markdown"])
+    assert table + "\n" == result.stdout, "type: make cards"
 
 
 @pytest.mark.parametrize("plugin", sorted((TREE / "plugins").iterdir()), ids=lambda p: p.name)
