@@ -15,7 +15,17 @@ import torch
 from PIL import Image
 
 from zoo.errors import ImageError, InputError
-from zoo.images import grid, interpolate, pairs, read_pictures, to_images, write_png
+from zoo.images import (
+    ENDINGS,
+    chunk_size,
+    decode_many,
+    grid,
+    interpolate,
+    pairs,
+    read_pictures,
+    to_images,
+    write_png,
+)
 from zoo.spec import Preprocessing
 
 SIZE = 16
@@ -391,6 +401,76 @@ def test_random_damage_gives_images_or_image_errors(tmp_path: Path):
 def write_and_read(folder: Path, name: str) -> bytes:
     READABLE[name][0](folder / name)
     return (folder / name).read_bytes()
+
+
+# -- many at once --------------------------------------------------------------------------------
+
+
+def in_parallel(sources: list, preprocessing: Preprocessing, size: int = 4):
+    chunks = [sources[i : i + size] for i in range(0, len(sources), size)]
+    parts = list(decode_many(chunks, preprocessing))
+    return torch.cat([images for images, _ in parts]), [r for _, reasons in parts for r in reasons]
+
+
+@pytest.mark.parametrize("wanted", [COLOUR, GREY, Preprocessing(channels=3, height=9, width=12)])
+def test_decode_many_gives_the_images_of_to_images(tmp_path: Path, wanted: Preprocessing):
+    for name, (write, _) in READABLE.items():
+        write(tmp_path / name)
+    chance = np.random.default_rng(3)
+    for i in range(20):
+        shape = tuple(chance.integers(5, 60, 2)) if i % 2 else (33, 21)
+        pixels = chance.integers(0, 256, (*shape, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(tmp_path / f"noise{i:02}.png")
+    paths = sorted(path for path in tmp_path.rglob("*.*") if path.is_file())
+    came, reasons = in_parallel([str(path) for path in paths], wanted)
+    assert reasons == [""] * len(paths)
+    expected = (to_images(paths, wanted) * 255).round()
+    assert torch.equal(came.float(), expected)
+    again, _ = in_parallel([path.read_bytes() for path in paths], wanted, size=1)
+    assert torch.equal(again, came)
+
+
+def test_decode_many_keeps_the_order_and_says_why_not(bad_folder: Path):
+    threads = torch.get_num_threads()
+    whole = [bad_folder / f"{i}.png" for i in range(30)]
+    for i, path in enumerate(whole):
+        Image.fromarray(np.full((SIZE, SIZE), i, np.uint8)).save(path)
+    damaged = [bad_folder / name for name in UNREADABLE if Path(name).suffix in ENDINGS]
+    paths = [path for i in range(30) for path in (whole[i], damaged[i % len(damaged)])]
+    came, reasons = in_parallel([str(path) for path in paths], GREY, size=7)
+    assert came[:, 0, 0, 0].tolist() == list(range(30))
+    for path, reason in zip(paths, reasons, strict=True):
+        assert reason == "" if path in whole else UNREADABLE[path.name][1] in reason
+        assert str(path) not in reason
+    assert torch.get_num_threads() == threads
+
+
+def test_decode_many_takes_no_more_than_it_needs():
+    taken = []
+
+    def chunks():
+        for i in range(100):
+            taken.append(i)
+            yield [b""]
+
+    parts = decode_many(chunks(), GREY)
+    next(parts)
+    assert len(taken) < 100
+    parts.close()
+
+
+def test_large_jpegs_are_not_decoded_whole(tmp_path: Path):
+    pixels = np.kron(BLOCKS, np.ones((250, 250))).astype(np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "large.jpg", quality=95)
+    assert extra_memory(lambda: to_images(tmp_path / "large.jpg", GREY)) < pixels.size / 4
+    came = to_images(tmp_path / "large.jpg", GREY)[0, 0].numpy() * 255
+    for inner in (np.s_[2:6, 2:6], np.s_[2:6, 10:14], np.s_[10:14, 2:6], np.s_[10:14, 10:14]):
+        np.testing.assert_allclose(came[inner], BLOCKS[inner], atol=1)
+
+
+def test_chunks_are_bounded_by_bytes():
+    sizes = [chunk_size(Preprocessing(channels=3, height=s, width=s)) for s in (8, 32, 128, 1024)]
+    assert sizes == [256, 40, 2, 1]
 
 
 # -- other sizes ---------------------------------------------------------------------------------
