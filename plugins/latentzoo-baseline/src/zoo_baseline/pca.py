@@ -23,7 +23,9 @@ MOST_PIXELS = 64 * 64 * 3
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe(BaseRecipe):
-    epochs: int = 1  # nothing is learnt in steps: no setting of a recipe matters
+    # Nothing is learnt in steps: no setting of a recipe matters.
+    epochs: int = 1
+    precision: str = "fp32"
 
 
 class PCA(ZooModel):
