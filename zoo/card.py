@@ -178,14 +178,15 @@ def _front_matter(name: str, spec: ModelSpec, weights: Weights) -> Any:
     from huggingface_hub import ModelCardData
 
     hub_data = DATASETS.get(weights.dataset, (None, None))[1]
+    results = list(_results(weights.metrics))
     return ModelCardData(
         library_name="latentzoo",
         **_licence(weights.licence),
         pipeline_tag="image-feature-extraction" if "features" in spec.capabilities else None,
         tags=["latentzoo", line(spec.family), spec.name, "unsupervised"],
         datasets=[hub_data] if hub_data else None,
-        model_name=line(name),
-        eval_results=list(_results(weights.metrics)) or None,
+        model_name=line(name) if results else None,
+        eval_results=results or None,
     )
 
 
