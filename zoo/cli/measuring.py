@@ -56,10 +56,10 @@ def evaluate(
         click.echo(line, err=True)
 
     if verify:
-        if data is not None or against is not None:
-            raise InputError("--verify takes its data from the record: leave --data, --against out")
+        if against is not None:
+            raise InputError("--verify measures what is recorded again: leave --against out")
         result: Any = evaluation.verify(
-            name, data_dir=data_dir, protocols=protocols or None, progress=progress
+            name, data=data, data_dir=data_dir, protocols=protocols or None, progress=progress
         )
         table = new_table("metric", "recorded", "measured", "tolerance", "data")
         for row in result:

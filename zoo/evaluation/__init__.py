@@ -193,8 +193,10 @@ def evaluate(
         for record in _records(measure(context), test):
             metrics.append(record)
         done.extend(gives)
+
+    def keep() -> None:
         result["versions"] = _versions()
-        if write:
+        if write and metrics:
             write_json(folder / "metrics.json", _merged(before, result, done))
 
     for protocol in chosen:
@@ -206,11 +208,13 @@ def evaluate(
             run(protocol.run, *protocol.gives)
         except (LeftOut, MissingDependency) as error:
             left_out.append({"protocol": protocol.name, "reason": str(error)})
+        keep()
     if against is not None:
         from zoo.evaluation.reconstruction import measure_against
 
         progress(f"against: squared error of {against}")
         run(partial(measure_against, folder=folder, other=Path(against)), "sse_ablated")
+    keep()
     if not metrics:
         raise CapabilityError(
             f"nothing of {name} could be measured on {test.name}:\n"
@@ -222,6 +226,7 @@ def evaluate(
 def verify(
     name: str,
     *,
+    data: str | None = None,
     data_dir: str | Path | None = None,
     protocols: Iterable[str] | None = None,
     progress: Callable[[str], None] = lambda line: None,
@@ -233,6 +238,7 @@ def verify(
 
     Args:
         name: what :func:`zoo.load` takes.
+        data: the figures on these data only, such as the folder that a name in the record means.
         data_dir: where to look for named sets first.
         protocols: of these only; by default of all that gave a figure.
         progress: called with a line for each protocol that starts.
@@ -249,36 +255,39 @@ def verify(
 
     folder = weights_folder(name)
     recorded = weights_record(folder, "recorded").metrics
+    if data is not None:
+        recorded = [m for m in recorded if m.dataset == Path(data).resolve().name]
     wanted = list(PROTOCOLS.values()) if protocols is None else _chosen(protocols)
     rows = []
-    for data in dict.fromkeys(m.dataset for m in recorded):
-        for protocol in wanted:
-            same = [m for m in recorded if m.dataset == data and protocol.has_given(m.name)]
-            if not same:
-                continue
-            again = evaluate(
-                name,
-                data=data,
-                data_dir=data_dir,
-                protocols=[protocol.name],
-                seed=next((m.seed for m in same if m.seed is not None), 0),
-                write=False,
-                progress=progress,
-            )
-            measured = {m["name"]: m["value"] for m in again["metrics"]}
-            rows += [
-                {
-                    "name": m.name,
-                    "dataset": data,
-                    "recorded": m.value,
-                    "measured": measured.get(m.name),
-                    "tolerance": tolerance(m),
-                }
-                for m in same
-            ]
+    for (dataset, seed), again in _runs(recorded, wanted).items():
+        same = [
+            m for m in recorded if m.dataset == dataset and any(p.has_given(m.name) for p in again)
+        ]
+        result = evaluate(
+            name,
+            data=data or dataset,
+            data_dir=data_dir,
+            protocols=[p.name for p in again],
+            seed=seed,
+            write=False,
+            progress=progress,
+        )
+        measured = {m["name"]: m["value"] for m in result["metrics"]}
+        rows += [
+            {
+                "name": m.name,
+                "dataset": dataset,
+                "recorded": m.value,
+                "measured": measured.get(m.name),
+                "tolerance": tolerance(m),
+            }
+            for m in same
+        ]
     if not rows:
         raise InputError(
-            f"{folder} records no figure of {', '.join(p.name for p in wanted)}.\n"
+            f"{folder} records no figure of {', '.join(p.name for p in wanted)}"
+            + (f" on {data}" if data else "")
+            + ".\n"
             f"Type: zoo evaluate local-dir:{folder}"
         )
     wrong = [
@@ -297,6 +306,20 @@ def verify(
             )
         )
     return rows
+
+
+def _runs(
+    recorded: Iterable[Metric], protocols: Iterable[Protocol]
+) -> dict[tuple[str, int], list[Protocol]]:
+    """The protocols that gave what is recorded, by the data and the seed that they ran with."""
+    recorded, runs = list(recorded), {}
+    for data in dict.fromkeys(m.dataset for m in recorded):
+        for protocol in protocols:
+            given = [m for m in recorded if m.dataset == data and protocol.has_given(m.name)]
+            if given:
+                seed = next((m.seed for m in given if m.seed is not None), 0)
+                runs.setdefault((data, seed), []).append(protocol)
+    return runs
 
 
 def tolerance(metric: Metric) -> float:
@@ -405,8 +428,10 @@ def _recorded(folder: Path) -> dict[str, Any]:
 def _merged(before: dict[str, Any], result: dict[str, Any], done: list[str]) -> dict[str, Any]:
     """``result``, with what ``before`` has of other protocols and other data."""
 
+    names = [*done, *(metric["name"] for metric in result["metrics"])]
+
     def stays(metric: dict[str, Any]) -> bool:
-        again = any(fnmatchcase(metric["name"], pattern) for pattern in done)
+        again = any(fnmatchcase(metric["name"], name) for name in names)
         return not (again and metric["dataset"] == result["data"])
 
     return {

@@ -17,7 +17,7 @@ DAMAGE = (
     ("noise", 0.2),
     ("noise", 0.4),
     ("salt", 0.2),
-    ("blur", 0.5),
+    ("blur", 0.25),
 )
 """The kinds and strengths of :func:`zoo.corruption.corrupt` that repair is measured under."""
 
