@@ -107,6 +107,10 @@ class _Record:
     def _revive(cls, key: str, value: Any) -> Any:
         return tuple(value) if isinstance(value, list) else value
 
+    def __reduce__(self) -> tuple:
+        # A model that holds its record can be copied, and sent to another process.
+        return type(self).from_dict, (self.to_dict(),)
+
     def _freeze_config(self, name: str) -> None:
         value = getattr(self, name)
         _check(isinstance(value, Mapping), f"{self!s:.80} {name}", "a mapping", value)

@@ -42,8 +42,8 @@ def test_deep_ae_layers():
 def test_hidden_loss():
     model = zoo.create("deep_ae", hidden=[20, 10], code=4)
     images = torch.rand(3, 1, 28, 28)
-    off = model.losses(images, make_recipe(model.recipe, {"hidden_weight": 0.0}))
-    on = model.losses(images, make_recipe(model.recipe, {"hidden_weight": 0.5}))
+    off = model.losses(images, images, make_recipe(model.recipe, {"hidden_weight": 0.0}))
+    on = model.losses(images, images, make_recipe(model.recipe, {"hidden_weight": 0.5}))
     assert list(off) == ["sse"]
     assert torch.allclose(off["sse"], on["sse"])
     error = (model.reconstruct(images) - images).square().sum() / 3
