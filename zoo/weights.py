@@ -271,11 +271,12 @@ def verify(model: ZooModel, folder: Path) -> dict[str, float]:
     deviations = {}
     for name, expected in recorded.items():
         came = made[name].cpu()
-        if came.shape != expected.shape:
+        if came.shape != expected.shape or came.dtype != expected.dtype:
             raise CorruptWeights(
-                f"{path}: {name} is {tuple(expected.shape)}, the model gives {tuple(came.shape)}"
+                f"{path}: {name} is {tuple(expected.shape)} {expected.dtype}, the model gives "
+                f"{tuple(came.shape)} {came.dtype}"
             )
-        bound = float(metadata.get(name, TOLERANCES[name])) * (1 + float(expected.abs().max()))
+        bound = _tolerance(path, metadata, name) * (1 + float(expected.abs().max()))
         deviations[name] = float((came - expected).abs().max()) / bound
     wrong = {name: d for name, d in deviations.items() if not d <= 1}
     if wrong:
@@ -284,6 +285,19 @@ def verify(model: ZooModel, folder: Path) -> dict[str, float]:
             + ", ".join(f"{name} by {d:.3g} times the tolerance" for name, d in wrong.items())
         )
     return deviations
+
+
+def _tolerance(path: Path, metadata: Mapping[str, str], name: str) -> float:
+    written = metadata.get(name, str(TOLERANCES[name]))
+    try:
+        tolerance = float(written)
+    except ValueError:
+        tolerance = 0.0
+    if not 0 < tolerance <= 0.1:
+        raise CorruptWeights(
+            f"{path}: expected a tolerance of {name} over 0, at most 0.1, got {written!r:.80}"
+        )
+    return tolerance
 
 
 def _some(names: Any, most: int = 5) -> str:

@@ -9,6 +9,7 @@ import math
 import os
 from collections.abc import Iterable
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 import torch
@@ -35,10 +36,7 @@ class ImageFile:
         self.path = path
         try:
             self._file = path.open("rb", buffering=0)
-            version = np.lib.format.read_magic(self._file)
-            if version != (1, 0):
-                raise ValueError(f"expected version 1.0 of the .npy format, got {version}")
-            shape, fortran, dtype = np.lib.format.read_array_header_1_0(self._file)
+            shape, fortran, dtype = read_header(self._file)
             self._start = self._file.tell()
             size = os.fstat(self._file.fileno()).st_size
         except (OSError, ValueError) as error:
@@ -97,6 +95,19 @@ class ImageFile:
             if got == 0:
                 raise _cut_off(self.path)
             part, offset = part[got:], offset + got
+
+
+def read_header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype]:
+    """Shape, column order and dtype of the array that follows. Raises: ValueError, OSError."""
+    try:
+        version = np.lib.format.read_magic(file)
+        if version == (1, 0):
+            return np.lib.format.read_array_header_1_0(file)
+        return np.lib.format.read_array_header_2_0(file)
+    except OSError:
+        raise
+    except Exception as error:  # numpy parses it as Python, which fails in many ways
+        raise ValueError(f"its header is damaged: {error}") from None
 
 
 def write(images: Iterable[Tensor], most: int, shape: tuple[int, int, int], path: Path) -> None:

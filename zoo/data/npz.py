@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from zoo.data.imagefile import read_header
 from zoo.data.source import Part, Source, key_of
 from zoo.errors import DataError
 
@@ -112,10 +113,7 @@ class Npz:
         with self._errors(f"does not hold {name}"):
             member = self._zip.getinfo(f"{name}.npy")
             file = self._zip.open(member)
-            version = np.lib.format.read_magic(file)
-            read = np.lib.format.read_array_header_1_0 if version == (1, 0) else (
-                np.lib.format.read_array_header_2_0)  # fmt: skip
-            shape, fortran, dtype = read(file)
+            shape, fortran, dtype = read_header(file)
             if dtype.hasobject or dtype.itemsize == 0 or fortran or min(shape, default=1) < 0:
                 raise ValueError(f"expected numbers row by row, got {dtype} {shape}")
             if member.file_size - file.tell() != math.prod(shape) * dtype.itemsize:
