@@ -42,8 +42,9 @@ def pca_error(train: Tensor, test: Tensor, components: int = PCA_COMPONENTS) -> 
 
 def only(data: Dataset, label: int) -> Dataset:
     """The images of one class, as a data set without labels."""
+    rows = (data.labels == label).nonzero()[:, 0]
     name = f"{data.name}, class {label} alone"
-    return replace(data, name=name, images=data.images[data.labels == label], labels=None)
+    return replace(data, name=name, images=data.images[rows], labels=None)
 
 
 def score_all(model: ZooModel, data: Dataset) -> Tensor:

@@ -5,9 +5,13 @@ Distances are taken in the features of the small classifier that the zoo ships f
 published figures, which are taken in Inception's. That is the protocol ``inception``.
 """
 
+import contextlib
 import math
+import os
+import sys
 import warnings
 from collections.abc import Iterator
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -17,6 +21,7 @@ from zoo._optional import optional
 from zoo.data import to_float
 from zoo.evaluation.classifier import IMAGES, Classifier, has_classifier, load_classifier
 from zoo.evaluation.protocol import Context, Figure, LeftOut
+from zoo.evaluation.recognition import neighbours
 
 SAMPLES = 10_000
 REFERENCES = 50_000
@@ -114,10 +119,8 @@ def class_shares(classes: Tensor, number: int) -> tuple[int, float]:
 
 def nearest_accuracy(references: Tensor, labels: Tensor, queries: Tensor, answers: Tensor) -> float:
     """Share of ``queries`` (M x F) whose nearest of ``references`` (N x F) has their label."""
-    neighbors = optional("sklearn.neighbors", "scikit-learn", "evaluate")
-    classifier = neighbors.KNeighborsClassifier(1, algorithm="brute")
-    classifier.fit(references.numpy(), labels.numpy())
-    return float((classifier.predict(queries.numpy()) == answers.numpy()).mean())
+    nearest = neighbours(references, queries, 1)[:, 0]
+    return float((labels[nearest] == answers).double().mean())
 
 
 def measure(context: Context) -> Iterator[Figure]:
@@ -177,19 +180,20 @@ def inception_distances(images: Tensor, real: Tensor, seed: int = 0) -> dict[str
     """
     fidelity = optional("torch_fidelity", "torch-fidelity", "evaluate")
     try:
-        came = fidelity.calculate_metrics(
-            input1=_Colour(images),
-            input2=_Colour(real),
-            isc=True,
-            fid=True,
-            kid=True,
-            kid_subset_size=min(SUBSET, len(images), len(real)),
-            rng_seed=seed,
-            cuda=torch.cuda.is_available(),
-            cache=False,
-            verbose=False,
-        )
-    except (OSError, RuntimeError) as error:  # URLError, a timeout, a file cut off
+        with _tensors_only(), contextlib.redirect_stdout(sys.stderr):  # "Downloading: ..."
+            came = fidelity.calculate_metrics(
+                input1=_Colour(images),
+                input2=_Colour(real),
+                isc=True,
+                fid=True,
+                kid=True,
+                kid_subset_size=min(SUBSET, len(images), len(real)),
+                rng_seed=seed,
+                cuda=torch.cuda.is_available(),
+                cache=False,
+                verbose=False,
+            )
+    except (OSError, RuntimeError, UnpicklingError) as error:  # no network, a file cut off or evil
         reason = next(iter(str(error).splitlines()), type(error).__name__)
         raise LeftOut(f"Inception's weights are not to be had: {reason}") from error
     return {
@@ -199,6 +203,24 @@ def inception_distances(images: Tensor, real: Tensor, seed: int = 0) -> dict[str
         "score": came["inception_score_mean"],
         "score_spread": came["inception_score_std"],
     }
+
+
+@contextlib.contextmanager
+def _tensors_only() -> Iterator[None]:
+    """Inception's weights come as a pickle, which torch-fidelity would let run any code.
+
+    Here torch reads nothing but tensors from it.
+    """
+    name = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"
+    before = os.environ.get(name)
+    os.environ[name] = "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[name]
+        else:
+            os.environ[name] = before
 
 
 class _Colour(torch.utils.data.Dataset):

@@ -1,7 +1,7 @@
 """Importance-weighted likelihood of variational models, in nats.
 
-Burda, Grosse & Salakhutdinov 2015, "Importance weighted autoencoders", arXiv:1509.00519: the mean of
-K importance weights p(x, z) / q(z | x) estimates p(x), and its logarithm (equation 8) bounds
+Burda, Grosse & Salakhutdinov 2015, "Importance weighted autoencoders", arXiv:1509.00519: the mean
+of K importance weights p(x, z) / q(z | x) estimates p(x), and its logarithm (equation 8) bounds
 log p(x) from below, the closer the larger K. They measure with K = 5,000 on stochastically
 binarised MNIST (section 5).
 """

@@ -1,0 +1,262 @@
+"""Each measure of generated images against the formula by hand, and the protocol as a whole."""
+
+import math
+import os
+import urllib.error
+from pathlib import Path
+
+import numpy as np
+import pytest
+import scipy.linalg
+import torch
+
+from zoo.data import Dataset
+from zoo.evaluation import generation
+from zoo.evaluation.generation import (
+    class_shares,
+    frechet_distance,
+    inception_distances,
+    kernel_distance,
+    manifolds,
+    nearest_accuracy,
+)
+from zoo.evaluation.protocol import Context, LeftOut
+from zoo.sample import sample
+
+
+def points(n, seed, shift=0.0, width=4):
+    chance = torch.Generator().manual_seed(seed)
+    return torch.randn(n, width, generator=chance) @ torch.diag(
+        torch.arange(1.0, width + 1)
+    ) + shift  # fmt: skip
+
+
+def test_frechet_by_matrix_roots():
+    real, made = points(80, 0), points(60, 1, 0.5)
+    a, b = real.double().numpy(), made.double().numpy()
+    root = scipy.linalg.sqrtm(np.cov(a.T) @ np.cov(b.T)).real
+    by_hand = ((a.mean(0) - b.mean(0)) ** 2).sum() + np.trace(np.cov(a.T) + np.cov(b.T) - 2 * root)
+    assert frechet_distance(real, made) == pytest.approx(by_hand, rel=1e-9)
+    assert frechet_distance(real, real) == pytest.approx(0, abs=1e-6)
+
+
+def test_frechet_of_two_gaussians_in_one_dimension():
+    chance = torch.Generator().manual_seed(0)
+    real = torch.randn(200_000, 1, generator=chance)
+    made = 3 + 2 * torch.randn(200_000, 1, generator=chance)
+    assert frechet_distance(real, made) == pytest.approx(3**2 + (2 - 1) ** 2, rel=0.02)
+
+
+def test_kernel_by_two_loops():
+    real, made = points(30, 0), points(30, 1, 0.5)
+
+    def kernel(x, y):
+        return (float(x.double() @ y.double()) / 4 + 1) ** 3
+
+    def within(x):
+        return sum(kernel(x[i], x[j]) for i in range(30) for j in range(30) if i != j) / (30 * 29)
+
+    across = sum(kernel(a, b) for a in real for b in made) / 900
+    mean, spread = kernel_distance(real, made)  # all subsets of 30 of 30 are the same
+    assert mean == pytest.approx(within(real) + within(made) - 2 * across)
+    assert spread == pytest.approx(0, abs=1e-6)
+
+
+def test_kernel_is_repeatable_and_leaves_chance_alone():
+    real, made = points(1200, 0), points(1500, 1, 0.5)
+    before = torch.get_rng_state()
+    first = kernel_distance(real, made, seed=1)
+    assert torch.equal(torch.get_rng_state(), before)
+    torch.rand(3)
+    assert first == kernel_distance(real, made, seed=1)
+    assert first != kernel_distance(real, made, seed=2)
+    assert first[1] > 0
+
+
+def manifolds_by_loops(real, made, k):
+    real, made = real.double().numpy(), made.double().numpy()
+
+    def distance(x, y):
+        return math.sqrt(((x - y) ** 2).sum())
+
+    def radius(x, among):
+        return sorted(distance(x, y) for y in among)[k]  # the first is itself
+
+    real_radii = [radius(x, real) for x in real]
+    made_radii = [radius(x, made) for x in made]
+    within = [
+        [distance(x, y) <= r for x, r in zip(real, real_radii, strict=True)] for y in made
+    ]  # M x N: is the generated y in the ball of the real x
+    return {
+        "precision": np.mean([any(row) for row in within]),
+        "recall": np.mean(
+            [any(distance(x, y) <= r for y, r in zip(made, made_radii, strict=True)) for x in real]
+        ),
+        "density": np.sum(within) / (k * len(made)),
+        "coverage": np.mean(np.any(within, axis=0)),
+    }
+
+
+@pytest.mark.parametrize("k", [1, 3, 5])
+@pytest.mark.parametrize("shift", [0.0, 1.5])
+def test_manifolds_by_loops(k, shift):
+    real, made = points(40, 0), points(25, 1, shift)
+    assert manifolds(real, made, k) == pytest.approx(manifolds_by_loops(real, made, k))
+
+
+def test_manifolds_in_parts():
+    real, made = points(1100, 0), points(2300, 1, 1.0)
+    whole = torch.cdist(made.double(), real.double())
+    inside = whole <= generation._radii(real.double(), 5)
+    came = manifolds(real, made)
+    assert came["precision"] == pytest.approx(float(inside.any(1).double().mean()))
+    assert came["coverage"] == pytest.approx(float(inside.any(0).double().mean()))
+    prc = pytest.importorskip("torch_fidelity.metric_prc")
+    precision, recall = prc.calculate_precision_recall_full(made.double(), real.double(), 5)
+    assert (came["precision"], came["recall"]) == pytest.approx((precision, recall))
+
+
+def test_a_generator_of_one_image_covers_nothing():
+    real = points(200, 0)
+    came = manifolds(real, real[:1].repeat(50, 1))
+    assert came["precision"] == 1
+    assert came["recall"] <= 1 / 200
+    assert came["coverage"] < 0.1
+
+
+def test_class_shares():
+    classes = torch.tensor([0, 0, 2, 2, 2, 2, 4, 4])
+    covered, entropy = class_shares(classes, 10)
+    assert covered == 3
+    assert entropy == pytest.approx(-(2 * 0.25 * math.log(0.25) + 0.5 * math.log(0.5)))
+    assert class_shares(torch.arange(10), 10) == (10, pytest.approx(math.log(10)))
+    assert class_shares(torch.zeros(5, dtype=torch.long), 10) == (1, 0)
+
+
+def test_nearest_by_brute_force():
+    references, queries = points(60, 0), points(40, 1)
+    labels, answers = torch.arange(60) % 3, torch.arange(40) % 3
+    nearest = [min(range(60), key=lambda i: float((references[i] - q).norm())) for q in queries]
+    by_hand = np.mean([int(labels[i]) == int(y) for i, y in zip(nearest, answers, strict=True)])
+    assert nearest_accuracy(references, labels, queries, answers) == pytest.approx(by_hand)
+
+
+class Noisy:
+    """Generates the train part with some noise: all classes, near but not the same."""
+
+    device = torch.device("cpu")
+
+    def __init__(self, images):
+        self.images = images
+
+    def generate(self, n, *, seed):
+        chance = torch.Generator().manual_seed(seed)
+        which = torch.randint(0, len(self.images), (n,), generator=chance)
+        images = self.images[which].float() / 255
+        return (images + 0.03 * torch.randn(images.shape, generator=chance)).clamp(0, 1)
+
+
+@pytest.fixture
+def context(monkeypatch):
+    monkeypatch.setattr(generation, "SAMPLES", 100)
+    monkeypatch.setattr(generation, "REFERENCES", 150)
+    images, labels = (torch.from_numpy(a) for a in sample())
+    parts = [
+        Dataset("fashion_mnist", split, images[rows][:, None], labels[rows].long(), "", "")
+        for split, rows in (("train", slice(0, 150)), ("test", slice(150, 300)))
+    ]
+    return Context(model=Noisy(parts[0].images), name="noisy", train=parts[0], test=parts[1])
+
+
+def test_measure(context):
+    figures = {f.name: f for f in generation.measure(context)}
+    assert list(figures) == [
+        *("frechet", "kernel", "precision", "recall", "density", "coverage"),
+        *("classes_covered", "class_entropy", "generated_1nn"),
+    ]
+    frechet = figures["frechet"]
+    assert 0 < frechet.floors["train_set"] < frechet.value < frechet.floors["pca"]
+    assert figures["coverage"].floors["train_set"] > figures["coverage"].floors["pca"]
+    assert figures["classes_covered"].value == 10
+    assert figures["class_entropy"].value == pytest.approx(math.log(10), abs=0.2)
+    nearest = figures["generated_1nn"]
+    assert 0.5 < nearest.value <= nearest.floors["train_set"] + 0.1
+    assert nearest.floors.keys() == {"train_set"}
+    assert figures["kernel"].spread is not None
+    assert [f.value for f in generation.measure(context)] == [f.value for f in figures.values()]
+
+
+def test_other_data_are_left_out(context):
+    context.test = Dataset("holidays", "test", context.test.images, None, "", "")
+    with pytest.raises(LeftOut, match="ships no classifier for holidays"):
+        list(generation.measure(context))
+
+
+def test_other_sizes_are_left_out(context):
+    context.test = Dataset("mnist", "test", context.test.images[..., :20, :20], None, "", "")
+    with pytest.raises(LeftOut, match="ships no classifier for mnist"):
+        list(generation.measure(context))
+
+
+@pytest.fixture
+def hub(tmp_path, monkeypatch):
+    """Where torch.hub keeps what it has fetched, and nothing is to be fetched."""
+
+    def offline(*args, **kwargs):
+        raise urllib.error.URLError("Name or service not known\nand more")
+
+    monkeypatch.setattr("torch.hub.download_url_to_file", offline)
+    monkeypatch.setattr("torch.hub.get_dir", lambda: str(tmp_path))
+    (tmp_path / "checkpoints").mkdir()
+    return tmp_path / "checkpoints"
+
+
+class Evil:
+    def __reduce__(self):
+        return (Path.touch, (Path("was-run"),))
+
+
+def test_a_pickle_for_inception_runs_nothing(hub, monkeypatch):
+    monkeypatch.chdir(hub)
+    monkeypatch.delenv("TORCH_FORCE_WEIGHTS_ONLY_LOAD", raising=False)
+    torch.save({"weight": Evil()}, hub / "weights-inception-2015-12-05-6726825d.pth")
+    images = torch.zeros(20, 1, 28, 28, dtype=torch.uint8)
+    with pytest.raises(LeftOut, match="Inception's weights are not to be had"):
+        inception_distances(images, images)
+    assert not (hub / "was-run").exists()
+    assert "TORCH_FORCE_WEIGHTS_ONLY_LOAD" not in os.environ
+
+
+def test_inception_without_weights(hub, capsys):
+    """What happens offline, in torch-fidelity's own words; none of them into --json's output."""
+    images = torch.zeros(20, 1, 28, 28, dtype=torch.uint8)
+    with pytest.raises(LeftOut, match=r"^Inception's weights are not to be had: .*not known$"):
+        inception_distances(images, images)
+    assert capsys.readouterr().out == ""
+
+
+def test_inception_with_weights(context, monkeypatch):
+    """What torch-fidelity is asked, and where its answers go; its weights are not here."""
+    asked = []
+
+    def calculate_metrics(*, input1, input2, **settings):
+        asked.append((input1, input2, settings))
+        return {
+            "frechet_inception_distance": 10.0 / len(asked),
+            "kernel_inception_distance_mean": 2.0,
+            "kernel_inception_distance_std": 0.5,
+            "inception_score_mean": 3.0,
+            "inception_score_std": 0.25,
+        }
+
+    monkeypatch.setattr("torch_fidelity.calculate_metrics", calculate_metrics)
+    figures = {f.name: f for f in generation.measure_inception(context)}
+    assert list(figures) == ["inception_frechet", "inception_kernel", "inception_score"]
+    frechet = figures["inception_frechet"]
+    assert (frechet.value, frechet.floors) == (10, {"train_set": 5})
+    assert figures["inception_score"].spread == 0.25
+    (made, real, settings), (train, again, _) = asked
+    assert [len(s) for s in (made, real, train, again)] == [100, 150, 100, 150]
+    assert (made[0].shape, made[0].dtype) == ((3, 28, 28), torch.uint8)
+    assert torch.equal(real[3][2], context.test.images[3, 0])
+    assert all(settings[metric] for metric in ("fid", "kid", "isc"))
