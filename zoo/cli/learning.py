@@ -171,10 +171,11 @@ class Display:
             self.bar.stop()
 
     def show(self, line: dict[str, Any]) -> None:
-        """One line of the run: of a whole epoch, of where it is within one, or a warning."""
-        if "warning" in line:
-            self._say(f"Warning: {printable(line['warning'])}")
-            return
+        """One line of the run: of a whole epoch, of where it is within one, or a text."""
+        for kind, before in (("start", ""), ("warning", "Warning: ")):
+            if kind in line:
+                self._say(before + printable(line[kind]))
+                return
         speed = f"{line['images_per_second']:,} images/s, {minutes(line['seconds_left'])} left"
         where = f"{line['phase']} {line['epoch']}/{line['of']}"
         if "step" not in line:

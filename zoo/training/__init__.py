@@ -27,6 +27,7 @@ from zoo import weights
 from zoo._optional import optional
 from zoo.api import create
 from zoo.card import write_card
+from zoo.corruption import check_corruption
 from zoo.data import Dataset, load_data, split_validation, to_float
 from zoo.errors import InvalidConfig, TrainingError
 from zoo.files import write_json
@@ -79,8 +80,8 @@ def train(
         strict: refuse a folder in which a picture cannot be read.
         resume: go on from the last good checkpoint in ``out``, to the very same end.
         checkpoint_every: seconds between two checkpoints.
-        report: called with each line of the log as it is written, and about once a second with
-            where the run is.
+        report: called with each line of the log as it is written, about once a second with where
+            the run is, and with ``start`` and ``warning`` texts.
 
     Returns:
         The weights folder.
@@ -131,6 +132,8 @@ def train(
         )
         if run.phases:
             _require_batches(dataset, chosen, chosen_recipe, accelerator.num_processes)
+        if accelerator.is_main_process:
+            report({"start": _introduction(network, dataset, run)})
         if resume and (problem := run.resume()):
             report({"warning": problem})
         if accelerator.is_main_process:
@@ -141,6 +144,17 @@ def train(
         _finish(network, dataset, chosen, held_out, run, out)
     accelerator.wait_for_everyone()
     return out / "weights"
+
+
+def _introduction(network: ZooModel, dataset: Dataset, run: Run) -> str:
+    parameters = sum(p.numel() for p in network.parameters())
+    images = " x ".join(map(str, network.image_shape))
+    # The number of processes too: a launcher that starts fewer than it was asked for is silent.
+    return (
+        f"{network.spec.name}, {parameters:,} parameters, on {len(run.chosen):,} images {images} "
+        f"of {dataset.name} ({len(run.held_out):,} held out), {run.accelerator.num_processes} x "
+        f"{run.accelerator.device.type}, {run.recipe.precision}"
+    )
 
 
 def _require_free(out: Path, resume: bool) -> None:
@@ -274,6 +288,8 @@ def make_recipe(kind: type[Recipe], settings: Mapping[str, Any]) -> Recipe:
     for key in ("beta1", "average"):
         if not getattr(recipe, key) < 1:
             raise InvalidConfig(f"{key} should be below 1, got {getattr(recipe, key)!r}")
+    if getattr(recipe, "corrupt", ""):
+        check_corruption(recipe.corrupt, recipe.corrupt_strength)
     if not 0 < recipe.decay <= 1:
         raise InvalidConfig(f"decay should be over 0 and at most 1, got {recipe.decay!r}")
     return recipe

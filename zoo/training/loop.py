@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from zoo._optional import optional
-
+from zoo.corruption import corrupt
 from zoo.data import to_float
 from zoo.errors import InvalidConfig, RunStopped, TrainingError
 from zoo.model import Phase, Recipe, Step, ZooModel
@@ -228,11 +228,7 @@ class Run:
         chance = generator(*place, here)
         torch.manual_seed(mix(*place, here, 1))  # for layers that draw by themselves, as dropout
         kind = getattr(self.recipe, "corrupt", "")
-        seen = images
-        if kind:
-            from zoo.corruption import corrupt
-
-            seen = corrupt(images, kind, self.recipe.corrupt_strength, chance)
+        seen = corrupt(images, kind, self.recipe.corrupt_strength, chance) if kind else images
         step = Step(progress, chance, self._autocast, players.update, seen)
         losses = phase.step(images, step)
         players.after_step(done + 1)

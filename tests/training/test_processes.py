@@ -1,0 +1,117 @@
+"""Several processes that train together (gloo, on the CPU)."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+
+import pytest
+import safetensors.torch
+
+import zoo
+
+
+def command(model, data, out, *more):
+    return [
+        *("-m", "zoo.cli", "train", model, "--data", "mnist", "--data-dir", data, "--out", out),
+        *("--device", "cpu", "--set", "batch_size=32", "--set", "precision=fp32", *more),
+    ]
+
+
+def torchrun(*arguments):
+    return subprocess.run(
+        [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2",
+         *map(str, arguments)],
+        capture_output=True, text=True, timeout=300, env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+
+
+def losses(out):
+    lines = [json.loads(text) for text in (out / "log.jsonl").read_text().splitlines()]
+    return [
+        {k: v for k, v in line.items() if isinstance(v, float) and "seconds" not in k}
+        for line in lines
+    ]
+
+
+def test_two_processes_learn_what_one_does(tmp_path, data):
+    """deep_ae, 56 steps: the same batches in halves, gradients averaged."""
+    for model, more in (("deep_ae", ["--epochs", 7]),):
+        together = torchrun(*command(model, data, tmp_path / "two", *more))
+        assert together.returncode == 0, together.stderr
+        assert "2 x cpu" in together.stderr
+        assert together.stdout.count("trained on") == 1, "one of them speaks"
+        alone = subprocess.run(
+            [sys.executable, *map(str, command(model, data, tmp_path / "one", *more))],
+            capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"},
+        )  # fmt: skip
+        assert alone.returncode == 0, alone.stderr
+    one, two = losses(tmp_path / "one"), losses(tmp_path / "two")
+    assert len(one) == 7
+    for a, b in zip(one, two, strict=True):
+        assert a.keys() == b.keys()
+        for name in a:
+            assert abs(a[name] - b[name]) <= 1e-4 * max(1, abs(a[name])), name
+    kinds = [
+        {str(p.relative_to(out)) for p in out.rglob("*") if "tfevents" not in p.name}
+        for out in (tmp_path / "one", tmp_path / "two")
+    ]
+    assert kinds[0] == kinds[1]
+
+
+def test_a_gan_among_two(tmp_path, data):
+    out = tmp_path / "run"
+    more = ["--epochs", 2, "--set", "encoder_epochs=1", "--config", "width=4"]
+    done = torchrun(*command("dcgan", data, out, *more))
+    assert done.returncode == 0, done.stderr
+    model = zoo.load(f"local-dir:{out}")
+    assert model.generate(2, seed=0).shape == (2, 1, 28, 28)
+    config = json.loads((out / "weights" / "config.json").read_text())
+    assert config["training"]["processes"] == 2
+    assert safetensors.torch.load_file(out / "weights" / "model.safetensors")
+
+
+def test_a_batch_that_cannot_be_shared(tmp_path, data):
+    done = torchrun(*command("ae", data, tmp_path / "run", "--set", "batch_size=33"))
+    assert done.returncode != 0
+    assert "a batch of 33 cannot be shared by 2 processes: --set batch_size=32" in done.stderr
+
+
+def free_port():
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
+
+
+@pytest.mark.parametrize("victim", [0, 1])
+def test_a_killed_companion_ends_the_other(tmp_path, data, victim):
+    """Without a launcher that would end it: the message is the process's own."""
+    out, port = tmp_path / "run", str(free_port())
+    pair = [
+        subprocess.Popen(
+            [sys.executable, *map(str, command("deep_ae", data, out, "--epochs", 100_000))],
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            env={**os.environ, "RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2",
+                 "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port,
+                 "OMP_NUM_THREADS": "1"},
+        )
+        for rank in (0, 1)
+    ]  # fmt: skip
+    try:
+        while all(p.poll() is None for p in pair) and not (out / "log.jsonl").exists():
+            time.sleep(0.05)
+        time.sleep(0.5)
+        assert [p.poll() for p in pair] == [None, None]
+        pair[victim].kill()
+        start = time.monotonic()
+        _, errors = pair[1 - victim].communicate(timeout=60)
+        assert time.monotonic() - start < 60
+        assert pair[1 - victim].returncode == 2, errors
+        assert "another process of this run is gone" in errors
+        assert "Start all of them again with --resume" in errors
+    finally:
+        for process in pair:
+            process.kill()
+            process.communicate()
