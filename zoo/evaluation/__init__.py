@@ -144,7 +144,7 @@ MEASURING = {
 def evaluate(
     name: str,
     *,
-    data: str | None = None,
+    data: str | Path | None = None,
     data_dir: str | Path | None = None,
     protocols: Iterable[str] | None = None,
     seed: int = 0,
@@ -182,7 +182,8 @@ def evaluate(
     model, folder = load(name), weights_folder(name)
     write = write and name.startswith("local-dir:")
     before = _recorded(folder) if write else {}
-    train, test = _parts(model, data or folder_config(folder)["dataset"], data_dir, seed)
+    data = str(data or folder_config(folder)["dataset"])
+    train, test = _parts(model, data, data_dir, seed)
     context = Context(model, name, train, test, seed)
     metrics: list[dict[str, Any]] = []
     left_out: list[dict[str, str]] = []
@@ -226,7 +227,7 @@ def evaluate(
 def verify(
     name: str,
     *,
-    data: str | None = None,
+    data: str | Path | None = None,
     data_dir: str | Path | None = None,
     protocols: Iterable[str] | None = None,
     progress: Callable[[str], None] = lambda line: None,
@@ -256,7 +257,8 @@ def verify(
     folder = weights_folder(name)
     recorded = weights_record(folder, "recorded").metrics
     if data is not None:
-        recorded = [m for m in recorded if m.dataset == Path(data).resolve().name]
+        path = Path(data).resolve()
+        recorded = [m for m in recorded if m.dataset in (path.name, path.stem)]
     wanted = list(PROTOCOLS.values()) if protocols is None else _chosen(protocols)
     rows = []
     for (dataset, seed), again in _runs(recorded, wanted).items():

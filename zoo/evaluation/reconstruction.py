@@ -47,7 +47,8 @@ def ssim_window(height: int, width: int) -> int:
 def ssim(images: Tensor, rebuilt: Tensor) -> Tensor:
     """Structural similarity of each image, N, for a range of 1 (torchmetrics).
 
-    Wang et al. 2004, "Image quality assessment". Images of less than 3 pixels have none: NaN.
+    Wang et al. 2004, "Image quality assessment", with the image reflected at its border. Images
+    of less than 3 pixels have none: NaN.
     """
     metrics = optional("torchmetrics.functional.image", "torchmetrics", "evaluate")
     window = ssim_window(*images.shape[2:])

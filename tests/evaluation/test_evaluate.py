@@ -1,0 +1,370 @@
+"""What evaluate chooses, keeps and refuses, on a small model and small data."""
+
+import json
+import subprocess
+import sys
+from types import ModuleType
+
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner
+from PIL import Image
+
+import zoo
+from zoo import weights
+from zoo.cli import main
+from zoo.errors import CapabilityError, InputError, InvalidConfig, MissingDependency, WeightsError
+from zoo.evaluation import PROTOCOLS, evaluate, verify
+from zoo.evaluation.protocol import Figure, LeftOut, Protocol
+from zoo.spec import Metric, read_json
+
+CHEAP = ["reconstruction", "knn"]
+
+
+@pytest.fixture
+def data(tmp_path):
+    """tiny.npz: 80 and 40 images of 12 pixels squared in two classes."""
+    chance = np.random.default_rng(0)
+    arrays = {}
+    for split, n in (("train", 80), ("test", 40)):
+        labels = chance.integers(2, size=n)
+        images = chance.integers(120, size=(n, 12, 12))
+        images[labels == 1, :6] += 60
+        arrays |= {f"{split}_images": images.astype(np.uint8), f"{split}_labels": labels}
+    np.savez(tmp_path / "tiny.npz", **arrays)
+    return tmp_path / "tiny.npz"
+
+
+@pytest.fixture
+def unlabelled(data):
+    with np.load(data) as file:
+        arrays = {k: file[k] for k in file.files if k.endswith("images")}
+    np.savez(data.with_name("bare.npz"), **arrays)
+    return data.with_name("bare.npz")
+
+
+@pytest.fixture
+def folder(tmp_path, data):
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = zoo.create("ae", size=12, code=6)
+    weights.save(
+        model,
+        tmp_path / "mine",
+        images=torch.rand(4, 1, 12, 12),
+        plugin="latentzoo-ae",
+        facts={"dataset": str(data), "licence": "x", "training": {"recipe": {"lr": 0.1}}},
+    )
+    return tmp_path / "mine"
+
+
+@pytest.fixture
+def inject(monkeypatch):
+    """``inject(name, function, ...)``: one more protocol, the last."""
+
+    def add(name, measure, **fields):
+        module = ModuleType(f"injected_{name}")
+        module.measure = measure
+        monkeypatch.setitem(sys.modules, module.__name__, module)
+        fields = {"gives": (name,), "summary": "a test's own"} | fields
+        protocol = Protocol(name=name, measure=f"{module.__name__}:measure", **fields)
+        monkeypatch.setitem(PROTOCOLS, name, protocol)
+
+    return add
+
+
+def run(*arguments):
+    return CliRunner().invoke(main, [str(a) for a in arguments])
+
+
+def names(result):
+    return [m["name"] for m in result["metrics"]]
+
+
+# -- what is measured --------------------------------------------------------------------------
+
+
+def test_result_is_what_metrics_json_holds(folder, data):
+    lines = []
+    result = evaluate(
+        f"local-dir:{folder}", data=data, protocols=CHEAP, seed=4, progress=lines.append
+    )
+    assert names(result) == ["sse", "mse", "psnr", "ssim", "knn1", "knn20"]
+    assert read_json(folder / "metrics.json") == result
+    assert (result["data"], result["seed"], result["left_out"]) == ("tiny", 4, [])
+    assert {"latentzoo", "torch", "python", "scikit-learn", "torchmetrics"} <= set(
+        result["versions"]
+    )
+    first = result["metrics"][0]
+    assert first.pop("seconds") >= 0
+    metric = Metric.from_dict(first)
+    assert (metric.dataset, metric.split, metric.samples) == ("tiny", "test", 40)
+    assert metric.floors["mean_image"] > metric.floors["pca"]
+    assert [line.split(":")[0] for line in lines] == CHEAP
+    (record,) = [m for m in weights_of(folder) if m.name == "sse"]
+    assert record == metric
+
+
+def weights_of(folder):
+    from zoo.spec import weights_record
+
+    return weights_record(folder, "mine").metrics
+
+
+def test_data_are_those_of_the_weights_by_default(folder, data):
+    assert evaluate(f"local-dir:{folder}", protocols=["knn"])["data"] == "tiny"
+
+
+def test_every_standard_protocol_runs_or_says_why_not(folder, unlabelled):
+    result = evaluate(f"local-dir:{folder}", data=unlabelled)
+    reasons = {out["protocol"]: out["reason"] for out in result["left_out"]}
+    assert reasons["probe"] == reasons["knn"] == "bare has no labels"
+    standard = {p.name: p for p in PROTOCOLS.values() if p.standard}
+    for name, protocol in standard.items():
+        given = any(map(protocol.has_given, names(result)))
+        assert given != (name in reasons), name
+    assert not set(reasons) - set(standard), "nobody asked for the others"
+    assert {"sse", "repair_mask_0.5_psnr"} <= set(names(result))
+
+
+def test_a_model_is_not_asked_for_what_it_cannot(folder, data, monkeypatch):
+    import dataclasses
+
+    from zoo import api
+
+    original = api.load
+
+    def load(name):
+        model = original(name)
+        model.spec = dataclasses.replace(model.spec, capabilities=("features",))
+        return model
+
+    monkeypatch.setattr(api, "load", load)
+    result = evaluate(f"local-dir:{folder}", data=data, protocols=CHEAP)
+    assert names(result) == ["knn1", "knn20"]
+    assert result["left_out"][0]["protocol"] == "reconstruction"
+    assert result["left_out"][0]["reason"].endswith("cannot reconstruct")
+
+
+def test_nothing_at_all(folder, unlabelled):
+    with pytest.raises(CapabilityError, match=r"nothing of .*\n  knn: bare has no labels"):
+        evaluate(f"local-dir:{folder}", data=unlabelled, protocols=["knn"])
+    assert not (folder / "metrics.json").exists()
+
+
+def test_unknown_protocol(folder, data):
+    with pytest.raises(InputError, match=r"no protocol 'prob'; did you mean probe\?"):
+        evaluate(f"local-dir:{folder}", data=data, protocols=["prob"])
+    with pytest.raises(InputError, match="There are: reconstruction, repair, probe"):
+        evaluate(f"local-dir:{folder}", data=data, protocols="xyz")
+
+
+def test_all_means_all(folder, data, monkeypatch, inject):
+    for name in list(PROTOCOLS):
+        if name not in CHEAP:
+            monkeypatch.delitem(PROTOCOLS, name)
+    figure = Figure(name="own", value=1.0, protocol="-", samples=1)
+    inject("own", lambda context: iter([figure]), standard=False)
+    standard = evaluate(f"local-dir:{folder}", data=data)
+    assert "own" not in names(standard)
+    assert "own" in names(evaluate(f"local-dir:{folder}", data=data, protocols="all"))
+
+
+@pytest.mark.parametrize("error", [LeftOut("no such thing"), MissingDependency("pip install x")])
+def test_one_that_cannot_run_leaves_the_others_alone(folder, data, inject, error):
+    def measure(context):
+        raise error
+        yield
+
+    inject("broken", measure)
+    result = evaluate(f"local-dir:{folder}", data=data, protocols=["broken", "knn"])
+    assert result["left_out"] == [{"protocol": "broken", "reason": str(error)}]
+    assert names(result) == ["knn1", "knn20"]
+    assert read_json(folder / "metrics.json") == result
+
+
+def test_a_figure_that_is_no_number_is_left_out(folder, data, inject):
+    figure = Figure(name="own", value=float("nan"), protocol="-", samples=1)
+    inject("own", lambda context: iter([figure]))
+    result = evaluate(f"local-dir:{folder}", data=data, protocols=["own", "knn"])
+    assert result["left_out"] == [{"protocol": "own", "reason": "own came out as nan"}]
+
+
+# -- what is kept ------------------------------------------------------------------------------
+
+
+def test_figures_of_other_protocols_and_data_stay(folder, data, unlabelled):
+    name = f"local-dir:{folder}"
+    old = {
+        "dataset": "tiny", "split": "test", "protocol": "-", "samples": 1, "value": 7.0
+    }  # fmt: skip
+    kept = [
+        {"name": "of_another_hand", **old},
+        {"name": "knn1", **old},
+        {"name": "sse", **old, "dataset": "elsewhere"},
+    ]
+    record = {"metrics": [*kept, {"name": "sse", **old}], "versions": {"abacus": "1"}}
+    (folder / "metrics.json").write_text(json.dumps(record))
+    result = evaluate(name, data=data, protocols=["reconstruction"])
+    after = read_json(folder / "metrics.json")
+    assert after["metrics"] == [*kept, *result["metrics"]]
+    assert after["versions"]["abacus"] == "1"
+    evaluate(name, data=data, protocols=["knn"])
+    after = read_json(folder / "metrics.json")
+    values = {(m["name"], m["dataset"]): m["value"] for m in after["metrics"]}
+    assert len(values) == len(after["metrics"]), "each once"
+    assert values["knn1", "tiny"] != 7.0
+    assert values["sse", "tiny"] == result["metrics"][0]["value"]
+
+
+def test_nothing_is_written_when_told_so(folder, data):
+    evaluate(f"local-dir:{folder}", data=data, protocols=["knn"], write=False)
+    assert not (folder / "metrics.json").exists()
+
+
+def test_a_damaged_record_is_refused_before_anything_is_measured(folder, data):
+    (folder / "metrics.json").write_text('{"metrics": [{"name": 3}]}')
+    lines = []
+    with pytest.raises(zoo.ZooError):
+        evaluate(f"local-dir:{folder}", data=data, protocols=["knn"], progress=lines.append)
+    assert lines == []
+    (folder / "metrics.json").write_text('{"metrics": ')
+    with pytest.raises(InvalidConfig, match="not valid JSON"):
+        evaluate(f"local-dir:{folder}", data=data, protocols=["knn"])
+
+
+# -- a user's own pictures ---------------------------------------------------------------------
+
+
+def pictures(folder, n, labelled=True):
+    for i in range(n):
+        pixels = np.full((15, 15), 20 + 190 * (i % 2), np.uint8)
+        pixels[i % 15] = 128
+        path = folder / (f"class{i % 2}" if labelled else "") / f"{i}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels).save(path)
+
+
+def test_a_folder_with_parts_and_classes(folder, tmp_path):
+    pictures(tmp_path / "own" / "train", 30)
+    pictures(tmp_path / "own" / "test", 10)
+    result = evaluate(f"local-dir:{folder}", data=tmp_path / "own", protocols=CHEAP)
+    found = {m["name"]: m for m in result["metrics"]}
+    assert found["knn1"]["samples"] == 10
+    assert found["knn1"]["floors"]["pixels"] == 1
+    assert found["knn1"]["dataset"] == "own"
+
+
+def test_a_folder_without_parts_is_split_by_seed(folder, tmp_path):
+    pictures(tmp_path / "own", 50, labelled=False)
+    results = [
+        evaluate(f"local-dir:{folder}", data=tmp_path / "own", protocols=CHEAP, seed=seed)
+        for seed in (0, 0, 1)
+    ]
+    first, again, other = ([m["value"] for m in result["metrics"]] for result in results)
+    assert first == again != other
+    assert results[0]["metrics"][0]["samples"] == 10
+    assert results[0]["left_out"] == [{"protocol": "knn", "reason": "own has no labels"}]
+
+
+# -- verify ------------------------------------------------------------------------------------
+
+
+def test_verify(folder, data):
+    name = f"local-dir:{folder}"
+    evaluate(name, data=data, protocols=CHEAP)
+    before = (folder / "metrics.json").read_bytes()
+    rows = verify(name, data=data)
+    assert [row["name"] for row in rows] == ["sse", "mse", "psnr", "ssim", "knn1", "knn20"]
+    assert all(row["measured"] == pytest.approx(row["recorded"]) for row in rows)
+    assert (folder / "metrics.json").read_bytes() == before
+    assert [r["name"] for r in verify(name, data=data, protocols=["knn"])] == ["knn1", "knn20"]
+
+
+def test_verify_lists_every_deviation(folder, data):
+    name = f"local-dir:{folder}"
+    evaluate(name, data=data, protocols=[*CHEAP, "few"])
+    record = read_json(folder / "metrics.json")
+    metrics = {m["name"]: m for m in record["metrics"]}
+    metrics["sse"]["value"] *= 1.002
+    metrics["mse"]["value"] *= 1.0005
+    metrics["knn1"]["value"] += 0.1
+    metrics["few10"]["value"] += 0.005  # seeded: within its tolerance
+    record["metrics"].append({**metrics["ssim"], "name": "repair_rust_9_psnr"})
+    (folder / "metrics.json").write_text(json.dumps(record))
+    with pytest.raises(WeightsError) as caught:
+        verify(name, data=data)
+    first, *lines = str(caught.value).splitlines()
+    assert first.startswith("3 of 8 figures of local-dir:")
+    assert [line.split()[0] for line in lines] == ["sse", "knn1", "repair_rust_9_psnr"]
+    assert f"recorded {metrics['sse']['value']:.6g}, measured" in lines[0]
+    assert "measured nothing" in lines[2]
+    result = run("evaluate", name, "--verify", "--data", data)
+    assert result.exit_code == 2
+    assert "3 of 8 figures" in result.stderr
+
+
+def test_verify_without_a_record(folder):
+    with pytest.raises(InputError, match=r"records no figure of knn.\nType: zoo evaluate"):
+        verify(f"local-dir:{folder}", protocols=["knn"])
+
+
+def test_verify_measures_with_the_recorded_seed(folder, data):
+    name = f"local-dir:{folder}"
+    evaluate(name, data=data, protocols=["few"], seed=11)
+    (row,) = verify(name, data=data)
+    assert row["measured"] == row["recorded"]
+
+
+# -- the shell ---------------------------------------------------------------------------------
+
+
+def test_command(folder, data, tmp_path):
+    out = tmp_path / "figures.json"
+    result = run(
+        *("evaluate", f"local-dir:{folder}", "--data", data, "--seed", 2, "--out", out, "--json"),
+        *("--protocol", "knn", "--protocol", "reconstruction", "--against", folder),
+    )
+    assert result.exit_code == 0, result.stderr
+    assert json.loads(result.stdout) == read_json(out)
+    assert read_json(out)["seed"] == 2
+    assert names(read_json(out))[-1] == "sse_ablated"
+    assert "knn: 1 and 20 nearest neighbours" in result.stderr
+
+
+def test_table(folder, unlabelled):
+    result = run(
+        *("evaluate", f"local-dir:{folder}", "--data", unlabelled),
+        *("--protocol", "knn", "--protocol", "reconstruction"),
+    )
+    assert result.exit_code == 0, result.stderr
+    assert "mean_image" in result.stdout
+    assert "left out knn: bare has no labels" in result.stderr
+
+
+def test_table_of_verify(folder, data):
+    evaluate(f"local-dir:{folder}", data=data, protocols=["knn"])
+    result = run("evaluate", f"local-dir:{folder}", "--verify", "--data", data)
+    assert result.exit_code == 0, result.stderr
+    assert "tolerance" in result.stdout
+
+
+def test_protocols_are_listed_without_torch():
+    code = (
+        "import sys, zoo.evaluation, zoo.cli.measuring\n"
+        "print(len(zoo.evaluation.PROTOCOLS))\n"
+        "assert not {'torch', 'sklearn', 'numpy'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_each_figure_belongs_to_one_protocol():
+    import importlib
+
+    for protocol in PROTOCOLS.values():
+        module, _, function = protocol.measure.partition(":")
+        assert callable(getattr(importlib.import_module(module), function))
+        for pattern in protocol.gives:
+            example = pattern.replace("*", "x")
+            assert [p.name for p in PROTOCOLS.values() if p.has_given(example)] == [protocol.name]
