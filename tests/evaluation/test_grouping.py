@@ -94,6 +94,8 @@ def test_narrowed_by_singular_values():
     u, s, _ = np.linalg.svd(centred, full_matrices=False)
     expected = np.abs((u * s)[:, :5])
     assert np.allclose(np.abs(grouping.narrowed(points, 5)), expected, atol=1e-3)
+    assert grouping.narrowed(points, 59).shape[1] == 40, "no more components than images"
+    assert grouping.narrowed(points[:, :30], 29).shape == (40, 29)
     assert grouping.narrowed(points, 60) is points
 
 

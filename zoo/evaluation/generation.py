@@ -8,7 +8,6 @@ published figures, which are taken in Inception's. That is the protocol ``incept
 import contextlib
 import math
 import os
-import sys
 import warnings
 from collections.abc import Iterator
 from pickle import UnpicklingError
@@ -180,7 +179,7 @@ def inception_distances(images: Tensor, real: Tensor, seed: int = 0) -> dict[str
     """
     fidelity = optional("torch_fidelity", "torch-fidelity", "evaluate")
     try:
-        with _tensors_only(), contextlib.redirect_stdout(sys.stderr):  # "Downloading: ..."
+        with _tensors_only():
             came = fidelity.calculate_metrics(
                 input1=_Colour(images),
                 input2=_Colour(real),
