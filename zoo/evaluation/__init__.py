@@ -95,7 +95,7 @@ PROTOCOLS = {
         ),
         Protocol(
             name="oneclass",
-            summary="trained anew on each class alone, how strange the others are; hours or so",
+            summary="trained anew on each class alone, how strange the others are; minutes to an hour",
             measure="zoo.evaluation.anomaly:measure",
             gives=("oneclass_auroc*",),
             needs=("score",),
