@@ -218,6 +218,18 @@ def test_figures_of_other_protocols_and_data_stay(folder, data, unlabelled):
     assert values["sse", "tiny"] == result["metrics"][0]["value"]
 
 
+def test_without_floors(folder, data):
+    name = f"local-dir:{folder}"
+    protocols = [*CHEAP, "repair", "probe", "few", "robustness"]
+    bare, whole = (
+        evaluate(name, data=data, protocols=protocols, floors=floors, write=False)["metrics"]
+        for floors in (False, True)
+    )
+    assert [(m["name"], m["value"]) for m in bare] == [(m["name"], m["value"]) for m in whole]
+    assert not any(m["floors"] for m in bare)
+    assert all(m["floors"] for m in whole)
+
+
 def test_nothing_is_written_when_told_so(folder, data):
     evaluate(f"local-dir:{folder}", data=data, protocols=["knn"], write=False)
     assert not (folder / "metrics.json").exists()

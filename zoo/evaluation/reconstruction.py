@@ -21,6 +21,9 @@ DAMAGE = (
 )
 """The kinds and strengths of :func:`zoo.corruption.corrupt` that repair is measured under."""
 
+Maker = Callable[[Tensor], Tensor]
+"""What makes reconstructions of images, each N x C x H x W."""
+
 SSE = "squared error summed over the pixels, mean over the images, pixels in [0, 1]"
 
 
@@ -92,14 +95,15 @@ def measure(context: Context) -> Iterator[Figure]:
     leave [0, 1]; clamped, as every image of the zoo is, it comes nearer.
     """
     components = code_numbers(context)
-    mean = mean_image(context)
-    makers = {
-        "model": context.model.reconstruct,
-        "mean_image": lambda images: mean.expand_as(images),
-        "pca": pca_maker(context, components),
-        "pca_unclamped": pca_maker(context, components, clamp=False),
-        "untrained": context.untrained.reconstruct,
-    }
+    makers: dict[str, Maker] = {"model": context.model.reconstruct}
+    if context.floors:
+        mean = mean_image(context)
+        makers |= {
+            "mean_image": lambda images: mean.expand_as(images),
+            "pca": pca_maker(context, components),
+            "pca_unclamped": pca_maker(context, components, clamp=False),
+            "untrained": context.untrained.reconstruct,
+        }
     figures = {}
     for name, maker in makers.items():
         pairs = ((images, maker(images).cpu()) for images in context.test.batches())
@@ -131,11 +135,9 @@ def measure_repair(context: Context) -> Iterator[Figure]:
     The floors are the damaged image itself, and PCA of as many components as the code has.
     """
     components = code_numbers(context)
-    makers = {
-        "model": context.model.reconstruct,
-        "corrupted": lambda images: images,
-        "pca": pca_maker(context, components),
-    }
+    makers: dict[str, Maker] = {"model": context.model.reconstruct}
+    if context.floors:
+        makers |= {"corrupted": lambda images: images, "pca": pca_maker(context, components)}
     for kind, strength in DAMAGE:
         figures = {}
         for name, maker in makers.items():
@@ -192,9 +194,7 @@ def mean_image(context: Context) -> Tensor:
     return (total / len(context.train)).float()
 
 
-def pca_maker(
-    context: Context, components: int, *, clamp: bool = True
-) -> Callable[[Tensor], Tensor]:
+def pca_maker(context: Context, components: int, *, clamp: bool = True) -> Maker:
     """Reconstruction by PCA, clamped to [0, 1] as every model's unless said otherwise."""
     pca = context.pca(components)
 
