@@ -34,18 +34,20 @@ class Linear:
         return float((self.predict(features) == labels).double().mean())
 
 
-def fit_linear(features: Tensor, labels: Tensor, *, standardise_on: Tensor | None = None) -> Linear:
+def fit_linear(
+    features: Tensor, labels: Tensor, standard: tuple[Tensor, Tensor] | None = None
+) -> Linear:
     """Multinomial logistic regression, C = 1, on standardised features.
 
     Args:
         features: N x F.
         labels: N.
-        standardise_on: whose mean and deviation are taken; by default ``features``.
+        standard: what :func:`standardisation` gives; by default that of ``features``.
 
     Raises:
         MissingDependency: scikit-learn is not installed.
     """
-    mean, scale = standardisation(features if standardise_on is None else standardise_on)
+    mean, scale = standard or standardisation(features)
     classes, targets = labels.unique(return_inverse=True)
     # Few rows fit scikit-learn's solver however wide they are.
     solve = _solve_wide if min(features.shape) > WIDE else _solve
@@ -201,11 +203,12 @@ def measure_few(context: Context) -> Iterator[Figure]:
 
     def accuracies(space: str) -> list[float]:
         train, test = context.features(space, "train"), context.features(space, "test")
+        standard = standardisation(train)
         generator = torch.Generator().manual_seed(context.seed)
         found = []
         for _ in range(DRAWS):
             drawn = few(labels, LABELS, generator)
-            classifier = fit_linear(train[drawn], labels[drawn], standardise_on=train)
+            classifier = fit_linear(train[drawn], labels[drawn], standard)
             found.append(classifier.accuracy(test, answers))
         return found
 
