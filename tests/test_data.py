@@ -549,7 +549,9 @@ def test_two_processes_at_the_same_time(tmp_path):
         process.stdin.flush()
     sums = [int(process.communicate(timeout=120)[0]) for process in both]
     assert sums == [int(EXPECTED.sum())] * 2
-    assert sorted(path.suffix for path in (tmp_path / "cache").iterdir()) == [".json", ".npy"]
+    left = sorted((tmp_path / "cache").iterdir())
+    assert [path.suffix for path in left] == [".json", ".npy"]
+    assert all(path.name.startswith("data-all-") for path in left)
 
 
 def test_images_in_a_file_take_no_memory(tmp_path):

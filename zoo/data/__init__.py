@@ -109,8 +109,8 @@ def load_data(
         strict: refuse a folder in which a picture cannot be read.
         memory: bytes that the decoded images may take (a named set takes what it needs); half of
             the machine's by default.
-        cache: the folder for decoded images that take more, reused while nothing has changed;
-            ``~/.cache/latentzoo/images`` by default.
+        cache: the folder for decoded images that take more, in ``data-*`` files that are reused
+            while nothing has changed; ``~/.cache/latentzoo/images`` by default.
         progress: called with the number of pictures read so far and of all.
 
     Raises:
@@ -192,7 +192,7 @@ def _read(
         what = f"{_DECODING} {source.key} {source.shape} {preprocessing}"
         key = hashlib.sha256(what.encode()).hexdigest()
         folder = cache_folder("images") if cache is None else cache
-        path = folder / f"{source.name[:40]}-{source.split}-{key[:20]}.npy"
+        path = folder / f"data-{source.split}-{key[:20]}.npy"
         if found := _cached(path):
             kept, labels, skipped = found
             _refuse(skipped, strict)
