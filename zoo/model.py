@@ -49,7 +49,7 @@ class Recipe:
     ``auto``: bf16 where the processor computes in it, which elsewhere is ten times slower.
     """
 
-    epochs: int
+    epochs: int = 30
     batch_size: int = 256
     optimizer: str = "adamw"
     lr: float = 1e-3

@@ -1,0 +1,365 @@
+"""Training speed, side by side in one run: the zoo's loop, a bare loop, the usual loop, pythae.
+
+For each net the same layers, batch, data and number of steps, on all cores:
+
+zoo     zoo.training's loop as `zoo train` runs it, checkpoints, logs and pictures included
+bare    nothing but the steps at the best settings known: uint8 in memory, batches by index, bf16
+        where it wins, fused Adam
+usual   fp32, a DataLoader with two workers over a torchvision data set with ToTensor
+pythae  its BaseTrainer on the same autoencoder, in an environment of its own (--pythae VENV, which
+        is made with `pip install pythae` when it is not there; left out without the option)
+
+They take turns, so that all see the same machine; the ratio of the medians is what counts.
+GFLOP/s are the arithmetic of forward and backward passes (torch's FlopCounterMode) over the time,
+beside the peak of a large matrix product measured in the same run.
+
+Run it on a machine that does nothing else. Exit code 0 when all ratios are met.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
+import accelerate
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+import zoo
+from zoo.model import Autoencoder, AutoencoderRecipe, GaussianMixture, Phase, Step
+from zoo.sample import sample
+from zoo.training import make_recipe
+from zoo.training.loop import Run
+from zoo.training.record import Record
+
+IMAGES = 30_000
+
+
+class ConvAE(Autoencoder):
+    """28 x 28 to a code of 32 and back: two strided convolutions and their transposes."""
+
+    image_shape, code_shape = (1, 28, 28), (32,)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.encoder = nn.Sequential(
+            nn.Conv2d(1, 32, 3, 2, 1), nn.ReLU(),  # 32 x 14 x 14
+            nn.Conv2d(32, 64, 3, 2, 1), nn.ReLU(),  # 64 x 7 x 7
+            nn.Flatten(), nn.Linear(64 * 49, 32),
+        )  # fmt: skip
+        self.decoder = nn.Sequential(
+            nn.Linear(32, 64 * 49), nn.ReLU(), nn.Unflatten(1, (64, 7, 7)),
+            nn.ConvTranspose2d(64, 32, 4, 2, 1), nn.ReLU(),  # 32 x 14 x 14
+            nn.ConvTranspose2d(32, 1, 4, 2, 1), nn.Sigmoid(),  # 1 x 28 x 28
+        )  # fmt: skip
+        self.density = GaussianMixture(32, 1)
+
+    def _encode(self, images: Tensor) -> Tensor:
+        return self.encoder(images)
+
+    def _decode(self, codes: Tensor) -> Tensor:
+        return self.decoder(codes)
+
+    def losses(self, seen: Tensor, images: Tensor, recipe: AutoencoderRecipe) -> dict[str, Tensor]:
+        error = self._reconstruct(seen).float() - images
+        return {"sse": error.square().flatten(1).sum(1).mean()}
+
+
+class Case:
+    """A net with its batch: a fresh model and recipe for each run, so that none is warmer."""
+
+    def __init__(self, name: str, batch: int, steps: int, usual_at_least: float):
+        self.name, self.batch, self.steps, self.usual_at_least = name, batch, steps, usual_at_least
+
+    def build(self) -> tuple[zoo.model.ZooModel, AutoencoderRecipe]:
+        torch.manual_seed(0)
+        if self.name == "conv_ae":
+            model = ConvAE()
+            recipe = make_recipe(AutoencoderRecipe, {"epochs": 1, "batch_size": self.batch})
+        else:
+            model = zoo.create(self.name)
+            more = {"affine": 0.0, "hidden_weight": 0.0} if self.name == "deep_ae" else {}
+            recipe = make_recipe(model.recipe, {"epochs": 1, "batch_size": self.batch, **more})
+        return model.train(), recipe
+
+    def first_phase(self, model: zoo.model.ZooModel, recipe: AutoencoderRecipe) -> Phase:
+        return model.phases(recipe)[0]
+
+
+def pictures(n: int) -> Tensor:
+    images = torch.from_numpy(sample()[0])[:, None]
+    return images[torch.arange(n) % len(images)].clone()
+
+
+def with_precision(recipe: AutoencoderRecipe, precision: str) -> AutoencoderRecipe:
+    return type(recipe)(**{**recipe.to_dict(), "precision": precision})
+
+
+def zoo_loop(case: Case, images: Tensor, precision: str, out: Path) -> float:
+    model, recipe = case.build()
+    recipe = with_precision(recipe, precision)
+    accelerate.state.AcceleratorState._reset_state()
+    chosen = torch.arange(case.steps * case.batch) % len(images)
+    run = Run(
+        model, recipe, images, chosen, images[:20], seed=0, facts={},
+        record=Record(out, images[:20].float() / 255, lambda line: None),
+        accelerator=accelerate.Accelerator(cpu=True),
+    )  # fmt: skip
+    run.phases = run.phases[:1]
+    start = time.perf_counter()
+    run.train()
+    return time.perf_counter() - start
+
+
+def bare_step(
+    case: Case, model: zoo.model.ZooModel, recipe: AutoencoderRecipe, precision: str
+) -> Callable[[Tensor], None]:
+    """One training step, written out; the moving average of a GAN's generator included."""
+    phase = case.first_phase(model, recipe)
+    optimizers = {
+        name: torch.optim.Adam(
+            module.parameters(), lr=recipe.lr, betas=(recipe.beta1, 0.999), fused=True
+        )
+        for name, module in phase.players.items()
+    }
+
+    def update(player: str, loss: Tensor) -> None:
+        optimizers[player].zero_grad(set_to_none=True)
+        loss.backward()
+        optimizers[player].step()
+
+    def autocast() -> torch.autocast:
+        return torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16")
+
+    average = [p.detach().clone() for p in phase.averaged.parameters()] if recipe.average else []
+    chance = torch.Generator().manual_seed(0)
+
+    def step(images: Tensor) -> None:
+        phase.step(images, Step(0.0, chance, autocast, update, images))
+        if average:
+            torch._foreach_lerp_(
+                average, [p.detach() for p in phase.averaged.parameters()], 1 - recipe.average
+            )
+
+    return step
+
+
+def bare_loop(case: Case, images: Tensor, precision: str) -> float:
+    model, recipe = case.build()
+    step = bare_step(case, model, recipe, precision)
+    start = time.perf_counter()
+    order = torch.randperm(case.steps * case.batch) % len(images)
+    for part in order.split(case.batch):
+        step(images[part].float().div_(255))
+    return time.perf_counter() - start
+
+
+def usual_loop(case: Case, root: Path, steps: int) -> float:
+    from torchvision import datasets, transforms
+
+    model, recipe = case.build()
+    step = bare_step(case, model, recipe, "fp32")
+    data = datasets.MNIST(str(root), transform=transforms.ToTensor())
+    loader = torch.utils.data.DataLoader(
+        data, case.batch, shuffle=True, num_workers=2, drop_last=True, persistent_workers=True
+    )
+
+    def batches():
+        while True:
+            for batch, _ in loader:
+                yield batch
+
+    source = batches()
+    next(source)  # the workers have started
+    start = time.perf_counter()
+    for _ in range(steps):
+        step(next(source))
+    return (time.perf_counter() - start) * case.steps / steps
+
+
+def write_idx(root: Path, images: Tensor) -> None:
+    """``images`` where torchvision's MNIST looks for its files."""
+    raw = root / "MNIST" / "raw"
+    raw.mkdir(parents=True)
+    for part in ("train", "t10k"):
+        header = np.array([0x803, len(images), 28, 28], ">i4").tobytes()
+        (raw / f"{part}-images-idx3-ubyte").write_bytes(header + images.numpy().tobytes())
+        header = np.array([0x801, len(images)], ">i4").tobytes()
+        (raw / f"{part}-labels-idx1-ubyte").write_bytes(header + bytes(len(images)))
+
+
+PYTHAE = """
+import json, sys, time
+import numpy as np, torch
+from torch import nn
+from pythae.data.datasets import BaseDataset
+from pythae.models import AE, AEConfig
+from pythae.models.base.base_utils import ModelOutput
+from pythae.models.nn import BaseDecoder, BaseEncoder
+from pythae.trainers import BaseTrainer, BaseTrainerConfig
+
+images, out, batch, epochs = np.load(sys.argv[1]), sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
+data = torch.from_numpy(images).float().div(255)
+
+class Encoder(BaseEncoder):
+    def __init__(self):
+        super().__init__()
+        widths = [784, 1000, 500, 250]
+        layers = [m for a, b in zip(widths, widths[1:]) for m in (nn.Linear(a, b), nn.SiLU())]
+        self.layers = nn.Sequential(nn.Flatten(), *layers, nn.Linear(250, 30))
+    def forward(self, x):
+        return ModelOutput(embedding=self.layers(x))
+
+class Decoder(BaseDecoder):
+    def __init__(self):
+        super().__init__()
+        widths = [30, 250, 500, 1000]
+        layers = [m for a, b in zip(widths, widths[1:]) for m in (nn.Linear(a, b), nn.SiLU())]
+        self.layers = nn.Sequential(*layers, nn.Linear(1000, 784), nn.Sigmoid())
+    def forward(self, z):
+        return ModelOutput(reconstruction=self.layers(z).reshape(-1, 1, 28, 28))
+
+model = AE(AEConfig(input_dim=(1, 28, 28), latent_dim=30), Encoder(), Decoder())
+config = BaseTrainerConfig(output_dir=out, num_epochs=epochs, learning_rate=1e-3,
+                           per_device_train_batch_size=batch, no_cuda=True)
+trainer = BaseTrainer(model=model, train_dataset=BaseDataset(data, torch.zeros(len(data))),
+                      training_config=config)
+start = time.perf_counter()
+trainer.train(log_output_dir=None)
+print(json.dumps(time.perf_counter() - start))
+"""
+
+
+def pythae_trainer(venv: Path, case: Case, images: Tensor, folder: Path) -> float:
+    python = pythae_python(venv)
+    epochs = max(1, case.steps * case.batch // len(images))
+    np.save(folder / "images.npy", images.numpy())
+    run = subprocess.run(
+        [python, "-c", PYTHAE, folder / "images.npy", folder / "pythae", str(case.batch),
+         str(epochs)],
+        check=True, capture_output=True, text=True,
+    )  # fmt: skip
+    seconds = json.loads(run.stdout.splitlines()[-1])
+    return seconds * case.steps * case.batch / (epochs * len(images))
+
+
+def pythae_python(folder: Path) -> Path:
+    """The Python of an environment that has pythae and nothing of ours."""
+    python = folder / "bin" / "python"
+    if not python.exists():
+        print(f"installing pythae into {folder} (PyTorch included: minutes)", file=sys.stderr)
+        subprocess.run([sys.executable, "-m", "venv", folder], check=True)
+        subprocess.run([python, "-m", "pip", "install", "-q", "pythae", "torch"], check=True)
+    return python
+
+
+def peak(dtype: torch.dtype) -> float:
+    """GFLOP/s of a large matrix product."""
+    a, b = torch.randn(2048, 2048, dtype=dtype), torch.randn(2048, 2048, dtype=dtype)
+    a @ b
+    times = []
+    for _ in range(7):
+        start = time.perf_counter()
+        a @ b
+        times.append(time.perf_counter() - start)
+    return 2 * 2048**3 / statistics.median(times) / 1e9
+
+
+def flops(case: Case) -> int:
+    """Of one step, forward and backward."""
+    model, recipe = case.build()
+    step = bare_step(case, model, recipe, "fp32")
+    with FlopCounterMode(display=False) as counter:
+        step(pictures(case.batch).float() / 255)
+    return counter.get_total_flops()
+
+
+def measure(rounds: int, scale: float, pythae: Path | None) -> dict:
+    cases = [
+        Case("deep_ae", 256, int(400 * scale), 3.0),
+        Case("conv_ae", 64, int(150 * scale), 1.8),
+        Case("dcgan", 64, int(80 * scale), 1.8),
+    ]
+    peaks = {"fp32": peak(torch.float32), "bf16": peak(torch.bfloat16)}
+    precision = "bf16" if peaks["bf16"] > peaks["fp32"] else "fp32"
+    images, rows = pictures(IMAGES), []
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        write_idx(folder, images)
+        for case in cases:
+            ways: dict[str, Callable[[], float]] = {
+                "zoo": lambda c=case: zoo_loop(
+                    c, images, precision, Path(tempfile.mkdtemp(dir=folder))
+                ),
+                "bare": lambda c=case: bare_loop(c, images, precision),
+                "usual": lambda c=case: usual_loop(c, folder, max(10, c.steps // 4)),
+            }
+            if pythae is not None and case.name == "deep_ae":
+                ways["pythae"] = lambda c=case: pythae_trainer(pythae, c, images, folder)
+            times: dict[str, list[float]] = {way: [] for way in ways}
+            for turn in range(rounds + 1):
+                for way, run in ways.items():
+                    if way == "pythae" and turn > 1:
+                        continue  # minutes; once counts
+                    seconds = run()
+                    if turn or way == "pythae":  # the first turn warms everything up
+                        times[way].append(seconds)
+            medians = {way: statistics.median(values) for way, values in times.items()}
+            speed = {way: case.steps * case.batch / s for way, s in medians.items()}
+            rate = flops(case) / case.batch * speed["zoo"] / 1e9
+            limits = {"bare": 0.95, "usual": case.usual_at_least, "pythae": 3.0}
+            rows += [
+                {
+                    "net": case.name, "batch": case.batch, "against": way,
+                    "zoo_images_per_second": round(speed["zoo"]),
+                    "images_per_second": round(speed[way]),
+                    "ratio": round(speed["zoo"] / speed[way], 2), "at_least": limits[way],
+                    "gflops": round(rate), "of_peak": round(rate / peaks[precision], 2),
+                    "met": speed["zoo"] / speed[way] >= limits[way],
+                }
+                for way in ways if way != "zoo"
+            ]  # fmt: skip
+    return {
+        "threads": torch.get_num_threads(),
+        "precision": precision,
+        "peak_gflops": {k: round(v) for k, v in peaks.items()},
+        "rows": rows,
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--scale", type=float, default=1.0, help="times as many steps")
+    parser.add_argument("--pythae", type=Path, metavar="VENV", help="measure pythae in VENV too")
+    parser.add_argument("--json", action="store_true", help="print JSON instead of the table")
+    arguments = parser.parse_args()
+    result = measure(arguments.rounds, arguments.scale, arguments.pythae)
+    if arguments.json:
+        print(json.dumps(result, indent=2))
+    else:
+        peaks = ", ".join(f"{k} {v} GFLOP/s" for k, v in result["peak_gflops"].items())
+        print(f"{result['threads']} threads, {result['precision']}; matrix product: {peaks}")
+        print(f"{'net':9}{'batch':>6}  {'against':8}{'zoo img/s':>11}{'img/s':>9}{'ratio':>7}"
+              f"{'at least':>10}{'GFLOP/s':>9}{'of peak':>9}")  # fmt: skip
+        for r in result["rows"]:
+            print(
+                f"{r['net']:9}{r['batch']:6}  {r['against']:8}{r['zoo_images_per_second']:11,}"
+                f"{r['images_per_second']:9,}{r['ratio']:7}{r['at_least']:10}{r['gflops']:9}"
+                f"{r['of_peak']:9}  {'met' if r['met'] else 'MISSED'}"
+            )
+    sys.exit(0 if all(r["met"] for r in result["rows"]) else 1)
+
+
+if __name__ == "__main__":
+    main()
