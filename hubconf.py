@@ -25,6 +25,14 @@ def ae(pretrained=True, **config):
     return _model("ae", pretrained, config)
 
 
+def conv_ae(pretrained=False, **config):
+    """Convolutional autoencoder for pictures of 8 to 256 pixels, grey or colour.
+
+    No weights yet. Images are N x channels x size x size float32 in [0, 1].
+    """
+    return _model("conv_ae", pretrained, config)
+
+
 def deep_ae(pretrained=True, **config):
     """Deep autoencoder 784-1000-500-250-30 (Hinton & Salakhutdinov 2006).
 
@@ -39,6 +47,14 @@ def dcgan(pretrained=True, **config):
     Tags: mnist (default), fashion_mnist. Images are N x 1 x 28 x 28 float32 in [0, 1].
     """
     return _model("dcgan", pretrained, config)
+
+
+def pca(pretrained=True, **config):
+    """Principal component analysis, 30 components: the yardstick for all the others.
+
+    Tags: mnist (default), fashion_mnist. Images are N x 1 x 28 x 28 float32 in [0, 1].
+    """
+    return _model("pca", pretrained, config)
 
 
 def _model(name, pretrained, config):

@@ -80,12 +80,15 @@ def test_help_loads_no_plugin(option):
 
 def test_list():
     rows = json.loads(run("list", "--json").stdout)
-    assert [row["name"] for row in rows] == ["ae", "dcgan", "deep_ae"]
-    assert rows[2]["weights"] == ["deep_ae.fashion_mnist", "deep_ae.mnist"]
+    names = [row["name"] for row in rows]
+    assert names == zoo.list_models()
+    assert {"ae", "conv_ae", "dcgan", "deep_ae", "pca"} <= set(names)
+    weights = rows[names.index("deep_ae")]["weights"]
+    assert weights == ["deep_ae.fashion_mnist", "deep_ae.mnist"]
     table = run("list", "*ae").stdout
     assert "deep_ae.mnist" in table
     assert "dcgan" not in table
-    assert "No model matches 'x*'. There are: ae, dcgan, deep_ae" in run("list", "x*").stdout
+    assert "No model matches 'x*'. There are: ae, conv_ae, dcgan" in run("list", "x*").stdout
 
 
 def test_info():
@@ -100,6 +103,8 @@ def test_plugins():
     found = json.loads(run("plugins", "--json").stdout)
     assert [(p["distribution"], p["models"], p["fault"]) for p in found] == [
         ("latentzoo-ae", ["ae", "deep_ae"], None),
+        ("latentzoo-baseline", ["pca"], None),
+        ("latentzoo-conv", ["conv_ae"], None),
         ("latentzoo-gan", ["dcgan"], None),
     ]
     assert "zoo_gan" in run("plugins").stdout
@@ -247,7 +252,8 @@ def test_demo(tmp_path):
     assert result.exit_code == 0, result.stderr
     said = json.loads(result.stdout)
     assert said["seconds"] < 60
-    assert len(said["files"]) == 14  # for 6 models and 2 data sets
+    weights = zoo.list_models(pretrained=True)
+    assert len(said["files"]) == 2 * len(weights) + 2  # and one for each of two data sets
     for row in said["files"]:
         with Image.open(row["file"]) as picture:
             pixels = np.asarray(picture)

@@ -65,7 +65,11 @@ def test_core_alone(clean_env, wheels):
 
 @pytest.mark.parametrize(
     ("plugin", "models"),
-    [("latentzoo-ae", ["ae", "deep_ae"]), ("latentzoo-gan", ["dcgan"])],
+    [
+        ("latentzoo-ae", ["ae", "deep_ae"]),
+        ("latentzoo-baseline", ["pca"]),
+        ("latentzoo-gan", ["dcgan"]),
+    ],
 )
 def test_one_plugin_alone_works_offline(clean_env, wheels, plugin, models):
     env = clean_env(wheels["core"], wheels[plugin])
@@ -77,7 +81,9 @@ def test_one_plugin_alone_works_offline(clean_env, wheels, plugin, models):
     assert not Path(file).is_relative_to(TREE), "the installed zoo, not this tree's"
 
 
-@pytest.mark.parametrize("project", ["core", "latentzoo-ae", "latentzoo-gan"])
+@pytest.mark.parametrize(
+    "project", ["core", *(path.name for path in sorted((TREE / "plugins").iterdir()))]
+)
 def test_what_a_wheel_holds(wheels, project):
     with zipfile.ZipFile(wheels[project]) as wheel:
         names = wheel.namelist()
