@@ -49,16 +49,33 @@ def test_torch_hub(folder):
     subprocess.run([sys.executable, "-c", text], check=True, cwd=folder)
 
 
-def test_shell(folder):
+def shell(text, folder):
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    subprocess.run(["bash", "-euc", text], check=True, cwd=folder, env={**os.environ, "PATH": path})
+
+
+def test_shell(folder):
     commands = [b for b in blocks("sh") if b.startswith("zoo ")]
     assert len(commands) == 2
     for text in commands:
-        subprocess.run(
-            ["bash", "-euc", text], check=True, cwd=folder, env={**os.environ, "PATH": path}
-        )
+        shell(text, folder)
     for file in ("codes.npz", "rebuilt.png", "digits.png", "walk.png", "mine.png"):
         assert (folder / file).stat().st_size > 500
+
+
+def test_training_guide(folder):
+    text = (TREE / "docs" / "training.md").read_text("utf-8")
+    (folder / "recipe.toml").write_text("epochs = 1\nbatch_size = 8\n")
+    commands = re.findall(r"^```sh\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    assert len(commands) == 3
+    for command in commands:
+        shell(command, folder)
+    for run in ("mine", "other", "repair"):
+        weights = zoo.load(f"local-dir:{folder / 'runs' / run}")
+        assert weights.generate(1, seed=0).shape[0] == 1
+    left = {path.name for path in (folder / "runs" / "mine").iterdir()}
+    named = set(re.findall(r"^\| `([\w.]+)/?`", text, re.MULTILINE))
+    assert left - {"checkpoint.previous.safetensors"} == named, "the table of a run's folder"
 
 
 def test_the_two_commands_are_targets():
