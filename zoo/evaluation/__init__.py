@@ -186,7 +186,9 @@ def evaluate(
     before = _recorded(folder) if write else {}
     data = str(data or folder_config(folder)["dataset"])
     train, test = _parts(model, data, data_dir, seed)
-    context = Context(model, name, train, test, seed, floors)
+    # A folder's path is nobody's business in what is published of it.
+    called = model.spec.name if name.startswith("local-dir:") else model.name
+    context = Context(model, called, train, test, seed, floors)
     metrics: list[dict[str, Any]] = []
     left_out: list[dict[str, str]] = []
     done: list[str] = []  # the names, shell-style, of what was measured
@@ -353,7 +355,7 @@ def _unsuited(protocol: Protocol, context: Context) -> str | None:
     """Why a protocol cannot be run on this model and these data, if so."""
     missing = [c for c in protocol.needs if c not in context.model.capabilities]
     if missing:
-        return f"{context.model.name} cannot {' and '.join(missing)}"
+        return f"{context.name} cannot {' and '.join(missing)}"
     if protocol.labels and (context.train.labels is None or context.test.labels is None):
         return f"{context.test.name} has no labels"
     return None
