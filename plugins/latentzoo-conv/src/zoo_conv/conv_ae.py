@@ -49,8 +49,9 @@ class ConvAE(Autoencoder):
         ]  # 32 x 14 x 14, 64 x 7 x 7, 128 x 4 x 4
         up = []
         for (b, a), (to, start) in zip(pairwise(widths), pairwise(sizes), strict=True):
-            odd = to - (2 * start - 1)  # what the strided convolution rounded away
-            conv = nn.ConvTranspose2d(a, b, 3, 2, 1, odd, bias=not up)
+            # 4, a multiple of the stride, leaves no checkerboard (Odena et al. 2016); 3 for 4 to 7
+            kernel = 4 if to == 2 * start else 3
+            conv = nn.ConvTranspose2d(a, b, kernel, 2, 1, bias=not up)
             up.append(nn.Sequential(conv, nn.BatchNorm2d(b), nn.SiLU()) if up else conv)
         shape = (widths[-1], sizes[-1], sizes[-1])
         flat = shape[0] * shape[1] * shape[2]
