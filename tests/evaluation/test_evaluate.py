@@ -205,12 +205,18 @@ def test_figures_of_other_protocols_and_data_stay(folder, data, unlabelled):
         {"name": "knn1", **old},
         {"name": "sse", **old, "dataset": "elsewhere"},
     ]
-    record = {"metrics": [*kept, {"name": "sse", **old}], "versions": {"abacus": "1"}}
+    left_out = [{"protocol": p, "reason": "-"} for p in ("likelihood", "reconstruction")]
+    record = {
+        "metrics": [*kept, {"name": "sse", **old}],
+        "left_out": left_out,
+        "versions": {"abacus": "1"},
+    }
     (folder / "metrics.json").write_text(json.dumps(record))
     result = evaluate(name, data=data, protocols=["reconstruction"])
     after = read_json(folder / "metrics.json")
     assert after["metrics"] == [*kept, *result["metrics"]]
     assert after["versions"]["abacus"] == "1"
+    assert after["left_out"] == left_out[:1]
     evaluate(name, data=data, protocols=["knn"])
     after = read_json(folder / "metrics.json")
     values = {(m["name"], m["dataset"]): m["value"] for m in after["metrics"]}

@@ -202,7 +202,8 @@ def evaluate(
     def keep() -> None:
         result["versions"] = _versions()
         if write and metrics:
-            write_json(folder / "metrics.json", _merged(before, result, done))
+            again = {protocol.name for protocol in chosen}
+            write_json(folder / "metrics.json", _merged(before, result, done, again))
 
     for protocol in chosen:
         if reason := _unsuited(protocol, context):
@@ -432,17 +433,27 @@ def _recorded(folder: Path) -> dict[str, Any]:
     return read_json(path) if path.exists() else {}
 
 
-def _merged(before: dict[str, Any], result: dict[str, Any], done: list[str]) -> dict[str, Any]:
-    """``result``, with what ``before`` has of other protocols and other data."""
+def _merged(
+    before: dict[str, Any], result: dict[str, Any], done: list[str], again: set[str]
+) -> dict[str, Any]:
+    """``result``, with what ``before`` has of other protocols and other data.
+
+    Args:
+        done: the names, shell-style, of the figures that were measured.
+        again: the names of the protocols that were asked for.
+    """
 
     names = [*done, *(metric["name"] for metric in result["metrics"])]
 
     def stays(metric: dict[str, Any]) -> bool:
-        again = any(fnmatchcase(metric["name"], name) for name in names)
-        return not (again and metric["dataset"] == result["data"])
+        measured = any(fnmatchcase(metric["name"], name) for name in names)
+        return not (measured and metric["dataset"] == result["data"])
+
+    left_out = [out for out in before.get("left_out", []) if out.get("protocol") not in again]
 
     return {
         **result,
         "metrics": [*filter(stays, before.get("metrics", [])), *result["metrics"]],
+        "left_out": [*left_out, *result["left_out"]],
         "versions": {**before.get("versions", {}), **result["versions"]},
     }
