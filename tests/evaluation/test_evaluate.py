@@ -248,6 +248,13 @@ def test_a_damaged_record_is_refused_before_anything_is_measured(folder, data):
     with pytest.raises(zoo.ZooError):
         evaluate(f"local-dir:{folder}", data=data, protocols=["knn"], progress=lines.append)
     assert lines == []
+    for text, message in (
+        ('{"left_out": ["x"]}', "left_out should be a list of objects"),
+        ('{"versions": 3}', "versions should be an object"),
+    ):
+        (folder / "metrics.json").write_text(text)
+        with pytest.raises(InvalidConfig, match=message):
+            evaluate(f"local-dir:{folder}", data=data, protocols=["knn"])
     (folder / "metrics.json").write_text('{"metrics": ')
     with pytest.raises(InvalidConfig, match="not valid JSON"):
         evaluate(f"local-dir:{folder}", data=data, protocols=["knn"])

@@ -8,6 +8,7 @@ import click
 
 from zoo.cli.shared import as_json, new_table, print_table, seed
 from zoo.errors import InputError
+from zoo.evaluation import PROTOCOLS
 
 
 @click.command()
@@ -23,7 +24,8 @@ from zoo.errors import InputError
     "protocols",
     multiple=True,
     metavar="NAME",
-    help="What to measure, may be repeated; all for all. By default the standard ones.",
+    help="What to measure, may be repeated: "
+    f"{', '.join(PROTOCOLS)}, or all. By default what takes minutes at most.",
 )
 @click.option("--verify", is_flag=True, help="Measure again what is recorded, and compare.")
 @click.option(
@@ -47,8 +49,7 @@ def evaluate(
 ) -> None:
     """Measure a model on the test part of a data set.
 
-    For a weights folder (local-dir:FOLDER) its metrics.json is written too. An unknown protocol
-    is answered with the list of all.
+    For a weights folder (local-dir:FOLDER) its metrics.json is written too.
     """
     from zoo import evaluation
 

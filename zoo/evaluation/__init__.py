@@ -16,7 +16,13 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from zoo.errors import CapabilityError, InputError, MissingDependency, WeightsError
+from zoo.errors import (
+    CapabilityError,
+    InputError,
+    InvalidConfig,
+    MissingDependency,
+    WeightsError,
+)
 from zoo.evaluation.protocol import Context, Figure, LeftOut, Protocol
 from zoo.files import write_json
 from zoo.spec import Metric, read_json, weights_record
@@ -430,7 +436,13 @@ def _recorded(folder: Path) -> dict[str, Any]:
     """The metrics.json of a folder, checked before anything is measured; empty without one."""
     weights_record(folder, "recorded")
     path = folder / "metrics.json"
-    return read_json(path) if path.exists() else {}
+    record = read_json(path) if path.exists() else {}
+    left_out, versions = record.get("left_out", []), record.get("versions", {})
+    if not (isinstance(left_out, list) and all(isinstance(out, dict) for out in left_out)):
+        raise InvalidConfig(f"{path}: left_out should be a list of objects, got {left_out!r:.80}")
+    if not isinstance(versions, dict):
+        raise InvalidConfig(f"{path}: versions should be an object, got {versions!r:.80}")
+    return record
 
 
 def _merged(
