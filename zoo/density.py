@@ -32,6 +32,7 @@ class GaussianMixture(nn.Module):
 
         mixture = optional("sklearn.mixture", "scikit-learn", "train")
         exceptions = optional("sklearn.exceptions", "scikit-learn", "train")
+        threads = optional("threadpoolctl", "scikit-learn", "train")
         generator = torch.Generator().manual_seed(seed)
         codes = codes.detach().double().cpu()
         codes = codes[torch.randperm(len(codes), generator=generator)[:limit]]
@@ -41,7 +42,8 @@ class GaussianMixture(nn.Module):
         fitted = mixture.GaussianMixture(
             components, reg_covar=regularisation, max_iter=60, random_state=seed
         )
-        with warnings.catch_warnings():
+        # Codes are narrow: several BLAS threads gain nothing, and cost minutes on a busy machine.
+        with warnings.catch_warnings(), threads.threadpool_limits(1):
             # 60 rounds are enough to sample from; that a 61st would change it is no news.
             warnings.simplefilter("ignore", exceptions.ConvergenceWarning)
             fitted.fit(codes.numpy())

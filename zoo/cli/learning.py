@@ -176,6 +176,9 @@ class Display:
             if kind in line:
                 self._say(before + printable(line[kind]))
                 return
+        if "reading" in line:
+            self._reading(line["reading"], line["total"])
+            return
         speed = f"{line['images_per_second']:,} images/s, {minutes(line['seconds_left'])} left"
         where = f"{line['phase']} {line['epoch']}/{line['of']}"
         if "step" not in line:
@@ -189,6 +192,12 @@ class Display:
             self.bar.update(self.task, description=where, total=1, completed=done, speed=speed)
         elif time.monotonic() - self.said >= self.EVERY:
             self._say(f"{where}  step {line['step']}/{line['steps']}  {speed}")
+
+    def _reading(self, done: int, total: int) -> None:
+        if self.bar is not None:
+            self.bar.update(self.task, description="reading", total=total, completed=done)
+        elif time.monotonic() - self.said >= self.EVERY:
+            self._say(f"{done:,} of {total:,} pictures read")
 
     def _say(self, text: str) -> None:
         self.said = time.monotonic()

@@ -81,7 +81,7 @@ def train(
         resume: go on from the last good checkpoint in ``out``, to the very same end.
         checkpoint_every: seconds between two checkpoints.
         report: called with each line of the log as it is written, about once a second with where
-            the run is, and with ``start`` and ``warning`` texts.
+            the run is, with ``start`` and ``warning`` texts, and while pictures are read.
 
     Returns:
         The weights folder.
@@ -109,6 +109,7 @@ def train(
         dataset = data if isinstance(data, Dataset) else load_data(
             str(data), "train", network.preprocessing, data_dir=data_dir and Path(data_dir),
             strict=strict, memory=memory, cache=out,
+            progress=lambda done, total: report({"reading": done, "total": total}),
         )  # fmt: skip
         chosen, held_out = split_validation(dataset, VALIDATION, seed)
         run = Run(
