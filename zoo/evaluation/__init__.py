@@ -185,6 +185,7 @@ def evaluate(
         ZooError: as :func:`zoo.load` and :func:`zoo.data.load_data`.
     """
     from zoo.api import folder_config, load, weights_folder
+    from zoo.card import write_card
 
     chosen = _chosen(protocols)
     model, folder = load(name), weights_folder(name)
@@ -232,6 +233,8 @@ def evaluate(
             f"nothing of {name} could be measured on {test.name}:\n"
             + "\n".join(f"  {out['protocol']}: {out['reason']}" for out in left_out)
         )
+    if write and (folder / "README.md").exists():  # the card shows the figures
+        write_card(folder)
     return result
 
 
