@@ -342,7 +342,7 @@ def _runs(
 def tolerance(metric: Metric) -> float:
     """How far from a recorded figure the same figure may come out elsewhere."""
     if metric.seed is None:
-        return 1e-3 * abs(metric.value)
+        return max(1e-3 * abs(metric.value), 5e-6)  # the first records have five decimals
     return 0.01 * max(1.0, abs(metric.value))
 
 
