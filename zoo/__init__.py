@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from zoo.spec import Metric, ModelSpec, Preprocessing, Weights, bundled_weights
     from zoo.training import train
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 __distribution__ = "latentzoo"
 
 _HOME = {

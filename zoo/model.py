@@ -47,6 +47,7 @@ class Recipe:
     ``affine_until`` of a phase has passed. The other half stays as it is, since maps blur.
     ``precision`` is ``fp32``, ``bf16`` (autocast), or
     ``auto``: bf16 where the processor computes in it, which elsewhere is ten times slower.
+    ``channels_last`` lays tensors out so, which some convolutional nets compute faster in.
     """
 
     epochs: int = 30
@@ -59,6 +60,7 @@ class Recipe:
     decay: float = 0.5
     average: float = 0.0
     precision: str = "auto"
+    channels_last: bool = False
     affine: float = 0.0
     affine_until: float = 0.9
 

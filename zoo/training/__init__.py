@@ -201,7 +201,7 @@ def _finish(
     network: ZooModel, dataset: Dataset, chosen: Tensor, held_out: Tensor, run: Run, out: Path
 ) -> None:
     """What comes after the steps: the closed-form part, the weights folder, its card, a plot."""
-    network.eval()
+    network.eval().to(memory_format=torch.contiguous_format)  # as it will be loaded
 
     def images() -> Iterator[Tensor]:
         for part in chosen.split(500):

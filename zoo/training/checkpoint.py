@@ -85,7 +85,14 @@ def read(out: Path) -> tuple[Checkpoint, str]:
             continue
         try:
             return _read(path), "; ".join(problems)
-        except (safetensors.SafetensorError, OSError, KeyError, ValueError, TypeError) as error:
+        except (
+            safetensors.SafetensorError,
+            OSError,
+            KeyError,
+            ValueError,
+            TypeError,
+            AttributeError,
+        ) as error:
             problems.append(f"{path} is not a checkpoint: {error}")
     if problems:
         raise TrainingError("\n".join(problems) + "\nStart anew with another --out")
@@ -103,6 +110,9 @@ def _read(path: Path) -> Checkpoint:
     if not (whole and isinstance(facts, dict) and isinstance(numbers, dict)):
         raise ValueError("its header does not describe a run")
     float(position["seconds"])
+    if not (isinstance(position["threads"], int) and 0 < position["threads"] <= 4096):
+        raise ValueError("its number of threads is none")
+    {str(k): float(v) for k, v in position["sums"].items()}
     return Checkpoint(path, facts, position, tensors, numbers)
 
 

@@ -144,6 +144,8 @@ class Run:
         self.main = accelerator.is_main_process
         self.size = recipe.batch_size
         self.steps = len(chosen) // self.size  # an epoch; the rest of it takes part in the next
+        self.layout = torch.channels_last if recipe.channels_last else torch.contiguous_format
+        model.to(memory_format=self.layout)
         self.phases = model.phases(recipe)
         self.phase = self.epoch = self.step = 0  # the next step to make
         self.sums: dict[str, float] = {}  # of the losses of this epoch so far
@@ -225,14 +227,22 @@ class Run:
         images = to_float(self.images[batch[mine]].to(self.accelerator.device))
         progress = done / (phase.epochs * self.steps)
         images = self._augment(images, mine, progress, generator(*place, -1))
+        images = images.contiguous(memory_format=self.layout)
         chance = generator(*place, here)
-        torch.manual_seed(mix(*place, here, 1))  # for layers that draw by themselves, as dropout
+        self._seed_layers(mix(*place, here, 1))
         kind = getattr(self.recipe, "corrupt", "")
         seen = corrupt(images, kind, self.recipe.corrupt_strength, chance) if kind else images
         step = Step(progress, chance, self._autocast, players.update, seen)
         losses = phase.step(images, step)
         players.after_step(done + 1)
         return losses
+
+    def _seed_layers(self, seed: int) -> None:
+        """For layers that draw by themselves, as dropout does."""
+        # Not torch.manual_seed, which queues a call, with its stack, for each kind of device.
+        torch.default_generator.manual_seed(seed)
+        if self.accelerator.device.type == "cuda":
+            torch.cuda.manual_seed(seed)
 
     def _augment(
         self, images: Tensor, mine: Tensor, progress: float, chance: torch.Generator
@@ -374,7 +384,7 @@ class Run:
             return
         position = {
             "phase": self.phase, "epoch": self.epoch, "step": self.step,
-            "sums": self.sums, "seconds": self.seconds,
+            "sums": self.sums, "seconds": self.seconds, "threads": torch.get_num_threads(),
         }  # fmt: skip
         try:
             checkpoint.write(
@@ -390,7 +400,7 @@ class Run:
         self.saved_at = time.monotonic()
 
     def resume(self) -> str:
-        """Go on from the last good checkpoint; returns what was wrong with a newer one, or "".
+        """Go on from the last good checkpoint; returns a warning, or "".
 
         Raises:
             TrainingError: there is none, or it is of another run.
@@ -410,6 +420,10 @@ class Run:
         self.sums = {str(k): float(v) for k, v in position["sums"].items()}
         if self.phase < len(self.phases) and (self.epoch or self.step):
             self.resumed = saved
+        threads = position["threads"]
+        if threads != torch.get_num_threads():  # they add in another order: not the same bits
+            torch.set_num_threads(threads)
+            problem += f"goes on with {threads} threads, as it began"
         return problem
 
 
