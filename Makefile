@@ -4,9 +4,12 @@
 PYTHON ?= python3
 BIN := .venv/bin
 PLUGINS := $(sort $(wildcard plugins/*))
+# A test file a core, each in one thread: the nets of tests are too small to share.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile
 PROJECTS := pyproject.toml $(wildcard plugins/*/pyproject.toml)
 
 export OMP_WAIT_POLICY ?= passive
+export GOMP_SPINCOUNT ?= 1000
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .PHONY: demo test test-slow lint benchmark cards clean
@@ -15,15 +18,16 @@ demo: .venv/installed
 	$(BIN)/zoo demo --out out
 
 test: .venv/installed-dev
-	$(BIN)/python -m pytest
+	$(PYTEST)
 
 test-slow: .venv/installed-dev
-	$(BIN)/python -m pytest -m slow
+	$(PYTEST) -m slow
 
 lint: .venv/installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
+# On a machine that does nothing else; the others in benchmarks/ take many minutes each.
 benchmark: .venv/installed-dev
 	$(BIN)/python benchmarks/startup.py
 
