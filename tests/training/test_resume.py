@@ -14,8 +14,10 @@ import safetensors.torch
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
-from zoo.errors import RunStopped, TrainingError, ZooError
+from zoo.errors import DataError, RunStopped, TrainingError, ZooError
+from zoo.sample import sample
 from zoo.training import checkpoint
 
 MODELS = ("ae", "deep_ae", "dcgan")
@@ -324,3 +326,28 @@ def test_any_checkpoint_file_is_read_or_refused(tmp_path_factory, train, valid, 
     (out / checkpoint.CURRENT).write_bytes(raw)
     with NoPickle(), contextlib.suppress(ZooError):
         train("ae", out, resume=True)
+
+
+def test_a_vanished_folder(tmp_path, train):
+    """Pictures are decoded once; a run that goes on wants its folder back, and then is the same."""
+    pictures, away = tmp_path / "pictures", tmp_path / "away"
+    pictures.mkdir()
+    for i, pixels in enumerate(sample()[0][:120]):
+        Image.fromarray(pixels).save(pictures / f"{i}.png")
+    # so little memory that the images lie in a file of the run
+    more = {"data": str(pictures), "data_dir": None, "memory": 1000}
+    whole = tensors(train("ae", tmp_path / "whole", **more))
+    assert not list((tmp_path / "whole").glob("data*")), "the file goes when the run is done"
+
+    def vanish(line):
+        if line.get("epoch") == 1 and "step" not in line:
+            pictures.rename(away)
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with pytest.raises(RunStopped):
+        train("ae", tmp_path / "run", report=vanish, **more)
+    assert list((tmp_path / "run").glob("data*.npy"))
+    with pytest.raises(DataError, match=f"no data set '{pictures}'"):
+        train("ae", tmp_path / "run", resume=True, **more)
+    away.rename(pictures)
+    assert same(whole, tensors(train("ae", tmp_path / "run", resume=True, **more)))
