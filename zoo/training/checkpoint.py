@@ -130,20 +130,30 @@ def restore(
         for name, module in modules.items():
             module.load_state_dict(_under(saved.tensors, f"module/{name}/"))
         for name, optimizer in optimizers.items():
+            parameters = [p for group in optimizer.param_groups for p in group["params"]]
             state: dict[int, dict[str, Any]] = {}
             held = _under(saved.tensors, f"optimizer/{name}/")
             for key, value in (held | _under(saved.numbers, f"optimizer/{name}/")).items():
                 i, _, slot = key.partition("/")
-                state.setdefault(int(i), {})[slot] = value
+                state.setdefault(int(i), {})[slot] = _laid_out_as(parameters[int(i)], value)
             groups = [
                 {**group, **_tuples(saved.numbers[f"group/{name}/{i}"])}
                 for i, group in enumerate(optimizer.state_dict()["param_groups"])
             ]
             optimizer.load_state_dict({"state": state, "param_groups": groups})
-    except (RuntimeError, KeyError, ValueError, TypeError, AttributeError) as error:
+    except (
+        RuntimeError, KeyError, IndexError, ValueError, TypeError, AttributeError,
+    ) as error:  # fmt: skip
         raise TrainingError(
             f"{saved.path} does not fit the model: {str(error).splitlines()[0]}"
         ) from None
+
+
+def _laid_out_as(parameter: Tensor, value: Any) -> Any:
+    """``value`` with the strides of its parameter: fused optimisers pair them by memory alone."""
+    if not isinstance(value, Tensor) or value.shape != parameter.shape:
+        return value
+    return torch.empty_like(parameter, dtype=value.dtype).copy_(value)
 
 
 def _under(values: Mapping[str, Any], prefix: str) -> dict[str, Any]:
