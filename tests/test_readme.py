@@ -78,6 +78,22 @@ def test_training_guide(folder):
     assert left - {"checkpoint.previous.safetensors"} == named, "the table of a run's folder"
 
 
+def test_measuring_guide(folder):
+    from zoo.evaluation import PROTOCOLS
+
+    text = (TREE / "docs" / "evaluation.md").read_text("utf-8")
+    rows = re.findall(r"^\| `(\w+)` \|.*\| (yes|no) \|$", text, re.MULTILINE)
+    assert dict(rows) == {p.name: "yes" if p.standard else "no" for p in PROTOCOLS.values()}
+    train = "zoo train ae --data pictures --out runs/mine --epochs 1 --set batch_size=8"
+    shell(train, folder)
+    commands = re.findall(r"^```sh\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    assert len(commands) == 2
+    for command in commands:
+        shell(command, folder)
+    card = (folder / "runs" / "mine" / "weights" / "README.md").read_text()
+    assert "peak signal-to-noise ratio" in card, "the card has the figures"
+
+
 def test_the_two_commands_are_targets():
     targets = re.findall(r"^(\w[\w-]*):", (TREE / "Makefile").read_text(), re.MULTILINE)
     commands = [b.strip() for b in blocks("sh") if b.startswith("make")]
