@@ -45,12 +45,6 @@ def list_models(pattern: str = "*", *, pretrained: bool = False) -> list[str]:
     return [name for name in names if fnmatch.fnmatchcase(name, pattern)]
 
 
-def models_with(capability: str) -> list[str]:
-    """Names of the models that declare ``capability``."""
-    pairs = zip(registry().names(), registry().specs(), strict=True)
-    return [name for name, (_, spec) in pairs if capability in spec.capabilities]
-
-
 def info(name: str) -> ModelSpec:
     """The record of a model; with a tag, holding that set of weights alone.
 

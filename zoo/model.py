@@ -281,12 +281,13 @@ class ZooModel(nn.Module):
     def _require(self, capability: str) -> None:
         if capability in self.capabilities:
             return
-        from zoo.api import models_with
+        from zoo.registry import registry
 
+        able = registry().names_with(capability)
         raise CapabilityError(
             f"{self.name or type(self).__name__} cannot {capability}: it declares "
             f"{', '.join(self.capabilities) or 'no call at all'}.\n"
-            f"Models that can: {', '.join(models_with(capability)) or 'none is installed'}"
+            f"Models that can: {', '.join(able) or 'none is installed'}"
         )
 
     def _checked_images(self, images: Tensor) -> Tensor:

@@ -106,6 +106,11 @@ class Registry:
         often = _repeated(spec.name for _, spec in pairs)
         return [f"{p.distribution}:{s.name}" if s.name in often else s.name for p, s in pairs]
 
+    def names_with(self, capability: str) -> list[str]:
+        """Those of :meth:`names` whose models declare ``capability``."""
+        pairs = zip(self.names(), self.specs(), strict=True)
+        return [name for name, (_, spec) in pairs if capability in spec.capabilities]
+
     def find(self, model: str, distribution: str | None = None) -> tuple[Plugin, ModelSpec]:
         """The plugin and record of ``model``; an old name finds the renamed one too.
 
