@@ -6,6 +6,10 @@ import torch
 from torch import Tensor, nn
 
 
+ENOUGH = 20_000
+"""Codes that a density is fitted to, at most."""
+
+
 class GaussianMixture(nn.Module):
     """A mixture of ``components`` full Gaussians over flat codes of ``dim`` numbers.
 
@@ -22,7 +26,7 @@ class GaussianMixture(nn.Module):
         scales.diagonal(dim1=1, dim2=2).fill_(1)
         self.register_buffer("scales", scales)
 
-    def fit(self, codes: Tensor, *, seed: int = 0, limit: int = 20_000) -> None:
+    def fit(self, codes: Tensor, *, seed: int = 0, limit: int = ENOUGH) -> None:
         """Fit by expectation maximisation (scikit-learn) to at most ``limit`` of ``codes``, N x D.
 
         Raises:

@@ -16,7 +16,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from zoo.density import GaussianMixture
+from zoo.density import ENOUGH, GaussianMixture
 from zoo.errors import CapabilityError, InputError
 from zoo.spec import ModelSpec, Preprocessing
 
@@ -361,8 +361,12 @@ class Autoencoder(ZooModel):
         ]  # fmt: skip
 
     def fit(self, images: Callable[[], Iterator[Tensor]], seed: int) -> None:
-        codes = torch.cat([self.encode(batch).flatten(1) for batch in images()])
-        self.density.fit(codes, seed=seed)
+        codes: list[Tensor] = []
+        for batch in images():  # in random order: the first are as good as all
+            codes.append(self.encode(batch).flatten(1))
+            if sum(map(len, codes)) >= ENOUGH:
+                break
+        self.density.fit(torch.cat(codes), seed=seed)
 
     def _sample_codes(self, n: int, generator: torch.Generator) -> Tensor:
         return self.density.sample(n, generator).reshape(n, *self.code_shape)
