@@ -5,7 +5,6 @@ import warnings
 import torch
 from torch import Tensor, nn
 
-
 ENOUGH = 20_000
 """Codes that a density is fitted to, at most."""
 
