@@ -253,6 +253,7 @@ def test_sigkill(tmp_path, data, model):
         _, errors = process.communicate(timeout=200)
         assert process.returncode == 0, errors
     assert same(tensors(tmp_path / "whole" / "weights"), tensors(run / "weights"))
+    assert not list(run.glob("*.tmp-*")), "what the kill left half written is gone"
 
 
 def test_ctrl_c_on_the_command_line(tmp_path, data):

@@ -139,6 +139,8 @@ def train(
             report({"warning": problem})
         if accelerator.is_main_process:
             out.mkdir(parents=True, exist_ok=True)
+            for half in out.glob("*.tmp-*"):  # what a kill in the middle of writing left
+                half.unlink()
             write_json(out / "recipe.json", chosen_recipe.to_dict())
         run.train()
     if accelerator.is_main_process:
