@@ -79,12 +79,21 @@ def info(name: str, as_json: bool) -> None:
     print_table(facts)
     if not spec.weights:
         return
+    from zoo.leaderboard import COLUMNS
+
     table = new_table("weights", "data", "parameters", "sha256", "measured on the test part")
     for w in spec.weights:
         default = " (default)" if w.tag == spec.default_tag and len(spec.weights) > 1 else ""
-        figures = "\n".join(f"{m.name} {m.value:.5g}" for m in w.metrics) or "-"
+        shown = [m for m in w.metrics if m.name in COLUMNS] or list(w.metrics[:8])
+        figures = [f"{m.name} {m.value:.5g}" for m in shown] or ["-"]
+        if more := len(w.metrics) - len(shown):
+            figures.append(f"and {more} more: zoo card {spec.name}.{w.tag}")
         table.add_row(
-            f"{spec.name}.{w.tag}{default}", w.dataset, f"{w.parameters:,}", w.sha256[:12], figures
+            f"{spec.name}.{w.tag}{default}",
+            w.dataset,
+            f"{w.parameters:,}",
+            w.sha256[:12],
+            "\n".join(figures),
         )
     print_table(table)
 
