@@ -265,8 +265,8 @@ def flops(case: Case) -> int:
 def measure(rounds: int, scale: float, pythae: Path | None) -> dict:
     cases = [
         Case("deep_ae", 256, int(800 * scale), 3.0),
-        Case("conv_ae", 64, int(300 * scale), 1.8, width=64),
-        Case("dcgan", 128, int(100 * scale), 1.8, width=64),
+        Case("conv_ae", 64, int(500 * scale), 1.8, width=64),
+        Case("dcgan", 128, int(250 * scale), 1.8, width=64),
     ]
     peaks = {"fp32": peak(torch.float32), "bf16": peak(torch.bfloat16)}
     precision = "bf16" if peaks["bf16"] > peaks["fp32"] else "fp32"
