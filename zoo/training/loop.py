@@ -197,11 +197,14 @@ class Run:
             batch = order[self.step * self.size : (self.step + 1) * self.size]
             unread.append(self._one_step(phase, players, batch))
             self.step += 1
-            # Another look where a checkpoint is due, so that none holds what is not finite.
-            due = self.main and time.monotonic() - self.saved_at >= self.every
-            if due or self.step % CHECK_EVERY == 0 or self.step == self.steps:
+            # A look comes before each checkpoint, so that none holds what is not finite. Several
+            # processes look together, and only one of them writes: they stick to common steps.
+            common = self.step % CHECK_EVERY == 0 or self.step == self.steps
+            may_save = common or self.accelerator.num_processes == 1
+            due = self.main and may_save and time.monotonic() - self.saved_at >= self.every
+            if due or common:
                 self._look(phase, unread)
-            if self._interrupted():
+            if self._interrupted(common):
                 self._look(phase, unread)
                 self.seconds += time.perf_counter() - start
                 self._save(players)
@@ -210,7 +213,6 @@ class Run:
                 self.seconds += time.perf_counter() - start
                 start, first = time.perf_counter(), self.step
                 self._save(players)
-                self._progress(phase)
             self._progress(phase)
         took = time.perf_counter() - start
         self.seconds += took
@@ -341,11 +343,11 @@ class Run:
 
     # -- ends that come early ---------------------------------------------------------------------
 
-    def _interrupted(self) -> bool:
-        """Whether a signal came; several processes agree on the step after which they stop."""
+    def _interrupted(self, common: bool) -> bool:
+        """Whether a signal came; several processes agree on it, at the steps that are common."""
         if self.accelerator.num_processes == 1:
             return self.stop.came is not None
-        if self.step % CHECK_EVERY and self.step != self.steps:
+        if not common:
             return False
         flag = torch.tensor([self.stop.came or 0], device=self.accelerator.device)
         came = int(self.accelerator.reduce(flag, "sum"))

@@ -1,6 +1,7 @@
 """What a run leaves to look at: a log, TensorBoard events, pictures over time, a plot of losses."""
 
 import contextlib
+import io
 import json
 import time
 from collections.abc import Callable, Mapping
@@ -114,9 +115,9 @@ class Record:
             axes.set(title=phase, xlabel="epoch")
             axes.grid(alpha=0.3)
             axes.legend()
-        temporary = self.out / "losses.tmp.png"
-        figure.savefig(temporary, dpi=100)
-        temporary.replace(self.out / "losses.png")
+        buffer = io.BytesIO()
+        figure.savefig(buffer, format="png", dpi=100)
+        write_atomically(self.out / "losses.png", buffer.getvalue())
 
     def end(self) -> None:
         """Close what is open."""
