@@ -12,7 +12,7 @@ import click
 
 import zoo
 from zoo.cli.shared import as_json, minutes, printable, report, seed, strict
-from zoo.errors import InputError, RunStopped
+from zoo.errors import InputError, RunStopped, TrainingError
 
 UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
 
@@ -122,6 +122,14 @@ def train(
             display.close()
             click.echo(printable(str(stop)), err=True)
             sys.exit(128 + signal.SIGINT)
+        except TrainingError as error:
+            if "RANK" not in os.environ:
+                raise
+            # With a companion gone, gloo's threads may abort an orderly end of the interpreter.
+            display.close()
+            click.echo(f"Error: {printable(str(error))}", err=True)
+            sys.stderr.flush()
+            os._exit(2)
     if int(os.environ.get("RANK", "0")):
         return  # the first process of several speaks for all
     trained = json.loads((weights / "config.json").read_text("utf-8"))["training"]
