@@ -1,11 +1,17 @@
 """The architectures and losses are the papers'."""
 
+import itertools
+import json
+
 import pytest
 import torch
 from torch import nn
+from zoo_ae.deep_ae import RBM
 
 import zoo
+from zoo.data import Dataset
 from zoo.errors import InvalidConfig
+from zoo.sample import sample
 from zoo.training import make_recipe
 
 
@@ -57,6 +63,54 @@ def test_hidden_loss():
     assert torch.allclose(on["hidden"], 0.5 * by_hand)
 
 
+def test_the_free_energy_sums_out_what_is_above():
+    """Against all 2^3 states of the upper layer; for linear units, against their mean."""
+    torch.manual_seed(0)
+    up, bias, below = nn.Linear(5, 3), nn.Parameter(torch.randn(5)), torch.rand(4, 5)
+    states = torch.tensor(list(itertools.product([0.0, 1.0], repeat=3)))
+    energies = -(below @ bias)[:, None] - (up(below) @ states.T)
+    by_hand = -torch.logsumexp(-energies, 1)
+    assert torch.allclose(RBM(up, bias, linear=False).free_energy(below), by_hand, atol=1e-5)
+    # The gradient to their bias is minus their mean, which is linear in what is below.
+    RBM(up, bias, linear=True).free_energy(below).sum().backward()
+    assert torch.allclose(up.bias.grad, -up(below).sum(0), atol=1e-5)
+
+
+def test_pretraining(tmp_path):
+    """A pair of layers learns to rebuild what is below it, and the decoder starts as its mirror."""
+    images = torch.from_numpy(sample()[0])[:, None]
+    data = Dataset("sample", "train", images, None, "embedded", "MIT")
+    model = zoo.create("deep_ae", hidden=[64], code=8, activation="sigmoid")
+    recipe = make_recipe(model.recipe, {"pretrain": "rbm"})
+    phases = model.phases(recipe)
+    assert [p.name for p in phases] == ["rbm 784-64", "rbm 64-8", "reconstruction"]
+    phases[0].finish()
+    assert torch.equal(model.decoder[-1].weight, model.encoder[0].weight.T)
+    zoo.train(
+        "deep_ae", data=data, out=tmp_path / "run", config=dict(model.config),
+        settings={"pretrain": "rbm", "pretrain_epochs": 30, "pretrain_lr": 1e-2, "epochs": 1,
+                  "batch_size": 32},
+    )  # fmt: skip
+    lines = [json.loads(t) for t in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
+    for pair in ("rbm 784-64", "rbm 64-8"):
+        errors = [line["sse"] for line in lines if line["phase"] == pair]
+        assert errors[-1] < 0.6 * errors[0], pair
+
+
+@pytest.mark.parametrize(
+    ("config", "settings", "message"),
+    [
+        ({}, {"pretrain": "rbm"}, "add --config activation=sigmoid"),
+        ({"activation": "sigmoid"}, {"pretrain": "dbm"}, "should be rbm or empty, got 'dbm'"),
+    ],
+)
+def test_refused_pretraining(config, settings, message):
+    model = zoo.create("deep_ae", **config)
+    with pytest.raises(InvalidConfig) as caught:
+        model.phases(make_recipe(model.recipe, settings))
+    assert message in str(caught.value)
+
+
 @pytest.mark.parametrize(
     ("name", "config", "message"),
     [
@@ -88,8 +142,6 @@ def test_weights_have_learnt(name):
     """Clothes are rebuilt far better than by a flat grey, and noise is stranger than clothes."""
     if not name.endswith("fashion_mnist"):
         pytest.skip("the embedded sample is Fashion-MNIST")
-    from zoo.sample import sample
-
     model = zoo.load(name)
     images = model.preprocess(sample()[0])
     error = (model.reconstruct(images) - images).square().mean()

@@ -2,7 +2,8 @@
 neural networks", Science 313:504, with a loss on its hidden layers too.
 
 784-1000-500-250-30 and its mirror image, the code linear. The paper's units are logistic and it
-trains layer by layer first, since nothing else worked then; here all layers learn at once.
+trains layer by layer first, since nothing else worked then; here all layers learn at once, unless
+the recipe says ``pretrain="rbm"``, which does as the paper does and needs ``activation="sigmoid"``.
 
 The hidden loss draws each layer of the decoder towards the activations of the layer of the
 encoder that it mirrors: the "intermediate" reconstruction of Zhao et al. 2015, "Stacked
@@ -12,10 +13,11 @@ What-Where Auto-encoders" (equation 2, the term L2M).
 from dataclasses import dataclass
 from itertools import pairwise
 
+import torch
 from torch import Tensor, nn
 
 from zoo.errors import InvalidConfig
-from zoo.model import Autoencoder, AutoencoderRecipe, GaussianMixture
+from zoo.model import Autoencoder, AutoencoderRecipe, GaussianMixture, Phase, Step
 
 __all__ = ["DeepAE"]
 
@@ -29,6 +31,35 @@ class Recipe(AutoencoderRecipe):
     lr: float = 1e-3
     affine: float = 1.0  # without it this net learns its training set by heart
     hidden_weight: float = 0.005  # 0: the error of the images alone
+    pretrain: str = ""  # rbm: each pair of layers first, as a restricted Boltzmann machine
+    pretrain_epochs: int = 10  # of each; the paper's 50 are of plain gradient steps
+    pretrain_lr: float = 1e-3
+
+
+class RBM(nn.Module):
+    """Two layers as a restricted Boltzmann machine: logistic units below, and above logistic ones
+    or, for the code, linear ones with unit variance (the paper's note 7 and its supplement).
+    """
+
+    def __init__(self, up: nn.Linear, bias: nn.Parameter, linear: bool):
+        super().__init__()
+        self.up, self.bias, self.linear = up, bias, linear  # the biases of above and below
+
+    def free_energy(self, below: Tensor) -> Tensor:
+        """N x width to N: minus the log-likelihood, up to a constant, all of above summed out."""
+        x = self.up(below)  # N x width above
+        above = x.square() / 2 if self.linear else nn.functional.softplus(x)
+        return -(below @ self.bias) - above.sum(1)
+
+    @torch.no_grad()
+    def reconstruct(self, below: Tensor, generator: torch.Generator) -> Tensor:
+        """One step of Gibbs sampling up and down; below stay probabilities, as in the paper."""
+        x = self.up(below)
+        if self.linear:
+            above = x + torch.randn(x.shape, generator=generator).to(x)
+        else:
+            above = (torch.rand(x.shape, generator=generator).to(x) < x.sigmoid()).to(x.dtype)
+        return (above @ self.up.weight + self.bias).sigmoid()
 
 
 class DeepAE(Autoencoder):
@@ -94,6 +125,42 @@ class DeepAE(Autoencoder):
             x = self.activation(linear(x))
             layers.append(x)
         return [*layers, self.decoder[-1](x)]
+
+    def phases(self, recipe: Recipe) -> list[Phase]:
+        if recipe.pretrain not in ("", "rbm"):
+            raise InvalidConfig(
+                f"deep_ae: pretrain should be rbm or empty, got {recipe.pretrain!r}"
+            )
+        if recipe.pretrain and not isinstance(self.activation, nn.Sigmoid):
+            raise InvalidConfig(
+                "deep_ae: pretrain=rbm is for logistic units; add --config activation=sigmoid"
+            )
+        pairs = range(len(self.encoder)) if recipe.pretrain else ()
+        return [*(self._pretraining(i, recipe) for i in pairs), *super().phases(recipe)]
+
+    def _pretraining(self, i: int, recipe: Recipe) -> Phase:
+        """The paper's step 1 for one pair of layers, by contrastive divergence (Hinton 2002)."""
+        up, down = self.encoder[i], self.decoder[-1 - i]
+        rbm = RBM(up, down.bias, linear=i == len(self.encoder) - 1)
+
+        def step(images: Tensor, step: Step) -> dict[str, Tensor]:
+            with torch.no_grad():
+                below = self._up(step.seen)[i - 1] if i else step.seen.flatten(1)
+            again = rbm.reconstruct(below, step.generator)
+            # Its gradient is that of contrastive divergence: what the data have, less what the
+            # machine makes of them.
+            loss = (rbm.free_energy(below) - rbm.free_energy(again)).mean()
+            step.update("rbm", loss)
+            return {"sse": (again - below).square().sum(1).mean()}
+
+        def unroll() -> None:
+            with torch.no_grad():
+                down.weight.copy_(up.weight.T)
+
+        return Phase(
+            f"rbm {up.in_features}-{up.out_features}", recipe.pretrain_epochs, {"rbm": rbm}, step,
+            rates={"rbm": recipe.pretrain_lr}, finish=unroll,
+        )  # fmt: skip
 
     def losses(self, seen: Tensor, images: Tensor, recipe: Recipe) -> dict[str, Tensor]:
         up = self._up(seen)
