@@ -94,6 +94,9 @@ class Step:
     step of that player's optimiser."""
     seen: Tensor
     """The images as an autoencoder shall see them: corrupted, if the recipe says so."""
+    labels: Tensor | None = None
+    """The images' classes, N whole numbers from 0: None unless the recipe has a setting ``labels``
+    which is true, as that of a conditional generator may. The record of the run says so."""
 
 
 @dataclass

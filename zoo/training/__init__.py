@@ -129,6 +129,7 @@ def train(
             },
             record=Record(out, to_float(dataset.images[held_out[:PICTURES]]), report),
             accelerator=accelerator,
+            labels=_labels(dataset) if getattr(chosen_recipe, "labels", False) else None,
             checkpoint_every=checkpoint_every,
         )
         if run.phases:
@@ -180,6 +181,15 @@ def _require_batches(data: Dataset, chosen: Tensor, recipe: Recipe, processes: i
             f"a batch of {recipe.batch_size} cannot be shared by {processes} processes: "
             f"--set batch_size={max(1, recipe.batch_size // processes) * processes}"
         )
+
+
+def _labels(dataset: Dataset) -> Tensor:
+    if dataset.labels is None:
+        raise TrainingError(
+            f"the recipe has labels=true, but {dataset.name} has no labels. Leave the setting out, "
+            "or give pictures in one folder a class"
+        )
+    return dataset.labels
 
 
 def _accelerator(device: str) -> Any:

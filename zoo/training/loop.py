@@ -120,6 +120,7 @@ class Run:
     Args:
         images: N x C x H x W uint8, indexed by tensors of numbers.
         chosen: the numbers of those to learn from.
+        labels: the classes of all images, for a recipe that asks for them.
         facts: what must be the same for a checkpoint to go on.
     """
 
@@ -135,10 +136,12 @@ class Run:
         facts: Mapping[str, Any],
         record: Record,
         accelerator: Any,
+        labels: Tensor | None = None,
         checkpoint_every: float = 60.0,
     ):
         self.model, self.recipe, self.seed, self.facts = model, recipe, seed, dict(facts)
         self.images, self.chosen, self.held_out = images, chosen, held_out
+        self.labels = labels
         self.record, self.accelerator, self.every = record, accelerator, checkpoint_every
         self.out: Path = record.out
         self.main = accelerator.is_main_process
@@ -234,7 +237,8 @@ class Run:
         self._seed_layers(mix(*place, here, 1))
         kind = getattr(self.recipe, "corrupt", "")
         seen = corrupt(images, kind, self.recipe.corrupt_strength, chance) if kind else images
-        step = Step(progress, chance, self._autocast, players.update, seen)
+        labels = None if self.labels is None else self.labels[batch[mine]].to(images.device)
+        step = Step(progress, chance, self._autocast, players.update, seen, labels)
         losses = phase.step(images, step)
         players.after_step(done + 1)
         return losses
