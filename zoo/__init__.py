@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from zoo.errors import ZooError
     from zoo.evaluation import evaluate
     from zoo.hookspecs import hookimpl
-    from zoo.spec import Metric, ModelSpec, Preprocessing, Weights, bundled_weights
+    from zoo.spec import Metric, ModelSpec, Prefix, Preprocessing, Weights, bundled_weights
     from zoo.training import train
 
 __version__ = "0.2.0"
@@ -24,6 +24,7 @@ __distribution__ = "latentzoo"
 _HOME = {
     "Metric": "spec",
     "ModelSpec": "spec",
+    "Prefix": "spec",
     "Preprocessing": "spec",
     "Weights": "spec",
     "ZooError": "errors",
@@ -40,6 +41,7 @@ _HOME = {
 __all__ = [
     "Metric",
     "ModelSpec",
+    "Prefix",
     "Preprocessing",
     "Weights",
     "ZooError",

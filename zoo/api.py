@@ -4,11 +4,12 @@ import fnmatch
 import warnings
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from zoo.errors import (
     IncompatibleVersion,
     InvalidConfig,
+    PluginError,
     UnknownTag,
     WeightsError,
     WeightsNotFound,
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
 
     from zoo.model import ZooModel
 
+_T = TypeVar("_T")
+
 
 def list_models(pattern: str = "*", *, pretrained: bool = False) -> list[str]:
     """Names of the models that the installed plugins declare, sorted.
@@ -51,7 +54,9 @@ def info(name: str) -> ModelSpec:
     Raises:
         ModelNameError: the name means nothing here, or more than one thing.
     """
-    parsed = parse_name(name)
+    parsed = _parsed(name)
+    if parsed.prefix is not None:
+        return _described(parsed)
     if parsed.model is None:
         folder, config = _folder_config(parsed)
         _, spec = _spec_of_config(folder, config)
@@ -70,7 +75,13 @@ def create(name: str, **config: Any) -> "ZooModel":
         ModelNameError: the name means nothing here, or more than one thing.
         InvalidConfig: an unknown setting, or a value that the model refuses.
     """
-    parsed = parse_name(name)
+    parsed = _parsed(name)
+    if parsed.prefix is not None:
+        if config:
+            raise InvalidConfig(
+                f"{name}: a name with a prefix takes no settings, got {', '.join(config)}"
+            )
+        return _prefixed(parsed, pretrained=False)
     if parsed.model is None or parsed.tag is not None:
         raise InvalidConfig(
             f"create makes an untrained model of a bare name such as 'deep_ae', got {name!r}; "
@@ -95,7 +106,10 @@ def load(name: str, *, device: "torch.device | str" = "cpu") -> "ZooModel":
         WeightsError: the weights are not there, damaged, unsafe, or not those of the model.
         PluginError: the plugin of this model failed to load.
     """
-    folder, spec, weights = _locate(parse_name(name))
+    parsed = _parsed(name)
+    if parsed.prefix is not None:
+        return _prefixed(parsed, pretrained=True).to(device)
+    folder, spec, weights = _locate(parsed)
     model = load_folder(folder, spec, weights)
     model.name = f"{spec.name}.{weights.tag}" if weights else name
     return model.to(device)
@@ -106,11 +120,16 @@ def weights_folder(name: str) -> Path:
 
     Raises: as :func:`load`, but nothing in the folder except config.json is looked at.
     """
-    return _locate(parse_name(name))[0]
+    return _locate(_parsed(name))[0]
 
 
 def _locate(name: Name) -> tuple[Path, ModelSpec, Weights | None]:
     """The weights folder of a name, the model, and the plugin's record if it has one."""
+    if name.prefix is not None:
+        raise WeightsNotFound(
+            f"{name.text} has no weights folder: its tensors are kept as the library behind the "
+            f"prefix {name.prefix}: keeps them. zoo.load({name.text!r}) loads them"
+        )
     if name.model is None:
         folder, config = _folder_config(name)
         _, spec = _spec_of_config(folder, config)
@@ -210,6 +229,45 @@ def _spec_of_config(folder: Path, config: dict[str, Any]) -> tuple[Plugin, Model
             f"{config['plugin']!r:.80}, which is not to be had here (the folder says so, nobody "
             f"checked it).\n{error}"
         ) from error
+
+
+def _parsed(text: str) -> Name:
+    return parse_name(text, registry().prefix_names())
+
+
+def _prefixed(name: Name, *, pretrained: bool) -> "ZooModel":
+    """The model that the plugin which owns the prefix makes of the rest of a name."""
+    from zoo.model import ZooModel
+
+    model = _of_builder(name, "from_name", ZooModel, pretrained=pretrained)
+    if model.spec is None:
+        model.spec = _described(name)
+    model.name = name.text
+    return model.eval()
+
+
+def _described(name: Name) -> ModelSpec:
+    return _of_builder(name, "describe", ModelSpec)
+
+
+def _of_builder(name: Name, call: str, kind: type[_T], **arguments: Any) -> _T:
+    """What a class method of the prefix's builder gives, which is a stranger's code."""
+    plugin, prefix = registry().find_prefix(name.prefix)
+    try:
+        answer = getattr(builder(prefix), call)(name.rest, **arguments)
+    except ZooError:
+        raise
+    except Exception as error:
+        raise PluginError(
+            f"{name.text}: {prefix.builder}.{call} of the plugin {plugin} failed.\n"
+            f"{type(error).__name__}: {error}"
+        ) from error
+    if not isinstance(answer, kind):
+        raise PluginError(
+            f"{name.text}: {prefix.builder}.{call} of the plugin {plugin} should return a "
+            f"{kind.__name__}, got {answer!r:.200}"
+        )
+    return answer
 
 
 def _find(name: Name) -> tuple[Plugin, ModelSpec]:

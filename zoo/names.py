@@ -6,10 +6,12 @@
 ``latentzoo-ae:deep_ae.mnist``       the same, of that plugin distribution
 ``local-dir:runs/mine``              a weights folder
 ``hf-hub:org/deep_ae.mine@<commit>`` a repository on the Hugging Face Hub
+``timm:resnet18.a1_in1k``            what the plugin that owns the prefix makes of it
 ===================================  =============================================
 """
 
 import re
+from collections.abc import Collection
 from typing import NamedTuple
 
 from zoo.errors import InvalidName
@@ -23,9 +25,13 @@ _HUB = r"(?P<repo>[\w-][\w.-]{0,95}/[\w-][\w.-]{0,95})(?:@(?P<revision>[\w./-]{1
 _PREFIX = "hf[-_]?hub|hub|local[-_]?dir|dir|file"
 _FORMS = "deep_ae, deep_ae.mnist, latentzoo-ae:deep_ae.mnist, local-dir:FOLDER, hf-hub:org/name"
 
+OFFERED = {"timm": "latentzoo-timm"}
+"""Prefixes that are names also while the distribution that has them is not installed, so that
+somebody is told to install that one, and not one called like the prefix."""
+
 
 class Name(NamedTuple):
-    """A parsed name; exactly one of ``model``, ``folder`` and ``repo`` is set."""
+    """A parsed name; exactly one of ``model``, ``folder``, ``repo`` and ``prefix`` is set."""
 
     text: str
     model: str | None = None
@@ -34,10 +40,14 @@ class Name(NamedTuple):
     folder: str | None = None
     repo: str | None = None
     revision: str | None = None
+    prefix: str | None = None
+    rest: str | None = None
 
 
-def parse_name(text: str) -> Name:
+def parse_name(text: str, prefixes: Collection[str] = ()) -> Name:
     """The meaning of ``text``; nothing is looked up.
+
+    ``prefixes`` are those that plugins own (:meth:`zoo.registry.Registry.prefixes`).
 
     Raises:
         InvalidName: it is of no form that names have; the text has the nearest that would be.
@@ -58,6 +68,13 @@ def parse_name(text: str) -> Name:
                 "hf-hub:org/name@REVISION"
             )
         return Name(text, repo=match["repo"], revision=match["revision"])
+    if colon and (prefix in prefixes or prefix in OFFERED):
+        if not rest.strip() or not rest.isprintable() or len(rest) > 300:
+            raise InvalidName(
+                f"{shown}: expected 1 to 300 printable characters after {prefix}:, got "
+                f"{len(rest)}" + ("" if rest.isprintable() else ", some of them not printable")
+            )
+        return Name(text, prefix=prefix, rest=rest)
     # local_dir:x would be a model x of the distribution local_dir
     if not (colon and re.fullmatch(_PREFIX, prefix, re.I)) and (
         match := re.fullmatch(_MODEL, text)

@@ -17,13 +17,16 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import pluggy
 
 from zoo import hookspecs
 from zoo.errors import AmbiguousName, PluginError, SpecError, UnknownModel
-from zoo.spec import ModelSpec
+from zoo.names import OFFERED
+from zoo.spec import ModelSpec, Prefix
+
+_R = TypeVar("_R", ModelSpec, Prefix)
 
 GROUP = "zoo"
 HEAVY = ("torch", "torchvision", "timm", "sklearn", "scipy", "huggingface_hub", "tensorflow", "jax")
@@ -76,6 +79,7 @@ class Plugin:
     candidate: Candidate
     root: ModuleType | None = None
     specs: tuple[ModelSpec, ...] = ()
+    prefixes: tuple[Prefix, ...] = ()
     fault: Fault | None = None
 
     @property
@@ -107,9 +111,47 @@ class Registry:
         return [f"{p.distribution}:{s.name}" if s.name in often else s.name for p, s in pairs]
 
     def names_with(self, capability: str) -> list[str]:
-        """Those of :meth:`names` whose models declare ``capability``."""
+        """Those of :meth:`names` whose models declare ``capability``, then such prefixes."""
         pairs = zip(self.names(), self.specs(), strict=True)
-        return [name for name, (_, spec) in pairs if capability in spec.capabilities]
+        names = [name for name, (_, spec) in pairs if capability in spec.capabilities]
+        prefixes = [f"{p.name}:..." for _, p in self.prefixes() if capability in p.capabilities]
+        return names + sorted(set(prefixes))
+
+    def prefixes(self) -> Iterator[tuple[Plugin, Prefix]]:
+        """Every declared prefix, by name."""
+        pairs = [(plugin, prefix) for plugin in self.plugins for prefix in plugin.prefixes]
+        return iter(sorted(pairs, key=lambda pair: (pair[1].name, pair[0].distribution)))
+
+    def prefix_names(self) -> set[str]:
+        """The names of :meth:`prefixes`, as :func:`zoo.names.parse_name` wants them."""
+        return {prefix.name for _, prefix in self.prefixes()}
+
+    def find_prefix(self, name: str) -> tuple[Plugin, Prefix]:
+        """The plugin that owns a prefix, and its record.
+
+        Raises:
+            UnknownModel: no plugin has it; the text has the one to install, if that is known.
+            AmbiguousName: several have it, and there is no way to choose but to switch one off.
+            PluginError: the distribution that has it failed to load; the reason is chained.
+        """
+        found = [pair for pair in self.prefixes() if pair[1].name == name]
+        if len(found) == 1:
+            return found[0]
+        if found:
+            owners = [plugin.distribution for plugin, _ in found]
+            raise AmbiguousName(
+                f"{len(owners)} plugins own the prefix {name}, and only one may: {', '.join(owners)}. Switch off "
+                f"all but one: ZOO_PLUGINS_BLOCK={','.join(owners[1:])}, or uninstall them"
+            )
+        if name in OFFERED and OFFERED[name] in {
+            *self.switched_off,
+            *(plugin.distribution for plugin in self.plugins),
+        }:
+            self._require(OFFERED[name])
+        raise UnknownModel(
+            f"no plugin that is installed owns the prefix {name}"
+            + (f"\nType: pip install {OFFERED[name]}" if name in OFFERED else "")
+        )
 
     def find(self, model: str, distribution: str | None = None) -> tuple[Plugin, ModelSpec]:
         """The plugin and record of ``model``; an old name finds the renamed one too.
@@ -225,11 +267,31 @@ def discover(candidates: Iterable[Candidate]) -> Registry:
             continue
         plugin = _load(candidate, manager)
         found.plugins.append(plugin)
-        if strict and plugin.fault:
-            raise PluginError(
-                f"the plugin {plugin} failed, and ZOO_PLUGINS_STRICT is set.\n{plugin.fault}"
-            ) from plugin.fault.exception
+        _raise_if(strict, plugin)
+    for plugin in found.plugins:  # once all distributions are known
+        if hidden := sorted(_hidden(plugin, {p.distribution for p in found.plugins})):
+            plugin.specs, plugin.prefixes = (), ()
+            plugin.fault = Fault(
+                "result",
+                SpecError(
+                    f"the prefix {hidden[0]}: is the name of an installed plugin distribution, "
+                    f"whose models are called {hidden[0]}:model already"
+                ),
+            )
+            _raise_if(strict, plugin)
     return found
+
+
+def _raise_if(strict: bool, plugin: Plugin) -> None:
+    if strict and plugin.fault:
+        raise PluginError(
+            f"the plugin {plugin} failed, and ZOO_PLUGINS_STRICT is set.\n{plugin.fault}"
+        ) from plugin.fault.exception
+
+
+def _hidden(plugin: Plugin, distributions: set[str]) -> set[str]:
+    """Prefixes of ``plugin`` that would stand before the models of a distribution."""
+    return {p.name for p in plugin.prefixes if normalise(p.name) in distributions}
 
 
 def _load(candidate: Candidate, manager: pluggy.PluginManager) -> Plugin:
@@ -248,9 +310,14 @@ def _load(candidate: Candidate, manager: pluggy.PluginManager) -> Plugin:
         manager.register(plugin.root, f"{candidate.distribution}:{candidate.entry_point}")
         manager.check_pending()
         stage = "call"
-        answers = manager.subset_hook_caller("zoo_models", remove_plugins=others)()
+        models = manager.subset_hook_caller("zoo_models", remove_plugins=others)()
+        prefixes = manager.subset_hook_caller("zoo_prefixes", remove_plugins=others)()
         stage = "result"
-        plugin.specs = _validated(answers)
+        if not models and not prefixes:
+            raise SpecError("implements no hook zoo_models or zoo_prefixes, or it returned None")
+        specs = _validated(models, "zoo_models", ModelSpec)
+        plugin.prefixes = _validated(prefixes, "zoo_prefixes", Prefix)
+        plugin.specs = specs  # both or neither
     # SystemExit too: a plugin that calls exit() must not end somebody else's program.
     except (Exception, SystemExit) as error:
         plugin.fault = Fault(stage, error)
@@ -272,19 +339,21 @@ def _load(candidate: Candidate, manager: pluggy.PluginManager) -> Plugin:
     return plugin
 
 
-def _validated(answers: list) -> tuple[ModelSpec, ...]:
+def _validated(answers: list, hook: str, kind: type[_R]) -> tuple[_R, ...]:
+    """What ``hook`` returned, if the plugin implements it."""
     if not answers:
-        raise SpecError("implements no hook zoo_models, or it returned None")
+        return ()
     (answer,) = answers
+    expected = f"{hook} should return {kind.__name__} records"
     if isinstance(answer, str | bytes | dict) or not isinstance(answer, Iterable):
-        raise SpecError(f"zoo_models should return ModelSpec records, got {answer!r:.200}")
-    specs = tuple(answer)
-    for spec in specs:
-        if not isinstance(spec, ModelSpec):
-            raise SpecError(f"zoo_models should return ModelSpec records, got {spec!r:.200}")
-    if twice := _repeated(spec.name for spec in specs):
-        raise SpecError(f"zoo_models returned {', '.join(sorted(twice))} more than once")
-    return specs
+        raise SpecError(f"{expected}, got {answer!r:.200}")
+    records = tuple(answer)
+    for record in records:
+        if not isinstance(record, kind):
+            raise SpecError(f"{expected}, got {record!r:.200}")
+    if twice := _repeated(record.name for record in records):
+        raise SpecError(f"{hook} returned {', '.join(sorted(twice))} more than once")
+    return records
 
 
 def _candidates_installed() -> Iterator[Candidate]:
@@ -346,7 +415,7 @@ def _candidates_in_trees(trees: Iterable[Path]) -> Iterator[Candidate]:
                 yield Candidate(distribution, version, name, module, pyproject.parent / "src")
 
 
-def builder(spec: ModelSpec) -> type:
+def builder(spec: ModelSpec | Prefix) -> type:
     """The class that ``spec.builder`` names, imported now.
 
     Raises:

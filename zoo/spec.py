@@ -343,6 +343,76 @@ class ModelSpec(_Record):
         return super()._revive(key, value)
 
 
+RESERVED_PREFIXES = ("dir", "file", "ftp", "hf", "hub", "http", "https", "local", "zoo")
+"""What no plugin's prefix may be: too near to ``hf-hub:`` and ``local-dir:``, or to addresses."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prefix(_Record):
+    """A prefix of names that a plugin owns: it answers for every name ``<name>:<rest>``.
+
+    For models that are too many to be declared one by one, such as all those of another library.
+    ``builder`` is ``"module:Class"`` of a :class:`zoo.model.ZooModel` with two class methods more,
+    resolved only when a name with the prefix is asked for::
+
+        from_name(rest: str, *, pretrained: bool) -> ZooModel   # load and create
+        describe(rest: str) -> ModelSpec                        # info
+
+    ``rest`` is what somebody typed after the colon, printable and not empty, and nothing else is
+    sure of it. ``pretrained`` asked for and not to be had is an error, never random weights.
+    ``example`` is a name that works, ``capabilities`` what all models of the prefix can.
+    """
+
+    name: str
+    family: str
+    builder: str
+    summary: str
+    example: str
+    capabilities: tuple[str, ...] = CAPABILITIES
+    paper: str = ""
+    url: str = ""
+    api_version: int = API_VERSION
+
+    def __post_init__(self) -> None:
+        # A single letter would be a Windows drive.
+        good = _is_identifier(self.name) and len(self.name) > 1
+        slip = str(self.name).replace("_", "") in ("hfhub", "localdir", *RESERVED_PREFIXES)
+        _check(
+            good and not slip,
+            "Prefix.name",
+            "a lower-case Python identifier of two letters or more, and none of "
+            + ", ".join(("hf_hub", "local_dir", *RESERVED_PREFIXES)),
+            self.name,
+        )
+        where = f"Prefix {self.name}"
+        for key in ("family", "summary"):
+            value = getattr(self, key)
+            _check(isinstance(value, str) and value != "", f"{where}.{key}", "a text", value)
+        for key in ("paper", "url"):
+            value = getattr(self, key)
+            _check(isinstance(value, str), f"{where}.{key}", "a text", value)
+        _check(_is_builder(self.builder), f"{where}.builder", "'module:Class'", self.builder)
+        example = isinstance(self.example, str) and self.example.isprintable()
+        _check(
+            example and self.example.startswith(f"{self.name}:") and self.example[-1] != ":",
+            f"{where}.example",
+            f"a name that works, '{self.name}:...'",
+            self.example,
+        )
+        capable = isinstance(self.capabilities, tuple) and set(self.capabilities) <= set(
+            CAPABILITIES
+        )
+        _check(
+            capable, f"{where}.capabilities", f"a tuple out of {CAPABILITIES}", self.capabilities
+        )
+        _check(
+            type(self.api_version) is int and 1 <= self.api_version <= API_VERSION,
+            f"{where}.api_version",
+            f"a whole number from 1 to {API_VERSION} (a newer one needs a newer latentzoo)",
+            self.api_version,
+        )
+
+
 def complete_config(spec: ModelSpec, config: Mapping[str, Any]) -> dict[str, Any]:
     """``config`` over the model's defaults, each key known and each value of the default's type.
 
