@@ -33,6 +33,22 @@ def conv_ae(pretrained=False, **config):
     return _model("conv_ae", pretrained, config)
 
 
+def denoising_ae(pretrained=False, **config):
+    """Convolutional autoencoder that repairs noise and missing pixels.
+
+    No weights yet. Images are N x channels x size x size float32 in [0, 1].
+    """
+    return _model("denoising_ae", pretrained, config)
+
+
+def timm_ae(pretrained=False, **config):
+    """Autoencoder around any backbone of timm, which must be installed.
+
+    No weights. Images are N x channels x size x size float32 in [0, 1].
+    """
+    return _model("timm_ae", pretrained, config)
+
+
 def deep_ae(pretrained=True, **config):
     """Deep autoencoder 784-1000-500-250-30 (Hinton & Salakhutdinov 2006).
 

@@ -1,6 +1,6 @@
 """Convolutional autoencoders for latentzoo."""
 
-from zoo import ModelSpec, hookimpl
+from zoo import ModelSpec, bundled_weights, hookimpl
 
 __all__ = ["zoo_models"]
 
@@ -18,5 +18,31 @@ def zoo_models():
             image_shape=(1, 28, 28),
             code_shape=(32,),
             config={"channels": 1, "size": 28, "width": 32, "code": 32},
-        )
+            weights=(weights := bundled_weights(__file__, "conv_ae")),
+            default_tag="mnist" if weights else None,
+        ),
+        ModelSpec(
+            name="denoising_ae",
+            family="autoencoder",
+            builder="zoo_conv.denoising_ae:DenoisingAE",
+            summary="Convolutional autoencoder that repairs noise and missing pixels",
+            paper="Vincent, Larochelle, Lajoie, Bengio & Manzagol 2010, Stacked denoising "
+            "autoencoders, JMLR 11",
+            image_shape=(1, 28, 28),
+            code_shape=(16, 14, 14),
+            config={"channels": 1, "size": 28, "width": 64, "code": 16, "blocks": 3},
+            capabilities=("encode", "decode", "reconstruct", "features", "score"),
+            weights=(weights := bundled_weights(__file__, "denoising_ae")),
+            default_tag="fashion_mnist" if weights else None,
+        ),
+        ModelSpec(
+            name="timm_ae",
+            family="autoencoder",
+            builder="zoo_conv.timm_ae:TimmAE",
+            summary="Autoencoder around any backbone of timm, with a decoder that mirrors it",
+            paper="Wightman 2019, PyTorch Image Models, doi:10.5281/zenodo.4414861",
+            image_shape=(3, 64, 64),
+            code_shape=(128,),
+            config={"channels": 3, "size": 64, "backbone": "resnet10t", "code": 128},
+        ),
     ]

@@ -1,0 +1,104 @@
+"""An autoencoder around any backbone of timm, with a decoder that mirrors it.
+
+The encoder is timm's network with a linear layer to the code in place of its classifier; the
+decoder goes back through the sizes and widths that the network says it has (``feature_info``), by
+transposed convolutions as in :mod:`zoo_conv.conv_ae`.
+"""
+
+from dataclasses import dataclass
+from itertools import pairwise
+
+from torch import Tensor, nn
+
+from zoo._optional import optional
+from zoo.errors import InvalidConfig
+from zoo.model import Autoencoder, AutoencoderRecipe, GaussianMixture
+
+__all__ = ["TimmAE"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe(AutoencoderRecipe):
+    epochs: int = 40
+    batch_size: int = 64
+    weight_decay: float = 0.01
+
+
+class TimmAE(Autoencoder):
+    """timm's ``backbone`` without its pretrained weights, a linear code, and the way back."""
+
+    recipe = Recipe
+
+    def __init__(
+        self, *, channels: int = 3, size: int = 64, backbone: str = "resnet10t", code: int = 128
+    ):
+        super().__init__()
+        if not (channels in (1, 3) and 8 <= size <= 512 and 0 < code <= 65536):
+            raise InvalidConfig(
+                "timm_ae: expected 1 or 3 channels, a size from 8 to 512 and a positive code, got "
+                f"{channels=}, {size=}, {code=}"
+            )
+        self.image_shape = (channels, size, size)
+        self.code_shape = (code,)
+        self.encoder = network(backbone, channels, size, code)
+        stages = {f["reduction"]: f["num_chs"] for f in self.encoder.feature_info}
+        if size < max(stages):
+            raise InvalidConfig(
+                f"timm_ae: {backbone} makes pictures {max(stages)} times smaller; expected a size "
+                f"from {max(stages)}, got {size}"
+            )
+        sizes = [size]  # 64, 32, 16, 8, 4, 2
+        while size / sizes[-1] < max(stages) and sizes[-1] > 1:
+            sizes.append((sizes[-1] + 1) // 2)
+        widths = [channels]  # 3, 64, 64, 128, 256, 512
+        for i in range(1, len(sizes)):
+            coarser = [reduction for reduction in stages if reduction >= 2**i]
+            # Between two of the network's sizes: half the width for each doubling.
+            width = stages[min(coarser)] * 2**i // min(coarser) if coarser else widths[-1]
+            widths.append(max(width, 8))
+        up = []
+        for (b, a), (to, start) in zip(pairwise(widths), pairwise(sizes), strict=True):
+            conv = nn.ConvTranspose2d(a, b, 4 if to == 2 * start else 3, 2, 1, bias=not up)
+            up.append(nn.Sequential(conv, nn.BatchNorm2d(b), nn.SiLU()) if up else conv)
+        shape = (widths[-1], sizes[-1], sizes[-1])
+        flat = shape[0] * shape[1] * shape[2]
+        self.decoder = nn.Sequential(nn.Linear(code, flat), nn.Unflatten(1, shape), *reversed(up))
+        self.density = GaussianMixture(code, components=20)
+
+    def _encode(self, images: Tensor) -> Tensor:
+        return self.encoder(images)  # N x code
+
+    def _decode(self, codes: Tensor) -> Tensor:
+        return self.decoder(codes).sigmoid()  # N x C x H x W
+
+    def losses(self, seen: Tensor, images: Tensor, recipe: Recipe) -> dict[str, Tensor]:
+        error = self.decoder(self.encoder(seen)).float().sigmoid() - images
+        return {"sse": error.square().flatten(1).sum(1).mean()}
+
+
+def network(backbone: str, channels: int, size: int, code: int) -> nn.Module:
+    """timm's network of that name for such images, N x channels x size x size to N x code.
+
+    Raises:
+        InvalidConfig: timm has none of that name, or it does not take such images.
+        MissingDependency: timm is not installed.
+    """
+    timm = optional("timm", "timm", "train")
+    # A config may come from anybody: only names that timm itself has, so no repository.
+    if not timm.is_model(backbone):
+        import difflib
+
+        close = difflib.get_close_matches(backbone, timm.list_models(), n=3, cutoff=0.4)
+        raise InvalidConfig(
+            f"timm_ae: timm has no backbone {backbone!r:.80}. "
+            + (f"Did you mean: {', '.join(close)}?" if close else "See timm.list_models()")
+        )
+    sized = timm.get_pretrained_cfg_value(backbone, "fixed_input_size")  # transformers
+    more = {"img_size": size} if sized else {}
+    net = timm.create_model(backbone, pretrained=False, num_classes=code, in_chans=channels, **more)
+    if not getattr(net, "feature_info", None):
+        raise InvalidConfig(f"timm_ae: {backbone} does not say which sizes and widths it has")
+    patch = max(f["reduction"] for f in net.feature_info)
+    if sized and size % patch:
+        raise InvalidConfig(f"timm_ae: {backbone} takes sizes that {patch} divides, got {size}")
+    return net
