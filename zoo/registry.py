@@ -140,8 +140,9 @@ class Registry:
         if found:
             owners = [plugin.distribution for plugin, _ in found]
             raise AmbiguousName(
-                f"{len(owners)} plugins own the prefix {name}, and only one may: {', '.join(owners)}. Switch off "
-                f"all but one: ZOO_PLUGINS_BLOCK={','.join(owners[1:])}, or uninstall them"
+                f"{len(owners)} plugins own the prefix {name!r}: {', '.join(owners)}.\n"
+                "Switch off or uninstall all but one, such as by "
+                f"ZOO_PLUGINS_BLOCK={','.join(owners[1:])}"
             )
         if name in OFFERED and OFFERED[name] in {
             *self.switched_off,
@@ -149,7 +150,7 @@ class Registry:
         }:
             self._require(OFFERED[name])
         raise UnknownModel(
-            f"no plugin that is installed owns the prefix {name}"
+            f"no plugin that is installed owns the prefix {name!r}"
             + (f"\nType: pip install {OFFERED[name]}" if name in OFFERED else "")
         )
 

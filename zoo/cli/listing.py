@@ -1,6 +1,7 @@
 """What there is: models, their records, the plugins they come from."""
 
 import json
+from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 def list_command(pattern: str, as_json: bool) -> None:
     """List models; PATTERN is shell-style ("*ae*")."""
     rows = [_row(name, zoo.info(name)) for name in zoo.list_models(pattern)]
+    rows += _prefix_rows(pattern)
     if as_json:
         click.echo(json.dumps(rows, indent=2))
     elif rows:
@@ -27,9 +29,9 @@ def list_command(pattern: str, as_json: bool) -> None:
                 row["name"],
                 "\n".join(row["weights"]) or "-",
                 row["family"],
-                size(row["image_shape"]),
-                size(row["code_shape"]),
-                row["summary"],
+                size(row["image_shape"] or "-"),
+                size(row["code_shape"] or "-"),
+                row["summary"] + (f" ({row['example']})" if "example" in row else ""),
             )
         print_table(table)
     elif pattern == "*":
@@ -52,6 +54,26 @@ def _row(name: str, spec: "ModelSpec") -> dict[str, Any]:
         "weights": [f"{name}.{w.tag}" for w in spec.weights],
         "default_tag": spec.default_tag,
     }
+
+
+def _prefix_rows(pattern: str) -> list[dict[str, Any]]:
+    """A row for each prefix that a plugin owns: its models are too many to be listed."""
+    from zoo.registry import registry
+
+    rows = [
+        {
+            "name": f"{prefix.name}:...",
+            "family": prefix.family,
+            "summary": prefix.summary,
+            "image_shape": None,
+            "code_shape": None,
+            "weights": [],
+            "default_tag": None,
+            "example": prefix.example,
+        }
+        for _, prefix in registry().prefixes()
+    ]
+    return [row for row in rows if fnmatchcase(row["name"], pattern)]
 
 
 @click.command()
@@ -116,6 +138,7 @@ def plugins(traceback: bool, as_json: bool) -> None:
                         "entry_point": p.candidate.entry_point,
                         "module": p.candidate.module,
                         "models": [spec.name for spec in p.specs],
+                        "prefixes": [prefix.name for prefix in p.prefixes],
                         "fault": p.fault
                         and {
                             "stage": p.fault.stage,
@@ -136,9 +159,9 @@ def plugins(traceback: bool, as_json: bool) -> None:
     table = new_table("plugin", "version", "entry point", "models", "state")
     for p in found:
         c = p.candidate
-        models = ", ".join(spec.name for spec in p.specs) or "-"
+        names = [s.name for s in p.specs] + [f"{prefix.name}:..." for prefix in p.prefixes]
         table.add_row(
-            c.distribution, c.version, f"{c.entry_point} = {c.module}", models,
+            c.distribution, c.version, f"{c.entry_point} = {c.module}", ", ".join(names) or "-",
             printable(str(p.fault)) if p.fault else "ok",
         )  # fmt: skip
     print_table(table)
