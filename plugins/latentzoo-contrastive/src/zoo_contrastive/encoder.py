@@ -1,0 +1,215 @@
+"""What the models of this plugin share: an encoder, two views of each picture, a density.
+
+The encoder is a residual net (He et al. 2016, arXiv:1512.03385) for small pictures: its stem keeps
+the size, as is usual for CIFAR-10. It lies here and is not timm's, since ``import timm`` takes
+longer than all the rest of loading a model; any net of timm takes its place by its name.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from zoo._optional import optional
+from zoo.density import ENOUGH
+from zoo.errors import InvalidConfig
+from zoo.model import GaussianMixture, Phase, Step, ZooModel
+from zoo.model import Recipe as BaseRecipe
+from zoo_contrastive.views import Views
+
+__all__ = ["Recipe", "TwoViews"]
+
+RESNET = "resnet"
+"""The encoder of this file; any other name is timm's."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe(BaseRecipe):
+    """``crop`` to ``erase`` are those of :class:`zoo_contrastive.views.Views`.
+
+    ``view`` is the size of the views, as a share of the pictures'. At 0.75 a step costs half; and
+    since a crop, brought to a size, shows everything larger than the picture does, smaller views
+    show it about as large (Touvron et al. 2019, arXiv:1906.06423).
+    """
+
+    epochs: int = 40
+    batch_size: int = 256
+    lr: float = 2e-3
+    weight_decay: float = 1e-2
+    channels_last: bool = True
+    view: float = 0.75
+    crop: float = 0.2
+    turn: float = 0.0
+    flip: float = 0.5
+    colour: float = 0.5
+    grey: float = 0.2
+    erase: float = 0.0
+
+
+def block(channels: int, to: int, stride: int) -> nn.Sequential:
+    """Convolution, batch norm, ReLU."""
+    conv = nn.Conv2d(channels, to, 3, stride, 1, bias=False)
+    return nn.Sequential(conv, nn.BatchNorm2d(to), nn.ReLU())
+
+
+class Residual(nn.Module):
+    """Two convolutions whose result is added to what went in."""
+
+    def __init__(self, channels: int):
+        super().__init__()
+        conv = nn.Conv2d(channels, channels, 3, 1, 1, bias=False)
+        self.layers = nn.Sequential(block(channels, channels, 1), conv, nn.BatchNorm2d(channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.relu(x + self.layers(x))
+
+
+class ResNet(nn.Sequential):
+    """Halves the picture until it is at most 4 pixels wide, each time twice as many channels."""
+
+    def __init__(self, channels: int, size: int, width: int):
+        layers: list[nn.Module] = [block(channels, width, 1)]  # w x 28 x 28
+        self.width = width
+        while size > 4:
+            to = min(2 * self.width, 8 * width)  # no wider, however large the picture
+            layers.append(nn.Sequential(block(self.width, to, 2), Residual(to)))
+            self.width, size = to, (size + 1) // 2  # 2w x 14 x 14, 4w x 7 x 7, 8w x 4 x 4
+        super().__init__(*layers)
+
+
+def timm_encoder(name: str, channels: int) -> nn.Module:
+    """timm's net of this name, untrained, up to its last map.
+
+    Raises:
+        InvalidConfig: timm has no net of this name.
+        MissingDependency: timm is not installed.
+    """
+    timm = optional("timm", "timm", "train")
+    # A name with a prefix (hf-hub:, local-dir:) would read what a config of a stranger points to.
+    if not timm.is_model(name):
+        raise InvalidConfig(
+            f"encoder={name!r:.80} is no net of timm's: expected {RESNET!r}, or one of the names "
+            "that timm.list_models() gives, such as 'resnet10t' or 'convnext_atto'"
+        )
+    net = timm.create_model(
+        name, pretrained=False, in_chans=channels, num_classes=0, global_pool=""
+    )
+    lost = {n for n, _ in net.named_buffers()} - net.state_dict().keys()
+    if lost:
+        raise InvalidConfig(
+            f"encoder={name!r} cannot be stored whole: it keeps {min(lost)!r} out of its "
+            "state_dict. Convolutional nets such as 'resnet10t' or 'convnext_atto' can"
+        )
+    net.width = net.num_features
+    return net
+
+
+class TwoViews(ZooModel):
+    """A model that learns from what two views of a picture have in common.
+
+    ``encode`` gives what the encoder makes of the picture, averaged over its last map: the
+    projection behind it is for training alone, as it drops what the views do not share (Chen et
+    al. 2020, section 4.2). ``features`` is the average over each part of a grid instead, which
+    also says where things are. ``score`` is the distance to the mean of the training codes in
+    units of their covariance: SSD (Sehwag et al. 2021, arXiv:2103.12051, section 3).
+
+    Args:
+        channels: 1 or 3.
+        size: height and width of the pictures, from 8 to 512.
+        width: channels after the stem of the ``resnet``.
+        encoder: ``resnet``, or a convolutional net of timm's by its name.
+        grid: parts of the last map, across and down, that ``features`` has the averages of.
+
+    Raises:
+        InvalidConfig: a setting that is not of these.
+        MissingDependency: a net of timm's without timm.
+    """
+
+    recipe = Recipe
+    head: nn.Module
+
+    def __init__(self, *, channels: int, size: int, width: int, encoder: str, grid: int):
+        super().__init__()
+        if not (channels in (1, 3) and 8 <= size <= 512 and width > 0 and 1 <= grid <= 4):
+            raise InvalidConfig(
+                "expected 1 or 3 channels, a size from 8 to 512, width positive and a grid from 1 "
+                f"to 4, got {channels=}, {size=}, {width=}, {grid=}"
+            )
+        self.image_shape = (channels, size, size)
+        if encoder == RESNET:
+            self.encoder = ResNet(channels, size, width)
+        else:
+            self.encoder = timm_encoder(encoder, channels)
+        self.grid = grid
+        self.code_shape = (self.encoder.width,)
+        self.density = GaussianMixture(self.encoder.width, components=1)
+
+    def losses(self, one: Tensor, two: Tensor, recipe: Any) -> dict[str, Tensor]:
+        """The named parts of the loss, which is their sum.
+
+        ``one`` and ``two`` are what the head makes of the two views, N x projection float32.
+        """
+        raise NotImplementedError
+
+    # -- the calls -----------------------------------------------------------------------------
+
+    def _encode(self, images: Tensor) -> Tensor:
+        return self._maps(images).mean((2, 3))  # N x code
+
+    def _features(self, images: Tensor) -> Tensor:
+        return F.adaptive_avg_pool2d(self._maps(images), self.grid).flatten(1)
+
+    def _score(self, images: Tensor) -> Tensor:
+        away = self._encode(images) - self.density.means[0]  # N x code
+        units = torch.linalg.solve_triangular(self.density.scales[0], away.T, upper=False)
+        return units.square().mean(0)
+
+    def _maps(self, images: Tensor) -> Tensor:
+        maps = self.encoder(images * 2 - 1)  # N x code x h x w
+        if maps.ndim != 4 or maps.shape[1] != self.encoder.width:
+            raise InvalidConfig(
+                f"encoder: expected a convolutional net with N x {self.encoder.width} x h x w at "
+                f"its end, got {tuple(maps.shape)}; 'resnet10t' and 'convnext_atto' are such"
+            )
+        return maps
+
+    # -- training ------------------------------------------------------------------------------
+
+    def phases(self, recipe: Any) -> list[Phase]:
+        size = max(8, round(recipe.view * self.image_shape[1]))
+        make = Views(
+            crop=recipe.crop, turn=recipe.turn, flip=recipe.flip, colour=recipe.colour,
+            grey=recipe.grey, erase=recipe.erase, size=size,
+        )  # fmt: skip
+
+        def compared(images: Tensor, chance: torch.Generator) -> tuple[Tensor, Tensor]:
+            # As one batch, for batch norm's sake: two would have statistics of their own.
+            views = torch.cat([make(images, chance), make(images, chance)])
+            if recipe.channels_last:
+                views = views.contiguous(memory_format=torch.channels_last)
+            return self.head(self._encode(views)).float().chunk(2)
+
+        def step(images: Tensor, step: Step) -> dict[str, Tensor]:
+            with step.autocast():
+                one, two = compared(images, step.generator)
+            losses = self.losses(one, two, recipe)
+            step.update("net", sum(losses.values()))
+            return losses
+
+        def validate(images: Tensor) -> dict[str, Tensor]:
+            return self.losses(*compared(images, torch.Generator().manual_seed(0)), recipe)
+
+        return [
+            Phase("views", recipe.epochs, {"net": self}, step, averaged=self, validate=validate)
+        ]
+
+    def fit(self, images: Callable[[], Iterator[Tensor]], seed: int) -> None:
+        codes: list[Tensor] = []
+        for batch in images():  # in random order: the first are as good as all
+            codes.append(self.encode(batch))
+            if sum(map(len, codes)) >= ENOUGH:
+                break
+        self.density.fit(torch.cat(codes), seed=seed)
