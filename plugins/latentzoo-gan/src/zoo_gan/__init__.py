@@ -7,7 +7,6 @@ __all__ = ["zoo_models"]
 
 @hookimpl
 def zoo_models():
-    weights = bundled_weights(__file__, "dcgan")
     return [
         ModelSpec(
             name="dcgan",
@@ -18,8 +17,48 @@ def zoo_models():
             "convolutional generative adversarial networks, arXiv:1511.06434",
             image_shape=(1, 28, 28),
             code_shape=(100,),
-            config={"channels": 1, "size": 28, "latent": 100, "width": 32},
-            weights=weights,
+            config={
+                "channels": 1,
+                "size": 28,
+                "latent": 100,
+                "width": 32,
+                "norm": "batch",
+                "classes": 0,
+            },
+            weights=(weights := bundled_weights(__file__, "dcgan")),
             default_tag="mnist" if weights else None,
-        )
+        ),
+        ModelSpec(
+            name="gan",
+            family="gan",
+            builder="zoo_gan.gan:GAN",
+            summary="The first GAN, fully connected, with an encoder that inverts its generator",
+            paper="Goodfellow et al. 2014, Generative adversarial nets, arXiv:1406.2661",
+            image_shape=(1, 28, 28),
+            code_shape=(100,),
+            config={
+                "channels": 1,
+                "size": 28,
+                "latent": 100,
+                "hidden": 1200,
+                "units": 240,
+                "pieces": 5,
+                "encoder_hidden": 512,
+            },
+            weights=(weights := bundled_weights(__file__, "gan")),
+            default_tag="mnist" if weights else None,
+        ),
+        ModelSpec(
+            name="bigan",
+            family="gan",
+            builder="zoo_gan.bigan:BiGAN",
+            summary="A GAN whose encoder is learnt in the game: its discriminator judges pairs",
+            paper="Donahue, Krähenbühl & Darrell 2017, Adversarial feature learning, "
+            "arXiv:1605.09782",
+            image_shape=(1, 28, 28),
+            code_shape=(50,),
+            config={"channels": 1, "size": 28, "latent": 50, "hidden": 1024},
+            weights=(weights := bundled_weights(__file__, "bigan")),
+            default_tag="mnist" if weights else None,
+        ),
     ]

@@ -7,37 +7,46 @@ LeakyReLU 0.2 in the discriminator. Section 4: Adam with rate 2e-4 and beta1 0.5
 N(0, 0.02). Section 5.1: the discriminator's layers, max-pooled to 4 x 4, are the features.
 
 Two things are not of that paper. What ships is the exponential average of the generator's weights
-(Yazıcı et al. 2018, arXiv:1806.04498). And after the game, with both players frozen, an encoder
-learns to invert the generator, as in f-AnoGAN (Schlegl et al. 2019, section 3.2, "izi_f"), whose
-anomaly score (equation 4) is this model's ``score``.
+(Yazıcı et al. 2018, arXiv:1806.04498). And after the game an encoder learns to invert the
+generator (:mod:`zoo_gan.adversarial`).
+
+Options, each off by default:
+
+``norm="spectral"``
+    spectral normalisation in place of the discriminator's batch norm: Miyato et al. 2018,
+    arXiv:1802.05957, section 2.1; ``"none"``: neither.
+``r1`` of the recipe
+    gamma of the penalty R1 on the discriminator's slope at real images: Mescheder et al. 2018,
+    arXiv:1801.04406, equation 9. Batch norm, which mixes images, is not for it.
+``loss="hinge"`` of the recipe
+    Miyato et al. 2018, equations 16 and 17.
+``classes=10``
+    a generator for each class (the paper's section 6 has one such): codes end in ``classes``
+    numbers, one of them 1, and the discriminator is told the class by projection (Miyato & Koyama
+    2018, arXiv:1802.05637, equation 3). Such a model is NOT learnt without labels, and the recipe
+    has to say so: ``labels=true``.
 """
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.utils.parametrizations import spectral_norm
 
-from zoo.errors import InvalidConfig
-from zoo.model import Phase, Step, ZooModel
-from zoo.model import Recipe as BaseRecipe
+from zoo.errors import InvalidConfig, TrainingError
+from zoo.model import Phase, Step
+from zoo_gan.adversarial import InvertedGAN, InvertedRecipe
 
-__all__ = ["DCGAN"]
+__all__ = ["DCGAN", "Generator", "Trunk"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Recipe(BaseRecipe):
-    epochs: int = 14
-    batch_size: int = 64
-    optimizer: str = "adam"
-    lr: float = 2e-4
-    beta1: float = 0.5
-    schedule: str = "wsd"  # the rate falls over the second half
-    average: float = 0.999  # of the generator's weights
+class Recipe(InvertedRecipe):
     channels_last: bool = True  # a tenth faster
-    encoder_epochs: int = 5
-    encoder_lr: float = 1e-3
-    latent_weight: float = 0.1  # of E(G(z)) = z, beside the error of G(E(x)) = x
+    r1: float = 0.0  # gamma
+    labels: bool = False  # for classes=N: the labels of the data are used
 
 
 def block(conv: nn.Module, activation: nn.Module) -> nn.Sequential:
@@ -46,8 +55,13 @@ def block(conv: nn.Module, activation: nn.Module) -> nn.Sequential:
 
 
 def middle_kernel(size: int) -> int:
-    """Kernel of the stride-2 step between 4 x 4 and 7 x 7 (28 pixels), or 8 x 8 (32)."""
+    """Kernel of the stride-2 step between 4 x 4 and 7 x 7 (28 pixels), or 8 x 8 (32, 64)."""
     return 3 if size == 28 else 4
+
+
+def layer_widths(size: int, width: int) -> list[int]:
+    """Of all layers but the images', from the outermost to that of 4 x 4."""
+    return [width * 2**i for i in range(4 if size == 64 else 3)]  # w, 2w, 4w
 
 
 class Generator(nn.Module):
@@ -55,13 +69,15 @@ class Generator(nn.Module):
 
     def __init__(self, channels: int, size: int, latent: int, width: int):
         super().__init__()
-        up = nn.ConvTranspose2d
-        middle = middle_kernel(size)
+        up, widths = nn.ConvTranspose2d, layer_widths(size, width)[::-1]
+        kernels = [middle_kernel(size), 4, 4]
         self.layers = nn.Sequential(
-            block(up(latent, 4 * width, 4, 1, 0, bias=False), nn.ReLU()),  # 4w x 4 x 4
-            block(up(4 * width, 2 * width, middle, 2, 1, bias=False), nn.ReLU()),  # 2w x 7 x 7
-            block(up(2 * width, width, 4, 2, 1, bias=False), nn.ReLU()),  # w x 14 x 14
-            up(width, channels, 4, 2, 1),  # C x 28 x 28
+            block(up(latent, widths[0], 4, 1, 0, bias=False), nn.ReLU()),  # 4w x 4 x 4
+            *(
+                block(up(a, b, k, 2, 1, bias=False), nn.ReLU())  # 2w x 7 x 7, w x 14 x 14
+                for (a, b), k in zip(pairwise(widths), kernels, strict=False)
+            ),
+            up(widths[-1], channels, 4, 2, 1),  # C x 28 x 28
             nn.Tanh(),
         )
 
@@ -70,18 +86,24 @@ class Generator(nn.Module):
 
 
 class Trunk(nn.Module):
-    """Three strided convolutions, images in tanh's range to 4w x 4 x 4."""
+    """Strided convolutions, images in tanh's range to 4w x 4 x 4, or 8w x 4 x 4 for 64 pixels.
 
-    def __init__(self, channels: int, size: int, width: int):
+    ``norm`` is that of all but the first: batch; none, for spectral norm to come over it, too.
+    """
+
+    def __init__(self, channels: int, size: int, width: int, norm: str = "batch"):
         super().__init__()
-        conv, leaky, middle = nn.Conv2d, nn.LeakyReLU(0.2), middle_kernel(size)
+        leaky, widths = nn.LeakyReLU(0.2), layer_widths(size, width)
         self.layers = nn.ModuleList(
-            [
-                nn.Sequential(conv(channels, width, 4, 2, 1), leaky),  # w x 14 x 14
-                block(conv(width, 2 * width, 4, 2, 1, bias=False), leaky),  # 2w x 7 x 7
-                block(conv(2 * width, 4 * width, middle, 2, 1, bias=False), leaky),  # 4w x 4 x 4
-            ]
+            [nn.Sequential(nn.Conv2d(channels, width, 4, 2, 1), leaky)]  # w x 14 x 14
         )
+        for a, b in pairwise(widths):  # 2w x 7 x 7, 4w x 4 x 4
+            kernel = 4 if b < widths[-1] else middle_kernel(size)
+            conv = nn.Conv2d(a, b, kernel, 2, 1, bias=norm != "batch")
+            self.layers.append(
+                block(conv, leaky) if norm == "batch" else nn.Sequential(conv, leaky)
+            )
+        self.channels = widths[-1]
 
     def forward(self, x: Tensor) -> list[Tensor]:
         """The output of every layer."""
@@ -93,15 +115,23 @@ class Trunk(nn.Module):
 
 
 class Discriminator(nn.Module):
-    """Images in tanh's range to one logit each: real above zero, generated below."""
+    """Images in tanh's range to one logit each: real above zero, generated below.
 
-    def __init__(self, channels: int, size: int, width: int):
+    With ``classes`` it is told which the image should be of, N x classes.
+    """
+
+    def __init__(self, channels: int, size: int, width: int, norm: str = "batch", classes: int = 0):
         super().__init__()
-        self.trunk = Trunk(channels, size, width)
-        self.head = nn.Conv2d(4 * width, 1, 4)
+        self.trunk = Trunk(channels, size, width, norm)
+        self.head = nn.Conv2d(self.trunk.channels, 1, 4)
+        self.project = nn.Linear(classes, self.trunk.channels, bias=False) if classes else None
 
-    def forward(self, x: Tensor) -> Tensor:
-        return self.head(self.trunk(x)[-1]).flatten()  # N
+    def forward(self, x: Tensor, classes: Tensor | None = None) -> Tensor:
+        top = self.trunk(x)[-1]
+        logits = self.head(top).flatten()  # N
+        if classes is None:
+            return logits
+        return logits + (self.project(classes) * top.sum((2, 3))).sum(1)
 
     def features(self, x: Tensor) -> Tensor:
         """Section 5.1: every layer max-pooled to 4 x 4, all of them in one vector."""
@@ -110,136 +140,123 @@ class Discriminator(nn.Module):
 
 
 class Encoder(nn.Module):
-    """Images in tanh's range to codes inside the prior, N x latent in [-1, 1]."""
+    """Images in tanh's range to codes inside the prior: N x latent in [-1, 1], then classes."""
 
-    def __init__(self, channels: int, size: int, latent: int, width: int):
+    def __init__(self, channels: int, size: int, latent: int, width: int, classes: int = 0):
         super().__init__()
         self.trunk = Trunk(channels, size, width)
-        self.head = nn.Linear(4 * width * 16, latent)
+        self.head = nn.Linear(self.trunk.channels * 16, latent + classes)
+        self.classes = classes
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.head(self.trunk(x)[-1].flatten(1)).tanh()
+        codes = self.head(self.trunk(x)[-1].flatten(1))
+        if not self.classes:
+            return codes.tanh()
+        return torch.cat(
+            [codes[:, : -self.classes].tanh(), codes[:, -self.classes :].softmax(1)], dim=1
+        )
 
 
-class DCGAN(ZooModel):
+class DCGAN(InvertedGAN):
     """Generator, discriminator, and an encoder that inverts the generator."""
 
     recipe = Recipe
 
-    def __init__(self, *, channels: int = 1, size: int = 28, latent: int = 100, width: int = 32):
+    def __init__(
+        self,
+        *,
+        channels: int = 1,
+        size: int = 28,
+        latent: int = 100,
+        width: int = 32,
+        norm: str = "batch",
+        classes: int = 0,
+    ):
         super().__init__()
-        if channels not in (1, 3) or size not in (28, 32) or latent < 1 or width < 1:
+        if channels not in (1, 3) or size not in (28, 32, 64) or latent < 1 or width < 1:
             raise InvalidConfig(
-                "dcgan: expected channels 1 or 3, size 28 or 32, latent and width positive, "
+                "dcgan: expected channels 1 or 3, size 28, 32 or 64, latent and width positive, "
                 f"got {channels=}, {size=}, {latent=}, {width=}"
             )
+        if norm not in ("batch", "spectral", "none"):
+            raise InvalidConfig(f"dcgan: norm should be batch, spectral or none, got {norm!r}")
+        if classes != 0 and not 2 <= classes <= 10_000:
+            raise InvalidConfig(f"dcgan: expected no classes (0) or 2 to 10,000, got {classes}")
         self.image_shape = (channels, size, size)
-        self.code_shape = (latent,)
-        self.generator = Generator(channels, size, latent, width)
-        self.discriminator = Discriminator(channels, size, width)
-        self.encoder = Encoder(channels, size, latent, width)
+        self.code_shape = (latent + classes,)
+        self.classes, self.norm = classes, norm
+        self.generator = Generator(channels, size, latent + classes, width)
+        self.discriminator = Discriminator(channels, size, width, norm, classes)
+        self.encoder = Encoder(channels, size, latent, width, classes)
         for module in self.modules():  # section 4
             if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
                 nn.init.normal_(module.weight, 0, 0.02)
             elif isinstance(module, nn.BatchNorm2d):
                 nn.init.normal_(module.weight, 1, 0.02)
         check_fit(self)
-
-    # -- the calls: images in [0, 1] outside, in tanh's range inside ---------------------------
-
-    def _encode(self, images: Tensor) -> Tensor:
-        return self.encoder(images * 2 - 1)
-
-    def _decode(self, codes: Tensor) -> Tensor:
-        return (self.generator(codes) + 1) / 2
-
-    def _features(self, images: Tensor) -> Tensor:
-        return self.discriminator.features(images * 2 - 1)
-
-    def _score(self, images: Tensor) -> Tensor:
-        """f-AnoGAN, equation 4: error of the image plus error of the discriminator's features."""
-        rebuilt = self._reconstruct(images)
-        residual = (rebuilt - images).square().flatten(1).mean(1)
-        features = (self._features(rebuilt) - self._features(images)).square().mean(1)
-        return residual + features
+        if norm == "spectral":
+            for module in list(self.discriminator.modules()):
+                if isinstance(module, nn.Conv2d | nn.Linear):
+                    nn.init.xavier_uniform_(module.weight)  # 0.02 is for batch norm to widen
+                    spectral_norm(module)
 
     def _sample_codes(self, n: int, generator: torch.Generator) -> Tensor:
-        return torch.rand(n, *self.code_shape, generator=generator) * 2 - 1  # section 4: uniform
+        codes = super()._sample_codes(n, generator)  # section 4: uniform
+        if not self.classes:
+            return codes
+        classes = torch.randint(self.classes, (n,), generator=generator)
+        return self._of_classes(codes, classes)
 
-    # -- training ------------------------------------------------------------------------------
+    def _of_classes(self, codes: Tensor, classes: Tensor) -> Tensor:
+        """``codes`` with these classes (N, whole numbers) in place of their own."""
+        one_hot = F.one_hot(classes, self.classes).to(codes)
+        return torch.cat([codes[:, : -self.classes], one_hot], dim=1)
+
+    def classes_of(self, codes: Tensor) -> Tensor | None:
+        """The class that each code asks for, N whole numbers; None of a model without classes."""
+        return codes[:, -self.classes :].argmax(1) if self.classes else None
+
+    # -- training, besides what all such models do ------------------------------------------------
 
     def phases(self, recipe: Recipe) -> list[Phase]:
-        return [self._game(recipe), self._inversion(recipe)]
+        if bool(self.classes) != recipe.labels:
+            raise InvalidConfig(
+                f"dcgan with classes={self.classes} and labels={str(recipe.labels).lower()}: "
+                + (
+                    "a generator of classes learns from the labels of the data. "
+                    "Type: --set labels=true"
+                    if self.classes
+                    else "without classes it has no use for labels. Type: --config classes=10 (as "
+                    "many as the data have), or leave out labels"
+                )
+            )
+        if recipe.r1 and self.norm == "batch":
+            raise InvalidConfig(
+                "dcgan: r1 is the slope at single images, which batch norm mixes. "
+                "Type: --config norm=spectral, or norm=none"
+            )
+        return super().phases(recipe)
 
-    def _game(self, recipe: Recipe) -> Phase:
-        def step(images: Tensor, step: Step) -> dict[str, Tensor]:
-            codes = self._sample_codes(len(images), step.generator).to(images.device)
-            with step.autocast():
-                fake = self.generator(codes)
-                # Real and generated images in batches of their own, for batch norm's sake.
-                real_logits = self.discriminator(images * 2 - 1).float()
-                fake_logits = self.discriminator(fake.detach()).float()
-            loss_d = F.softplus(-real_logits).mean() + F.softplus(fake_logits).mean()
-            step.update("discriminator", loss_d)
+    def _game_codes(self, n: int, step: Step) -> tuple[Tensor, tuple[Tensor, ...]]:
+        codes, told = super()._game_codes(n, step)
+        if not self.classes:
+            return codes, told
+        if (most := int(step.labels.max())) >= self.classes:
+            raise TrainingError(
+                f"dcgan has classes={self.classes}, but the data have labels up to {most}. "
+                f"Type: --config classes={most + 1}, or more"
+            )
+        codes = self._of_classes(codes, step.labels)
+        return codes, (codes[:, -self.classes :],)
 
-            self.discriminator.requires_grad_(False)
-            with step.autocast():
-                fooled = self.discriminator(fake).float()
-            loss_g = F.softplus(-fooled).mean()  # the non-saturating loss
-            step.update("generator", loss_g)
-            self.discriminator.requires_grad_(True)
-            return {"discriminator": loss_d, "generator": loss_g}
-
-        return Phase(
-            "game",
-            recipe.epochs,
-            {"generator": self.generator, "discriminator": self.discriminator},
-            step,
-            averaged=self.generator,
-            shows="generate",
-            finish=self._settle_batch_norm,
-        )
-
-    def _settle_batch_norm(self, batches: int = 100) -> None:
-        """Averaged weights have activations of their own: measure their mean and variance."""
-        norms = [m for m in self.generator.modules() if isinstance(m, nn.BatchNorm2d)]
-        for norm in norms:
-            norm.reset_running_stats()
-            norm.momentum = None  # a plain mean over all batches
-        self.generator.train()
-        chance = torch.Generator().manual_seed(0)
-        with torch.no_grad():
-            for _ in range(batches):
-                self.generator(self._sample_codes(256, chance).to(self.device))
-        for norm in norms:
-            norm.momentum = 0.1
-
-    def _inversion(self, recipe: Recipe) -> Phase:
-        def step(images: Tensor, step: Step) -> dict[str, Tensor]:
-            self.generator.eval().requires_grad_(False)
-            self.discriminator.eval()
-            codes = self._sample_codes(len(images), step.generator).to(images.device)
-            with step.autocast():
-                rebuilt = self._reconstruct(images)
-                again = self.encoder(self.generator(codes))
-            losses = {
-                "sse": (rebuilt.float() - images).square().flatten(1).sum(1).mean(),
-                "latent": recipe.latent_weight * (again.float() - codes).square().sum(1).mean(),
-            }
-            step.update("encoder", sum(losses.values()))
-            return losses
-
-        def finish() -> None:
-            self.generator.requires_grad_(True)
-
-        return Phase(
-            "inversion",
-            recipe.encoder_epochs,
-            {"encoder": self.encoder},
-            step,
-            rates={"encoder": recipe.encoder_lr},
-            finish=finish,
-        )
+    def _penalty(self, x: Tensor, told: tuple[Tensor, ...], recipe: Recipe) -> Tensor | int:
+        """R1 of every eighth image: as good on average, for a fraction of the time."""
+        if not recipe.r1:
+            return 0
+        x = x[::8].detach().requires_grad_()
+        logits = self.discriminator(x, *(t[::8] for t in told))
+        (slope,) = torch.autograd.grad(logits.sum(), x, create_graph=True)
+        return recipe.r1 / 2 * slope.square().flatten(1).sum(1).mean()
 
 
 def check_fit(model: DCGAN) -> None:

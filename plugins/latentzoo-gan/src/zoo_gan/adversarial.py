@@ -1,0 +1,218 @@
+"""What the adversarial models share: the losses of the game, and the encoder that inverts it."""
+
+import contextlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from zoo.errors import InvalidConfig
+from zoo.model import Phase, Step, ZooModel
+from zoo.model import Recipe as BaseRecipe
+
+__all__ = [
+    "GameRecipe",
+    "InvertedGAN",
+    "InvertedRecipe",
+    "check_loss",
+    "discriminator_loss",
+    "frozen",
+    "generator_loss",
+    "settle_batch_norm",
+    "settle_generator",
+    "uniform",
+]
+
+
+@dataclass(frozen=True, kw_only=True)
+class GameRecipe(BaseRecipe):
+    """``loss`` is ``non_saturating`` (Goodfellow et al. 2014, section 3) or ``hinge`` (Miyato et
+    al. 2018, arXiv:1802.05957, equations 16 and 17)."""
+
+    epochs: int = 14
+    batch_size: int = 64
+    optimizer: str = "adam"
+    lr: float = 2e-4
+    beta1: float = 0.5
+    schedule: str = "wsd"  # the rate falls over the second half
+    average: float = 0.999  # of the generator's weights
+    loss: str = "non_saturating"
+
+
+def discriminator_loss(kind: str, real: Tensor, fake: Tensor) -> Tensor:
+    """Of the discriminator's logits for real and for generated images, N each."""
+    if kind == "hinge":
+        return F.relu(1 - real).mean() + F.relu(1 + fake).mean()
+    return F.softplus(-real).mean() + F.softplus(fake).mean()
+
+
+def generator_loss(kind: str, fake: Tensor) -> Tensor:
+    """Of the discriminator's logits for generated images, N."""
+    return -fake.mean() if kind == "hinge" else F.softplus(-fake).mean()
+
+
+def check_loss(recipe: GameRecipe) -> None:
+    """Raises: InvalidConfig: there is no such loss."""
+    if recipe.loss not in ("non_saturating", "hinge"):
+        raise InvalidConfig(f"loss should be non_saturating or hinge, got {recipe.loss!r}")
+
+
+@contextlib.contextmanager
+def frozen(*modules: nn.Module) -> Iterator[None]:
+    """Within, these modules learn nothing: gradients pass through them."""
+    for module in modules:
+        module.requires_grad_(False)
+    yield
+    for module in modules:
+        module.requires_grad_(True)
+
+
+def uniform(n: int, dim: int, generator: torch.Generator) -> Tensor:
+    """n x dim in [-1, 1), drawn on the CPU."""
+    return torch.rand(n, dim, generator=generator) * 2 - 1
+
+
+def settle_batch_norm(module: nn.Module, outputs: Iterable[object]) -> None:
+    """Averaged weights have activations of their own: measure their mean and variance.
+
+    ``outputs`` runs a batch through ``module`` each time that it is asked for the next.
+    """
+    norms = [m for m in module.modules() if isinstance(m, nn.BatchNorm1d | nn.BatchNorm2d)]
+    if not norms:
+        return
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None  # a plain mean over all batches
+    module.train()
+    with torch.no_grad():
+        for _ in outputs:
+            pass
+    for norm in norms:
+        norm.momentum = 0.1
+
+
+def settle_generator(model: ZooModel) -> None:
+    """:func:`settle_batch_norm` of ``model.generator``, on 100 batches of sampled codes."""
+    chance = torch.Generator().manual_seed(0)
+    codes = (model._sample_codes(256, chance).to(model.device) for _ in range(100))
+    settle_batch_norm(model.generator, map(model.generator, codes))
+
+
+@dataclass(frozen=True, kw_only=True)
+class InvertedRecipe(GameRecipe):
+    encoder_epochs: int = 5
+    encoder_lr: float = 1e-3
+    latent_weight: float = 0.1  # of E(G(z)) = z, beside the error of G(E(x)) = x
+
+
+class InvertedGAN(ZooModel):
+    """A game of two, and then an encoder that learns to invert the generator while both rest.
+
+    That is "izi_f" of f-AnoGAN (Schlegl et al. 2019, section 3.2), whose anomaly score (equation
+    4) is this model's ``score``. A subclass sets ``generator``, ``discriminator`` (with
+    ``features``) and ``encoder``; images are in tanh's range inside, unless it says otherwise.
+    """
+
+    recipe = InvertedRecipe
+    generator: nn.Module
+    discriminator: nn.Module
+    encoder: nn.Module
+
+    # -- the calls: images in [0, 1] outside ------------------------------------------------------
+
+    def _inside(self, images: Tensor) -> Tensor:
+        return images * 2 - 1
+
+    def _outside(self, x: Tensor) -> Tensor:
+        return (x + 1) / 2
+
+    def _encode(self, images: Tensor) -> Tensor:
+        return self.encoder(self._inside(images))
+
+    def _decode(self, codes: Tensor) -> Tensor:
+        return self._outside(self.generator(codes))
+
+    def _features(self, images: Tensor) -> Tensor:
+        return self.discriminator.features(self._inside(images))
+
+    def _score(self, images: Tensor) -> Tensor:
+        """f-AnoGAN, equation 4: error of the image plus error of the discriminator's features."""
+        rebuilt = self._reconstruct(images)
+        residual = (rebuilt - images).square().flatten(1).mean(1)
+        features = (self._features(rebuilt) - self._features(images)).square().mean(1)
+        return residual + features
+
+    def _sample_codes(self, n: int, generator: torch.Generator) -> Tensor:
+        return uniform(n, *self.code_shape, generator)
+
+    # -- training ---------------------------------------------------------------------------------
+
+    def phases(self, recipe: InvertedRecipe) -> list[Phase]:
+        check_loss(recipe)
+        return [self._game(recipe), self._inversion(recipe)]
+
+    def _game_codes(self, n: int, step: Step) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """Codes to play with, and what else the discriminator is told of images, real or not."""
+        return self._sample_codes(n, step.generator).to(self.device), ()
+
+    def _penalty(self, x: Tensor, told: tuple[Tensor, ...], recipe: InvertedRecipe) -> Tensor | int:
+        """What the discriminator's loss has besides, of real images inside."""
+        return 0
+
+    def _game(self, recipe: InvertedRecipe) -> Phase:
+        def step(images: Tensor, step: Step) -> dict[str, Tensor]:
+            codes, told = self._game_codes(len(images), step)
+            real = self._inside(images)
+            with step.autocast():
+                fake = self.generator(codes)
+                # Real and generated images in batches of their own, for batch norm's sake.
+                real_logits = self.discriminator(real, *told).float()
+                fake_logits = self.discriminator(fake.detach(), *told).float()
+            loss_d = discriminator_loss(recipe.loss, real_logits, fake_logits)
+            step.update("discriminator", loss_d + self._penalty(real, told, recipe))
+
+            with frozen(self.discriminator):
+                with step.autocast():
+                    fooled = self.discriminator(fake, *told).float()
+                loss_g = generator_loss(recipe.loss, fooled)
+                step.update("generator", loss_g)
+            return {"discriminator": loss_d, "generator": loss_g}
+
+        return Phase(
+            "game",
+            recipe.epochs,
+            {"generator": self.generator, "discriminator": self.discriminator},
+            step,
+            averaged=self.generator,
+            shows="generate",
+            finish=lambda: settle_generator(self),
+        )
+
+    def _inversion(self, recipe: InvertedRecipe) -> Phase:
+        def step(images: Tensor, step: Step) -> dict[str, Tensor]:
+            self.generator.eval().requires_grad_(False)
+            self.discriminator.eval()
+            codes = self._sample_codes(len(images), step.generator).to(images.device)
+            with step.autocast():
+                rebuilt = self._reconstruct(images)
+                again = self.encoder(self.generator(codes))
+            losses = {
+                "sse": (rebuilt.float() - images).square().flatten(1).sum(1).mean(),
+                "latent": recipe.latent_weight * (again.float() - codes).square().sum(1).mean(),
+            }
+            step.update("encoder", sum(losses.values()))
+            return losses
+
+        def finish() -> None:
+            self.generator.requires_grad_(True)
+
+        return Phase(
+            "inversion",
+            recipe.encoder_epochs,
+            {"encoder": self.encoder},
+            step,
+            rates={"encoder": recipe.encoder_lr},
+            finish=finish,
+        )
