@@ -17,6 +17,13 @@
     │   ├── UnsafeWeights       a pickle lies beside or instead of the tensors
     │   ├── InvalidConfig       config.json does not describe a model
     │   └── IncompatibleVersion written for a newer zoo
+    ├── HubError            the Hugging Face Hub, or the cache of what came from it
+    │   ├── RepositoryNotFound  not there, or private and not yours to see
+    │   ├── RevisionNotFound    the repository has no such branch, tag or commit
+    │   ├── AccessDenied        a token is missing, not valid, or not enough
+    │   ├── HubUnreachable      no connection, no answer in time, or the Hub itself fails
+    │   ├── HubBusy             too many requests: later
+    │   └── PublishConflict     somebody else has published, or a tag has other bytes
     ├── InputError          images or codes of a wrong shape, range or dtype (also a ValueError)
     ├── ImageError          a picture that cannot be read
     ├── CapabilityError     the model truly cannot do this
@@ -29,10 +36,14 @@ The command line shows any of them as one message and leaves with exit code 2.
 """
 
 __all__ = [
+    "AccessDenied",
     "AmbiguousName",
     "CapabilityError",
     "CorruptWeights",
     "DataError",
+    "HubBusy",
+    "HubError",
+    "HubUnreachable",
     "ImageError",
     "IncompatibleVersion",
     "InputError",
@@ -41,8 +52,12 @@ __all__ = [
     "MissingDependency",
     "ModelNameError",
     "PluginError",
+    "PublishConflict",
+    "RepositoryNotFound",
+    "RevisionNotFound",
     "RunStopped",
     "SpecError",
+    "StaleWeights",
     "TensorMismatch",
     "TrainingError",
     "UnknownModel",
@@ -112,6 +127,38 @@ class InvalidConfig(WeightsError):
 
 class IncompatibleVersion(WeightsError):
     """The weights were written for a newer zoo."""
+
+
+class HubError(ZooError):
+    """Something went wrong between here and the Hugging Face Hub, its cache on the disk included."""
+
+
+class RepositoryNotFound(HubError):
+    """The Hub has no such repository, or it is private and the token, if any, may not see it."""
+
+
+class RevisionNotFound(HubError):
+    """The repository has no such branch, tag or commit."""
+
+
+class AccessDenied(HubError):
+    """A token is missing, not valid, or not enough; a gated repository has to be asked for."""
+
+
+class HubUnreachable(HubError):
+    """No connection, no answer in time, or an error of the Hub itself."""
+
+
+class HubBusy(HubError):
+    """Too many requests; the text says when to try again, if the Hub did."""
+
+
+class PublishConflict(HubError):
+    """Somebody else has published meanwhile, or what is there must not change; nothing was."""
+
+
+class StaleWeights(UserWarning):
+    """The Hub could not be asked which commit is the newest, so one in the cache was taken."""
 
 
 class InputError(ZooError, ValueError):

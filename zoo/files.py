@@ -1,9 +1,15 @@
-"""Files that are either the old ones or the new ones, whatever happens in between."""
+"""Files that are either the old ones or the new ones, whatever happens in between, and names of
+those in a weights folder, which :mod:`zoo.weights` describes."""
 
 import json
 import os
 from pathlib import Path
 from typing import Any
+
+TENSORS = "model.safetensors"
+VECTORS = "vectors.safetensors"
+PICKLES = (".bin", ".ckpt", ".dill", ".joblib", ".npy", ".pickle", ".pkl", ".pt", ".pth", ".t7")
+"""Endings of files that run code when they are read; none belongs into a weights folder."""
 
 
 def write_atomically(path: Path, data: bytes) -> None:

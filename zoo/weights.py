@@ -26,14 +26,9 @@ import torch
 from torch import Tensor, nn
 
 from zoo.errors import CorruptWeights, TensorMismatch, UnsafeWeights, WeightsError, WeightsNotFound
-from zoo.files import write_atomically, write_json
+from zoo.files import PICKLES, TENSORS, VECTORS, write_atomically, write_json
 from zoo.model import ZooModel
 from zoo.spec import API_VERSION
-
-TENSORS = "model.safetensors"
-VECTORS = "vectors.safetensors"
-PICKLES = (".bin", ".ckpt", ".dill", ".joblib", ".npy", ".pickle", ".pkl", ".pt", ".pth", ".t7")
-"""Endings of files that run code when they are read; none belongs into a weights folder."""
 
 TOLERANCES = {
     "codes": 1e-3,
