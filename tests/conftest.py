@@ -9,11 +9,16 @@ import shutil
 import subprocess
 import sys
 import venv
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import count
 from pathlib import Path
 
 import pytest
+
+# The importlib mode of pytest does not find modules beside the tests by itself.
+sys.path.append(str(Path(__file__).parent))
+
+from hubserver import HubServer
 
 ROOT = Path(__file__).parents[1]
 OURS = ("latentzoo*", "_latentzoo*", "__editable__*", "_editable_impl_*", "zoo*", "*.pth")
@@ -226,3 +231,10 @@ def _write_plugin(
     ]
     (folder / "pyproject.toml").write_text("\n".join(lines) + "\n", "utf-8")
     return folder
+
+
+@pytest.fixture
+def hub() -> Iterator[HubServer]:
+    """A Hub on loopback, running and empty; see hubserver.py."""
+    with HubServer() as server:
+        yield server
