@@ -61,4 +61,24 @@ def zoo_models():
             weights=(weights := bundled_weights(__file__, "bigan")),
             default_tag="mnist" if weights else None,
         ),
+        ModelSpec(
+            name="stacked_gan",
+            family="gan",
+            builder="zoo_gan.stacked_gan:StackedGAN",
+            summary="A stack of GANs that invert the levels of an encoder learnt without labels",
+            paper="Huang, Li, Poursaeed, Hopcroft & Belongie 2017, Stacked generative adversarial "
+            "networks, arXiv:1612.04357",
+            image_shape=(1, 28, 28),
+            code_shape=(116,),
+            config={
+                "channels": 1,
+                "size": 28,
+                "width": 32,
+                "hidden": 128,
+                "code": 16,
+                "noise": 50,
+            },
+            weights=(weights := bundled_weights(__file__, "stacked_gan")),
+            default_tag="mnist" if weights else None,
+        ),
     ]
