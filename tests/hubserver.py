@@ -413,8 +413,11 @@ class HubServer:
         drip       the body comes in ``pieces`` with ``seconds`` between them
         body       ``body``, or what it makes of the right one, in place of the body
         headers    ``headers`` over the right ones
-        call       ``call()`` is called, then all is as usual
+        none       nothing but what ``call`` does
         =========  =============================================================================
+
+        With any of them, ``call`` is called when the request has come and nothing is done yet;
+        with "lost", when all is done.
         """
         if kind not in KINDS:
             raise ValueError(f"no fault {kind!r}; there are {', '.join(KINDS)}")
@@ -832,17 +835,19 @@ class _Handler(BaseHTTPRequestHandler):
         hub.requests.append(request)
         fault = hub._fault_of(request)
         kind, more = (fault.kind, fault.more) if fault else ("", {})
+        call = more.get("call", lambda: None)
+        if kind != "lost":
+            call()
         if kind == "gone":
             return self._hang_up()
         if kind == "slow":
             time.sleep(more["seconds"])
-        if kind == "call":
-            more["call"]()
         if kind == "status":
             answer = Refusal(more.get("status", 503), more.get("message", "out of order")).answer
         else:
             answer = hub.answer(request)
         if kind == "lost":
+            call()
             return self._hang_up()
         self._send(request, _spoilt(answer, fault) if fault else answer, kind, more)
 
