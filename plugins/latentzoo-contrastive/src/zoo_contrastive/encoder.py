@@ -80,31 +80,34 @@ class ResNet(nn.Sequential):
         super().__init__(*layers)
 
 
-def timm_encoder(name: str, channels: int) -> nn.Module:
-    """timm's net of this name, untrained, up to its last map.
+class TimmNet(nn.Module):
+    """A convolutional net of timm's, untrained, up to its last map.
 
     Raises:
-        InvalidConfig: timm has no net of this name.
+        InvalidConfig: timm has no net of this name, or it cannot be stored whole.
         MissingDependency: timm is not installed.
     """
-    timm = optional("timm", "timm", "train")
-    # A name with a prefix (hf-hub:, local-dir:) would read what a config of a stranger points to.
-    if not timm.is_model(name):
-        raise InvalidConfig(
-            f"encoder={name!r:.80} is no net of timm's: expected {RESNET!r}, or one of the names "
-            "that timm.list_models() gives, such as 'resnet10t' or 'convnext_atto'"
-        )
-    net = timm.create_model(
-        name, pretrained=False, in_chans=channels, num_classes=0, global_pool=""
-    )
-    lost = {n for n, _ in net.named_buffers()} - net.state_dict().keys()
-    if lost:
-        raise InvalidConfig(
-            f"encoder={name!r} cannot be stored whole: it keeps {min(lost)!r} out of its "
-            "state_dict. Convolutional nets such as 'resnet10t' or 'convnext_atto' can"
-        )
-    net.width = net.num_features
-    return net
+
+    def __init__(self, name: str, channels: int):
+        super().__init__()
+        timm = optional("timm", "timm", "train")
+        # A prefix (hf-hub:, local-dir:) would make timm read what the config of a stranger names.
+        if ":" in name or not timm.is_model(name):
+            raise InvalidConfig(
+                f"encoder={name!r:.80} is no net of timm's: expected {RESNET!r}, or one of the "
+                "names that timm.list_models() gives, such as 'resnet10t' or 'convnext_atto'"
+            )
+        self.net = timm.create_model(name, in_chans=channels, num_classes=0)
+        self.width = self.net.num_features
+        lost = {key for key, _ in self.net.named_buffers()} - self.net.state_dict().keys()
+        if lost:
+            raise InvalidConfig(
+                f"encoder={name!r} cannot be stored whole: it keeps {min(lost)!r} out of its "
+                "state_dict; 'resnet10t' and 'convnext_atto' can"
+            )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.net.forward_features(x)  # N x width x h x w
 
 
 class TwoViews(ZooModel):
@@ -142,7 +145,7 @@ class TwoViews(ZooModel):
         if encoder == RESNET:
             self.encoder = ResNet(channels, size, width)
         else:
-            self.encoder = timm_encoder(encoder, channels)
+            self.encoder = TimmNet(encoder, channels)
         self.grid = grid
         self.code_shape = (self.encoder.width,)
         self.density = GaussianMixture(self.encoder.width, components=1)

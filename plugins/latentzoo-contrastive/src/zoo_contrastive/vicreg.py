@@ -32,13 +32,13 @@ class Recipe(TwoViewsRecipe):
 
 def variance_loss(z: Tensor) -> Tensor:
     """Equation 1: how far the deviation of each number of N x D falls short of 1, the mean."""
-    return F.relu(1 - (z.var(0) + 1e-4).sqrt()).mean()
+    return F.relu(1 - (z.var(0, correction=0) + 1e-4).sqrt()).mean()
 
 
 def covariance_loss(z: Tensor) -> Tensor:
     """Equation 4: squares of the covariances of different numbers of N x D, over D."""
     z = z - z.mean(0)
-    covariance = z.T @ z / (len(z) - 1)  # D x D
+    covariance = z.T @ z / len(z)  # D x D
     return (covariance.square().sum() - covariance.diagonal().square().sum()) / z.shape[1]
 
 

@@ -1,0 +1,171 @@
+"""The losses are the papers', the encoder is what its docstring says, and the models learn."""
+
+import json
+import math
+
+import pytest
+import torch
+from torch.nn import functional as F
+from zoo_contrastive.simclr import nt_xent
+from zoo_contrastive.vicreg import covariance_loss, variance_loss
+
+import zoo
+from zoo.errors import CapabilityError, InvalidConfig
+
+MODELS = ("simclr", "vicreg")
+
+
+def normal(*shape):
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(0))
+
+
+def test_nt_xent_is_equation_1():
+    one, two, temperature = normal(5, 7), normal(10, 7)[5:], 0.3
+    z = torch.cat([one, two])
+    losses = []
+    for i in range(10):
+        j = (i + 5) % 10
+        like = [
+            math.exp(float(F.cosine_similarity(z[i], z[k], dim=0)) / temperature) for k in range(10)
+        ]
+        losses.append(-math.log(like[j] / (sum(like) - like[i])))
+    assert float(nt_xent(one, two, temperature)) == pytest.approx(sum(losses) / 10, rel=1e-5)
+
+
+def test_variance_and_covariance_are_equations_1_and_4():
+    z = normal(4000, 3)
+    assert float(variance_loss(3 * z)) == 0
+    assert float(variance_loss(z / 2)) == pytest.approx(0.5, abs=0.02)
+    assert float(variance_loss(torch.ones(8, 3))) == pytest.approx(0.99)  # the root of 1e-4 is left
+    same = z[:, :1].expand(-1, 3)
+    # 6 covariances of 1 each, over 3 numbers.
+    assert float(covariance_loss(same)) == pytest.approx(2 * float(z[:, 0].var()) ** 2, rel=1e-2)
+    assert float(covariance_loss(z)) < 0.01
+
+
+@pytest.mark.parametrize(
+    ("size", "maps"),
+    [
+        (28, [(32, 28), (64, 14), (128, 7), (256, 4)]),
+        (32, [(32, 32), (64, 16), (128, 8), (256, 4)]),
+        (64, [(32, 64), (64, 32), (128, 16), (256, 8), (256, 4)]),
+    ],
+)
+def test_encoder(size, maps):
+    model = zoo.create("simclr", size=size)
+    x, came = torch.rand(1, 1, size, size), []
+    for layer in model.encoder:
+        x = layer(x)
+        came.append((x.shape[1], x.shape[2]))
+    assert came == maps
+
+
+@pytest.mark.parametrize(("size", "channels"), [(8, 1), (28, 1), (32, 3), (64, 3)])
+@pytest.mark.parametrize("name", MODELS)
+def test_steps_at_every_size(name, size, channels, tmp_path):
+    from zoo.data import Dataset
+
+    images = torch.randint(0, 256, (20, channels, size, size), dtype=torch.uint8)
+    out = zoo.train(
+        name, data=Dataset("noise", "train", images, None, "computed", "none"),
+        out=tmp_path / "run", config={"width": 4, "size": size, "channels": channels},
+        settings={"epochs": 2, "batch_size": 8, "erase": 0.5, "turn": 10}, device="cpu",
+    )  # fmt: skip
+    model = zoo.load(f"local-dir:{out}")
+    some = images.float() / 255
+    code = model.code_shape[0]
+    assert model.encode(some).shape == (20, code)
+    assert model.features(some).shape == (20, 4 * code)
+    assert bool(torch.isfinite(model.score(some)).all())
+
+
+def test_features_are_averages_over_a_grid():
+    model = zoo.create("simclr", width=4)
+    images = torch.rand(3, 1, 28, 28)
+    maps = model.encoder(images * 2 - 1)  # 3 x 32 x 4 x 4
+    features = model.features(images).view(3, 32, 2, 2)
+    assert torch.allclose(features[:, :, 0, 1], maps[:, :, :2, 2:].mean((2, 3)), atol=1e-6)
+    assert torch.allclose(model.encode(images), features.mean((2, 3)), atol=1e-6)
+    assert zoo.create("simclr", width=4, grid=1).features(images).shape == (3, 32)
+
+
+def test_score_is_the_distance_in_units_of_the_covariance():
+    model = zoo.create("vicreg", width=2, size=8)
+    images = torch.rand(200, 1, 8, 8)
+    model.fit(lambda: iter(images.split(50)), seed=0)
+    codes = model.encode(images)
+    away = codes - codes.mean(0)
+    regularisation = 1e-4 * float(codes.double().var(0).mean()) + 1e-8
+    covariance = torch.cov(codes.T.double(), correction=0)
+    covariance += regularisation * torch.eye(len(covariance))
+    expected = (away.double() @ torch.linalg.inv(covariance) * away).sum(1) / codes.shape[1]
+    assert torch.allclose(model.score(images).double(), expected, rtol=1e-2, atol=1e-3)
+
+
+@pytest.mark.parametrize("call", ["decode", "reconstruct", "generate"])
+def test_they_make_no_pictures(call):
+    model = zoo.create("simclr")
+    with pytest.raises(CapabilityError, match=f"simclr cannot {call}: .*\nModels that can: .*ae"):
+        getattr(model, call)(torch.rand(2, 1, 28, 28))
+
+
+@pytest.mark.parametrize("encoder", ["resnet10t", "mobilenetv3_small_050"])
+def test_nets_of_timm(encoder, tmp_path):
+    from zoo.data import Dataset
+
+    images = torch.randint(0, 256, (10, 3, 64, 64), dtype=torch.uint8)
+    out = zoo.train(
+        "simclr", data=Dataset("noise", "train", images, None, "computed", "none"),
+        out=tmp_path / "run", config={"encoder": encoder, "size": 64, "channels": 3},
+        settings={"epochs": 1, "batch_size": 4}, device="cpu",
+    )  # fmt: skip
+    model = zoo.load(f"local-dir:{out}")
+    assert model.encode(images.float() / 255).shape == (10, *model.code_shape)
+
+
+@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize(
+    ("config", "text"),
+    [
+        ({"channels": 2}, "1 or 3 channels, a size from 8 to 512"),
+        ({"size": 7}, "a size from 8"),
+        ({"width": 0}, "width positive"),
+        ({"grid": 5}, "a grid from 1 to 4"),
+        ({"projection": 0}, "positive projection"),
+        ({"encoder": "hf-hub:somebody/else"}, "is no net of timm's: expected 'resnet'"),
+        ({"encoder": "local-dir:/tmp"}, "is no net of timm's: expected 'resnet'"),
+        ({"encoder": "no_such_net"}, "is no net of timm's: expected 'resnet'"),
+    ],
+)
+def test_refused_configs(name, config, text):
+    with pytest.raises(InvalidConfig, match=text):
+        zoo.create(name, **config)
+
+
+def test_a_net_of_tokens_is_refused():
+    with pytest.raises(InvalidConfig, match="expected a convolutional net"):
+        zoo.create("simclr", encoder="vit_tiny_patch16_224", size=224, channels=3).encode(
+            torch.rand(1, 3, 224, 224)
+        )
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_it_learns(name, tmp_path):
+    """Two views of a picture are nearer to each other than to others, more than untrained."""
+    from zoo.data import Dataset
+    from zoo.sample import sample
+
+    images = torch.from_numpy(sample()[0])[:, None]
+    data = Dataset("sample", "train", images, None, "embedded", "MIT")
+    out = zoo.train(
+        name, data=data, out=tmp_path / "run", config={"width": 4},
+        settings={"epochs": 10, "batch_size": 32, "lr": 4e-3, "flip": 0.0, "crop": 0.5},
+        device="cpu",
+    )  # fmt: skip
+    lines = (tmp_path / "run/log.jsonl").read_text().splitlines()
+    parts = {"simclr": ("nt_xent",), "vicreg": ("invariance", "variance", "covariance")}[name]
+    first, last = (sum(json.loads(line)[part] for part in parts) for line in (lines[0], lines[-1]))
+    assert last < 0.9 * first
+    model = zoo.load(f"local-dir:{out}")
+    noise = torch.rand(50, 1, 28, 28, generator=torch.Generator().manual_seed(0))
+    assert float(model.score(noise).median()) > float(model.score(images / 255).median())
