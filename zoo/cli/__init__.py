@@ -27,6 +27,8 @@ COMMANDS = {
     "evaluate": "measuring:evaluate",
     "leaderboard": "publishing:leaderboard",
     "card": "publishing:card",
+    "check": "authoring:check",
+    "new-plugin": "authoring:new_plugin",
     "demo": "pictures:demo",
 }
 """Where each command is, in the order in which the help shows them."""

@@ -1,0 +1,87 @@
+"""For the authors of plugins: a new one from the template, and the checks of the contract."""
+
+import json
+import sys
+from pathlib import Path
+
+import click
+
+from zoo.cli.shared import as_json, printable
+
+
+@click.command("new-plugin")
+@click.argument("name")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    help="The package's folder, new or empty.  [latentzoo-NAME]",
+)
+def new_plugin(name: str, out: Path | None) -> None:
+    """Write the package of a new plugin, with a small model that works.
+
+    NAME is mine or latentzoo-mine. The package has the record, the model with its recipe, tests,
+    an example for CI and a page for its card; its README says what to do next.
+    """
+    from zoo.scaffold import new_plugin as write
+
+    folder = write(name, out)
+    click.echo(
+        printable(
+            f"{folder} is a plugin of its own, with a model that works. Try:\n"
+            f"  pip install --editable {folder}\n"
+            f"  zoo check {folder}"
+        )
+    )
+
+
+@click.command()
+@click.argument("target")
+@as_json
+def check(target: str, as_json: bool) -> None:
+    """Check a plugin, a model or a weights folder against the contract.
+
+    \b
+    TARGET is a plugin distribution (latentzoo-ae) or the folder of its project, a model
+    (deep_ae: with all its weights), a model with weights (deep_ae.mnist), a weights folder,
+    or a name such as hf-hub:org/name.
+
+    A check whose failure the model's class expects, with a reason, counts as passed. Exit code 0
+    if all is well, 1 if a check says otherwise, 2 if TARGET means nothing.
+    """
+    from zoo import checking
+
+    counts: dict[str, int] = {}
+
+    def show(result: checking.Result) -> None:
+        if result.name not in counts and sys.stderr.isatty() and not as_json:
+            click.echo(printable(f"checking {result.name} ..."), err=True)
+        counts[result.state] = counts.get(result.state, 0) + 1
+        counts.setdefault(result.name, 0)
+        if result.state != checking.PASSED and not as_json:
+            click.echo(printable(_told(result)) + "\n")
+
+    results = checking.check(target, report=show)
+    well = all(result.well for result in results)
+    if as_json:
+        whole = {"target": target, "well": well, "results": [r.to_dict() for r in results]}
+        click.echo(json.dumps(whole, indent=2))
+    else:
+        names = list(dict.fromkeys(result.name for result in results))
+        states = (checking.PASSED, checking.EXPECTED, checking.UNEXPECTED, checking.FAILED)
+        said = ", ".join(f"{counts[state]} {state}" for state in states if state in counts)
+        click.echo(printable(f"{', '.join(names)}: {said}"))
+    sys.exit(0 if well else 1)
+
+
+def _told(result: "checking.Result") -> str:  # noqa: F821
+    lines = [f"{result.name}: {result.check} {result.state}", f"  expected  {result.expected}"]
+    if result.came:
+        came, *more = result.came.splitlines()
+        lines += [f"  came      {came}", *(f"            {line}" for line in more)]
+    if result.reason:
+        lines.append(f"  reason    {result.reason}")
+    if result.state == "passed after all":
+        lines.append("  to do     take it out of expected_failures")
+    if result.look and not result.well:
+        lines.append(f"  look at   {result.look}")
+    return "\n".join(lines)

@@ -1,0 +1,99 @@
+"""``zoo new-plugin``: a complete separate package for a model of one's own.
+
+copier renders the template in ``zoo/template``, which comes in the zoo's own wheel. It runs no
+task and no extension: copier refuses templates that want to unless it is told to trust them.
+"""
+
+import keyword
+import os
+import re
+import shutil
+from pathlib import Path
+
+import zoo
+from zoo._optional import optional
+from zoo.errors import InvalidName, PluginError
+from zoo.registry import registry
+
+__all__ = ["new_plugin"]
+
+TEMPLATE = Path(__file__).parent / "template"
+LONGEST = 30
+"""Letters of a name, so that no line of what is written gets too long."""
+
+
+def new_plugin(name: str, out: Path | None = None) -> Path:
+    """Write the package of a new plugin, all of it or nothing, and return its folder.
+
+    Args:
+        name: ``mine`` or ``latentzoo-mine``: the distribution is then ``latentzoo-mine``, its
+            module ``zoo_mine`` and its model ``mine``.
+        out: the package's folder, which must be new or empty; ``latentzoo-mine`` here if not given.
+
+    Raises:
+        InvalidName: of another form, or taken by a plugin that is installed.
+        PluginError: the folder is not empty, or cannot be written.
+        MissingDependency: copier is not installed.
+    """
+    model = _model_name(name)
+    distribution = f"latentzoo-{model.replace('_', '-')}"
+    _require_new(model, distribution)
+    folder = Path(out if out is not None else distribution).expanduser()
+    if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
+        raise PluginError(
+            f"{folder} exists already and is not an empty folder, so nothing was written. Choose "
+            "another one with --out"
+        )
+    copier = optional("copier", "copier", "plugin")
+    temporary = folder.absolute().with_name(f".{folder.name}.tmp-{os.getpid()}")
+    try:
+        temporary.mkdir(parents=True)
+        copier.run_copy(
+            str(TEMPLATE),
+            temporary,
+            data={
+                "distribution": distribution,
+                "module": f"zoo_{model}",
+                "model": model,
+                "class_name": "".join(word.capitalize() for word in model.split("_")) + "AE",
+                "zoo_version": zoo.__version__,
+            },
+            defaults=True,
+            quiet=True,
+            unsafe=False,
+            skip_tasks=True,
+        )
+        os.replace(temporary, folder)
+    except OSError as error:
+        raise PluginError(f"{folder} cannot be written: {error.strerror or error}") from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    return folder
+
+
+def _model_name(name: str) -> str:
+    plain = re.sub(r"[-_.]+", "_", name.strip().lower()).strip("_")
+    plain = plain.removeprefix("latentzoo_").removeprefix("zoo_")
+    safe = re.sub(r"[^a-z0-9_]+", "_", plain).strip("_").lstrip("0123456789_")[:LONGEST]
+    wanted = (
+        f"expected a plugin's name such as mine or latentzoo-mine: a letter, then at most "
+        f"{LONGEST - 1} more letters, digits or hyphens; got {name[:100]!r}"
+    )
+    if safe != plain or not safe or keyword.iskeyword(safe) or name != name.strip().lower():
+        good = safe.strip("_") and not keyword.iskeyword(safe)
+        raise InvalidName(
+            f"{wanted}.\nTry: zoo new-plugin "
+            + (safe.strip("_").replace("_", "-") if good else f"my-{safe or 'model'}")
+        )
+    return plain
+
+
+def _require_new(model: str, distribution: str) -> None:
+    for plugin in registry().plugins:
+        taken = [s.name for s in plugin.specs if model in (s.name, *s.renamed_from)]
+        if plugin.distribution == distribution or taken:
+            raise InvalidName(
+                f"{model} is taken: "
+                + (f"the model {taken[0]} is in" if taken else "installed here is")
+                + f" {plugin}.\nTry: zoo new-plugin my-{model.replace('_', '-')}"
+            )
