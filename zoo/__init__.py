@@ -11,7 +11,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from zoo.api import create, info, list_models, load
+    from zoo.api import create, info, list_models, load, pull
     from zoo.errors import ZooError
     from zoo.evaluation import evaluate
     from zoo.hookspecs import hookimpl
@@ -35,6 +35,7 @@ _HOME = {
     "info": "api",
     "list_models": "api",
     "load": "api",
+    "pull": "api",
     "train": "training",
 }
 
@@ -53,6 +54,7 @@ __all__ = [
     "info",
     "list_models",
     "load",
+    "pull",
     "train",
 ]
 

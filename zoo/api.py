@@ -1,12 +1,14 @@
 """The calls that a name goes through: record, weights folder, model."""
 
 import fnmatch
+import os
 import warnings
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from zoo.errors import (
+    CorruptWeights,
     IncompatibleVersion,
     InvalidConfig,
     PluginError,
@@ -58,9 +60,15 @@ def info(name: str) -> ModelSpec:
     if parsed.prefix is not None:
         return _described(parsed)
     if parsed.model is None:
-        folder, config = _folder_config(parsed)
-        _, spec = _spec_of_config(folder, config)
-        return replace(spec, weights=(), default_tag=None, config=config["config"])
+        if parsed.repo is not None:
+            from zoo import hub
+
+            folder = hub.peek(parsed.repo, parsed.revision).folder
+        else:
+            folder = _local_folder(parsed)
+        spec = _spec_in(folder)
+        config = folder_config(folder)["config"]
+        return replace(spec, weights=(), default_tag=None, config=config)
     _, spec = _find(parsed)
     if parsed.tag is None:
         return spec
@@ -93,47 +101,118 @@ def create(name: str, **config: Any) -> "ZooModel":
     return model.eval()
 
 
-def load(name: str, *, device: "torch.device | str" = "cpu") -> "ZooModel":
+def load(
+    name: str, *, device: "torch.device | str" = "cpu", token: str | None = None
+) -> "ZooModel":
     """A trained model, float32 and in eval mode.
 
     Args:
         name: ``deep_ae.mnist``, ``deep_ae`` for its default weights,
-            ``distribution:deep_ae.mnist``, or ``local-dir:FOLDER``.
+            ``distribution:deep_ae.mnist``, ``local-dir:FOLDER``, or ``hf-hub:org/name@REVISION``.
         device: where to put it.
+        token: of the Hub; by default the one that its client finds (``HF_TOKEN``, ``hf auth
+            login``).
 
     Raises:
         ModelNameError: the name means nothing here, or more than one thing.
         WeightsError: the weights are not there, damaged, unsafe, or not those of the model.
+        HubError: the Hub does not have or does not give them, or cannot be reached.
         PluginError: the plugin of this model failed to load.
     """
     parsed = _parsed(name)
     if parsed.prefix is not None:
         return _prefixed(parsed, pretrained=True).to(device)
-    folder, spec, weights = _locate(parsed)
-    model = load_folder(folder, spec, weights)
-    model.name = f"{spec.name}.{weights.tag}" if weights else name
+    place = _locate(parsed, token=token)
+    damaged = False
+    try:
+        model = load_folder(place.folder, place.spec, place.weights)
+    except CorruptWeights:
+        if not place.cached:
+            raise
+        damaged = True
+    if damaged:  # in the cache, which can be mended
+        place = _locate(parsed, token=token, verify=True)
+        model = load_folder(place.folder, place.spec, place.weights)
+    model.name = place.name
     return model.to(device)
 
 
-def weights_folder(name: str) -> Path:
-    """Where the weights folder of ``name`` is.
+def pull(name: str, *, to: Path | str | None = None, token: str | None = None) -> Path:
+    """Have the weights of ``name`` on this machine, and every file of them checked.
+
+    Args:
+        name: as :func:`load` takes it; the plugin of the model need not be installed.
+        to: a folder to write, which must not exist; otherwise they stay in the Hub's cache, or
+            where they lie already.
+        token: as for :func:`load`.
+
+    Returns:
+        The weights folder; with ``to``, that one.
+
+    Raises: as :func:`load`, and WeightsError when ``to`` exists or cannot be written.
+    """
+    import shutil
+
+    from zoo import hub
+
+    target = None if to is None else Path(to).expanduser()
+    if target is not None and os.path.lexists(target):
+        raise WeightsError(f"{target} exists already; weights are never overwritten")
+    parsed = _parsed(name)
+    if parsed.repo is not None:
+        folder = hub.fetch(parsed.repo, parsed.revision, token=token).folder
+    else:
+        folder = _locate(parsed, token=token, verify=True).folder
+    if target is None:
+        return folder
+    temporary = target.with_name(f"{target.name}.tmp-{os.getpid()}")
+    try:
+        temporary.mkdir(parents=True)
+        for file in (*hub.LIMITS, hub.TENSORS):
+            if (folder / file).is_file():
+                shutil.copyfile(folder / file, temporary / file)
+        os.rename(temporary, target)
+    except OSError as error:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise WeightsError(f"{target} cannot be written: {error.strerror}") from error
+    return target
+
+
+def weights_folder(name: str, *, token: str | None = None) -> Path:
+    """Where the weights folder of ``name`` is; what is on the Hub is fetched.
 
     Raises: as :func:`load`, but nothing in the folder except config.json is looked at.
     """
-    return _locate(_parsed(name))[0]
+    return _locate(_parsed(name), token=token).folder
 
 
-def _locate(name: Name) -> tuple[Path, ModelSpec, Weights | None]:
-    """The weights folder of a name, the model, and the plugin's record if it has one."""
+class _Place(NamedTuple):
+    folder: Path
+    spec: ModelSpec
+    weights: Weights | None
+    """The plugin's record, if it has one."""
+    name: str
+    """What a model of it is called: of what is on the Hub, with its commit."""
+    cached: bool
+    """Whether it lies in the cache of the Hub's client."""
+
+
+def _locate(name: Name, *, token: str | None = None, verify: bool = False) -> _Place:
+    """Where the weights of a name are, and what the model is."""
     if name.prefix is not None:
         raise WeightsNotFound(
             f"{name.text} has no weights folder: its tensors are kept as the library behind the "
             f"prefix {name.prefix}: keeps them. zoo.load({name.text!r}) loads them"
         )
+    if name.repo is not None:
+        from zoo import hub
+
+        fetched = hub.fetch(name.repo, name.revision, token=token, verify=verify, accept=_spec_in)
+        full = f"hf-hub:{name.repo}@{fetched.commit}"
+        return _Place(fetched.folder, _spec_in(fetched.folder, full), None, full, True)
     if name.model is None:
-        folder, config = _folder_config(name)
-        _, spec = _spec_of_config(folder, config)
-        return folder, spec, None
+        folder = _local_folder(name)
+        return _Place(folder, _spec_in(folder), None, name.text, False)
     plugin, spec = _find(name)
     if not spec.weights:
         raise UnknownTag(
@@ -142,7 +221,32 @@ def _locate(name: Name) -> tuple[Path, ModelSpec, Weights | None]:
             "--out FOLDER"
         )
     weights = _weights(spec, name.tag or spec.default_tag)
-    return _bundled_folder(plugin, spec, weights), spec, weights
+    full = f"{spec.name}.{weights.tag}"
+    folder = None if _hub_first() else _bundled_folder(plugin, full)
+    if folder is not None:
+        return _Place(folder, spec, weights, full, False)
+    if weights.repo is None or weights.revision is None:
+        asked = "ZOO_WEIGHTS=hub is set, but the record of" if _hub_first() else "the record of"
+        raise WeightsNotFound(
+            f"{asked} {full} in {plugin} names no "
+            + ("commit" if weights.repo else "repository")
+            + " on the Hub"
+            + ("" if _hub_first() else ", and the weights do not lie in the plugin itself")
+            + (".\nUnset ZOO_WEIGHTS to load what lies in the plugin" if _hub_first() else "")
+        )
+    from zoo import hub
+
+    fetched = hub.fetch(
+        weights.repo, weights.revision, sha256=weights.sha256, token=token, verify=verify
+    )
+    return _Place(fetched.folder, spec, weights, full, True)
+
+
+def _hub_first() -> bool:
+    value = os.environ.get("ZOO_WEIGHTS", "")
+    if value not in ("", "hub"):
+        raise WeightsError(f"ZOO_WEIGHTS should be 'hub', or not be set; it is {value!r:.80}")
+    return value == "hub"
 
 
 def load_folder(folder: Path, spec: ModelSpec, weights: Weights | None = None) -> "ZooModel":
@@ -199,35 +303,31 @@ def folder_config(folder: Path) -> dict[str, Any]:
     return config
 
 
-def _folder_config(name: Name) -> tuple[Path, dict[str, Any]]:
-    if name.repo is not None:
-        raise WeightsNotFound(
-            f"{name.text}: this version of latentzoo does not fetch from the Hub by itself.\n"
-            f"Type: hf download {name.repo} --local-dir FOLDER, then use local-dir:FOLDER"
-        )
+def _local_folder(name: Name) -> Path:
     folder = Path(name.folder).expanduser()
     # A training run keeps its weights folder in itself.
     if not (folder / "config.json").exists() and (folder / "weights" / "config.json").exists():
         folder = folder / "weights"
-    return folder, folder_config(folder)
+    return folder
 
 
-def _spec_of_config(folder: Path, config: dict[str, Any]) -> tuple[Plugin, ModelSpec]:
+def _spec_in(folder: Path, where: str | None = None) -> ModelSpec:
     """The record that a folder claims to be of: looked up, never made of what the folder says."""
     from zoo.errors import ModelNameError
 
+    config = folder_config(folder)
     try:
         name = parse_name(config["model"])
         if name.model is None or name.tag or name.distribution:
             raise InvalidConfig("not the bare name of a model")
         distributions = {p.distribution for p, s in registry().specs() if s.name == name.model}
         chosen = config["plugin"] if config["plugin"] in distributions else None
-        return registry().find(name.model, chosen)
+        return registry().find(name.model, chosen)[1]
     except (ModelNameError, InvalidConfig) as error:
         raise InvalidConfig(
-            f"{folder / 'config.json'} asks for the model {config['model']!r:.80} of the plugin "
-            f"{config['plugin']!r:.80}, which is not to be had here (the folder says so, nobody "
-            f"checked it).\n{error}"
+            f"{where or folder / 'config.json'} asks for the model {config['model']!r:.80} of the "
+            f"plugin {config['plugin']!r:.80}, which is not to be had here (the folder says so, "
+            f"nobody checked it).\n{error}"
         ) from error
 
 
@@ -292,21 +392,12 @@ def _weights(spec: ModelSpec, tag: str) -> Weights:
     )
 
 
-def _bundled_folder(plugin: Plugin, spec: ModelSpec, weights: Weights) -> Path:
-    if plugin.root is not None and plugin.root.__file__:
-        folder = weights_root(plugin.root.__file__) / f"{spec.name}.{weights.tag}"
-        if folder.is_dir():
-            return folder
-    raise WeightsNotFound(
-        f"{spec.name}.{weights.tag} does not lie in {plugin}"
-        + (
-            f", and this version of latentzoo does not fetch from the Hub by itself.\n"
-            f"Type: hf download {weights.repo} --revision {weights.revision} --local-dir FOLDER, "
-            "then use local-dir:FOLDER"
-            if weights.repo
-            else ", and its record names no Hub repository"
-        )
-    )
+def _bundled_folder(plugin: Plugin, name: str) -> Path | None:
+    """The weights folder that the plugin ships, if it does."""
+    if plugin.root is None or not plugin.root.__file__:
+        return None
+    folder = weights_root(plugin.root.__file__) / name
+    return folder if folder.is_dir() else None
 
 
 def _build(spec: ModelSpec, config: dict[str, Any]) -> "ZooModel":

@@ -21,7 +21,9 @@ _MODEL = (
     r"(?:(?P<distribution>[A-Za-z0-9](?:[\w.-]{0,98}[A-Za-z0-9])?):)?"
     r"(?P<model>[a-z][a-z0-9_]{0,62})(?:\.(?P<tag>[a-z][a-z0-9_]{0,62}))?"
 )
-_HUB = r"(?P<repo>[\w-][\w.-]{0,95}/[\w-][\w.-]{0,95})(?:@(?P<revision>[\w./-]{1,200}))?"
+_REPO = r"(?a:[\w-][\w.-]{0,95}/[\w-][\w.-]{0,95})"
+_REVISION = r"(?a:\w[\w./-]{0,199})"
+_HUB = rf"(?P<repo>{_REPO})(?:@(?P<revision>{_REVISION}))?"
 _PREFIX = "hf[-_]?hub|hub|local[-_]?dir|dir|file"
 _FORMS = "deep_ae, deep_ae.mnist, latentzoo-ae:deep_ae.mnist, local-dir:FOLDER, hf-hub:org/name"
 
@@ -62,7 +64,7 @@ def parse_name(text: str, prefixes: Collection[str] = ()) -> Name:
         return Name(text, folder=rest)
     if prefix == "hf-hub" and colon:
         match = re.fullmatch(_HUB, rest)
-        if match is None or ".." in rest:
+        if match is None or ".." in rest or "//" in rest:
             raise InvalidName(
                 f"{shown} is not a repository on the Hub; write hf-hub:org/name or "
                 "hf-hub:org/name@REVISION"
@@ -81,6 +83,22 @@ def parse_name(text: str, prefixes: Collection[str] = ()) -> Name:
     ):
         return Name(text, match["model"], match["tag"], match["distribution"])
     raise InvalidName(f"{shown} is not a name of the zoo. {_guess(text)}")
+
+
+def is_repo(text: object) -> bool:
+    """Whether ``text`` is ``org/name``, of which a path can be made."""
+    return isinstance(text, str) and bool(re.fullmatch(_REPO, text)) and ".." not in text
+
+
+def is_revision(text: object) -> bool:
+    """Whether ``text`` can be a branch, a tag or a commit, of which a path can be made."""
+    good = isinstance(text, str) and re.fullmatch(_REVISION, text)
+    return bool(good) and ".." not in text and "//" not in text
+
+
+def is_commit(text: object) -> bool:
+    """Whether ``text`` is a full commit sha, which means the same bytes for ever."""
+    return isinstance(text, str) and len(text) == 40 and set(text) <= set("0123456789abcdef")
 
 
 def _guess(text: str) -> str:
