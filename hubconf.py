@@ -73,6 +73,22 @@ def pca(pretrained=True, **config):
     return _model("pca", pretrained, config)
 
 
+def simclr(pretrained=False, **config):
+    """Features from comparing two views of a picture with all others (Chen et al. 2020).
+
+    No weights yet. Images are N x channels x size x size float32 in [0, 1].
+    """
+    return _model("simclr", pretrained, config)
+
+
+def vicreg(pretrained=False, **config):
+    """Features from comparing two views of a picture, without others (Bardes et al. 2022).
+
+    No weights yet. Images are N x channels x size x size float32 in [0, 1].
+    """
+    return _model("vicreg", pretrained, config)
+
+
 def _model(name, pretrained, config):
     zoo = _zoo()
     if pretrained is False:

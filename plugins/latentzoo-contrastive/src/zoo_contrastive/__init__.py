@@ -38,6 +38,6 @@ def zoo_models():
             config={**ENCODER, "projection": 512},
             capabilities=CAPABILITIES,
             weights=vicreg,
-            default_tag="mnist" if vicreg else None,
+            default_tag=vicreg[0].tag if vicreg else None,
         ),
     ]
