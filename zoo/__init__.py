@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from zoo.errors import ZooError
     from zoo.evaluation import evaluate
     from zoo.hookspecs import hookimpl
+    from zoo.publishing import publish
     from zoo.spec import Metric, ModelSpec, Prefix, Preprocessing, Weights, bundled_weights
     from zoo.training import train
 
@@ -35,6 +36,7 @@ _HOME = {
     "info": "api",
     "list_models": "api",
     "load": "api",
+    "publish": "publishing",
     "pull": "api",
     "train": "training",
 }
@@ -54,6 +56,7 @@ __all__ = [
     "info",
     "list_models",
     "load",
+    "publish",
     "pull",
     "train",
 ]

@@ -49,7 +49,7 @@ def render_card(folder: Path, name: str, picture: str | None = None) -> str:
     config = read_json(folder / "config.json")
     training = config.get("training")
     parts = (
-        f"# {text(name)}",
+        f"# {text(_title(name))}",
         f"{text(spec.summary)}. Family: {text(spec.family)}. It has learnt from "
         f"{_dataset(weights.dataset)} without labels.",
         _pictures(picture, _shows(folder, spec, weights)),
@@ -185,7 +185,7 @@ def _front_matter(name: str, spec: ModelSpec, weights: Weights) -> Any:
         pipeline_tag="image-feature-extraction" if "features" in spec.capabilities else None,
         tags=["latentzoo", line(spec.family), spec.name, "unsupervised"],
         datasets=[hub_data] if hub_data else None,
-        model_name=line(name) if results else None,
+        model_name=line(_title(name)) if results else None,
         eval_results=results or None,
     )
 
@@ -247,6 +247,10 @@ HUB_LICENCES = frozenset((
 # -- the text ------------------------------------------------------------------------------------
 
 
+def _title(name: str) -> str:
+    return name.removeprefix("hf-hub:")
+
+
 def _dataset(name: str) -> str:
     return DATASETS[name][0] if name in DATASETS else code(name)
 
@@ -281,9 +285,21 @@ def _example(name: str, spec: ModelSpec, weights: Weights, config: Mapping[str, 
     ]
     calls = ", ".join(f"`{call}`" for call in spec.capabilities)
     return (
-        "```python\n" + "\n".join(lines) + "\n```\n\n"
+        "```python\n" + "\n".join(lines) + f"\n```\n\n{_pinning(name)}"
         f'`model.preprocess("picture.png")` makes an image for it out of any picture. Its calls: '
         f"{calls}."
+    )
+
+
+def _pinning(name: str) -> str:
+    """How to have the same bytes for ever, of a name on the Hub: it cannot hold its own commit."""
+    if not name.startswith("hf-hub:"):
+        return ""
+    repo = name.removeprefix("hf-hub:").partition("@")[0]
+    return (
+        f"Better pin the commit, which {code(f'zoo pull {name}')} names: "
+        f"{code(f'hf-hub:{repo}@COMMIT')} is the same bytes for ever, and once it was fetched "
+        "needs no network.\n\n"
     )
 
 

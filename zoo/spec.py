@@ -463,8 +463,8 @@ def read_json(path: Path) -> dict[str, Any]:
 def bundled_weights(plugin_file: str, model: str) -> tuple[Weights, ...]:
     """The records of all weights of ``model`` that lie beside a plugin's root module.
 
-    They are read from each folder's own config.json and metrics.json, so that nothing is written
-    down twice. A plugin calls it with its ``__file__``.
+    They are read from each folder's own config.json, metrics.json and hub.json, so that nothing is
+    written down twice. A plugin calls it with its ``__file__``.
     """
     return tuple(
         weights_record(folder, folder.name.removeprefix(f"{model}."))
@@ -480,6 +480,9 @@ def weights_root(plugin_file: str) -> Path:
 def weights_record(folder: Path, tag: str) -> Weights:
     """The :class:`Weights` record that a weights folder describes.
 
+    Where the Hub has these weights is in ``hub.json``, which lies beside them in a plugin's tree
+    and is not published: a commit cannot hold its own name.
+
     Raises:
         WeightsError: config.json or metrics.json is missing or not valid.
         SpecError: a value in them is not valid.
@@ -488,6 +491,7 @@ def weights_record(folder: Path, tag: str) -> Weights:
     metrics: list[Any] = []
     if (folder / "metrics.json").exists():
         metrics = read_json(folder / "metrics.json").get("metrics", [])
+    place = read_json(folder / HUB_RECORD) if (folder / HUB_RECORD).exists() else {}
     known = {f.name for f in fields(Metric)}
     try:
         return Weights.from_dict(
@@ -495,11 +499,16 @@ def weights_record(folder: Path, tag: str) -> Weights:
                 "tag": tag,
                 "metrics": [{k: m[k] for k in known if k in m} for m in metrics],
                 **{key: config[key] for key in _FROM_CONFIG if key in config},
+                **{key: place[key] for key in ("repo", "revision") if key in place},
             }
         )
     except (TypeError, KeyError) as error:
         raise InvalidConfig(f"{folder}: {error!r} in metrics.json or config.json") from None
 
+
+HUB_RECORD = "hub.json"
+"""Of bundled weights: the repository and the commit that hold the same bytes, as
+:func:`zoo.publishing.publish_bundled` writes them down."""
 
 _FROM_CONFIG = (
     "sha256",

@@ -27,6 +27,7 @@ COMMANDS = {
     "evaluate": "measuring:evaluate",
     "leaderboard": "publishing:leaderboard",
     "card": "publishing:card",
+    "publish": "publishing:publish",
     "check": "authoring:check",
     "new-plugin": "authoring:new_plugin",
     "demo": "pictures:demo",

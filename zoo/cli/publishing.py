@@ -1,13 +1,17 @@
-"""What is shown to others: cards, and tables of the figures."""
+"""What is shown to others: cards, tables of the figures, and weights on the Hub."""
 
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 import zoo
-from zoo.cli.shared import as_json, new_table, print_table
+from zoo.cli.shared import as_json, new_table, print_table, printable
 from zoo.errors import InputError
+
+if TYPE_CHECKING:
+    from zoo.publishing import Published
 
 
 @click.command()
@@ -77,3 +81,93 @@ def leaderboard(
             name = lb.FLOORS[row.name] if row.parameters is None else row.name
             table.add_row(name, *lb.cells(board, row, "*{}"))
         print_table(table)
+
+
+@click.command()
+@click.argument("source", metavar="NAME|FOLDER", required=False)
+@click.option("--to", metavar="ORG/NAME", help="The repository; made if it is not there.")
+@click.option("--private", is_flag=True, help="Make the repository for its owners alone.")
+@click.option("--revision", metavar="BRANCH", help="The branch; main by default, made if need be.")
+@click.option("--tag", metavar="TAG", help="Name the commit so too, for ever.")
+@click.option("--bundled", is_flag=True, help="All weights of the plugins' source trees, instead.")
+@click.option("--namespace", metavar="ORG", help="With --bundled: they go to ORG/<model>.<tag>.")
+@click.option("--dry-run", is_flag=True, help="Change nothing; show what would be done.")
+@as_json
+def publish(
+    source: str | None,
+    to: str | None,
+    private: bool,
+    revision: str | None,
+    tag: str | None,
+    bundled: bool,
+    namespace: str | None,
+    dry_run: bool,
+    as_json: bool,
+) -> None:
+    """Publish the weights of NAME or FOLDER to the Hugging Face Hub, in one commit.
+
+    The folder is validated first: tensors, config, vectors, card. Tensors behind a name and what
+    is behind a tag never change; the same bytes again make no commit. Log in with: hf auth login
+    (or HF_TOKEN).
+
+    With --bundled all shipped weights are published, and where they are is written beside them.
+    """
+    from zoo import publishing
+
+    def report(line: str) -> None:
+        click.echo(printable(line), err=True)
+
+    if bundled:
+        if source or to or revision or tag or not namespace:
+            raise InputError(
+                "--bundled takes --namespace ORG, --private and --dry-run, and no NAME"
+            )
+        results = publishing.publish_bundled(
+            namespace, private=private, dry_run=dry_run, report=report
+        )
+    else:
+        if not source or not to or namespace:
+            raise InputError(
+                "name weights or a folder, and where to: zoo publish NAME --to ORG/NAME"
+            )
+        results = [
+            publishing.publish(
+                source,
+                to,
+                private=private,
+                revision=revision,
+                tag=tag,
+                dry_run=dry_run,
+                report=report,
+            )
+        ]
+    if as_json:
+        told = [result.to_dict() for result in results]
+        click.echo(json.dumps(told if bundled else told[0], indent=2))
+        return
+    for result in results:
+        click.echo(_told(result))
+        if dry_run:
+            table = new_table("file", "bytes", "change")
+            for file in result.files:
+                table.add_row(file.path, f"{file.size:,}", file.change)
+            print_table(table)
+
+
+def _told(result: "Published") -> str:
+    """What was done, or what would be, in a few lines."""
+    will = "would be" if result.dry_run else "is"
+    lines = [result.name if result.commit else f"hf-hub:{result.repo}"]
+    if result.dry_run and result.created:
+        kind = "private" if result.private else "public"
+        lines.append(f"the {kind} repository {result.repo} would be made")
+    lines.append(
+        f"{will} published on {result.branch} by {result.user}: {result.url}"
+        if result.committed
+        else f"nothing to do: {result.branch} has these very bytes"
+    )
+    if result.tag:
+        lines.append(f"its tag {will} {result.tag}")
+    if not result.dry_run:
+        lines.append(f'load it with: zoo.load("{result.name}")')
+    return printable("\n".join(lines))
