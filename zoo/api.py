@@ -138,10 +138,10 @@ def load(
 
 
 def pull(name: str, *, to: Path | str | None = None, token: str | None = None) -> Path:
-    """Have the weights of ``name`` on this machine, and every file of them checked.
+    """Have the weights of ``name`` on this machine, with every file of them checked.
 
     Args:
-        name: as :func:`load` takes it; the plugin of the model need not be installed.
+        name: as :func:`load` takes it; the model of a repository need not be installed.
         to: a folder to write, which must not exist; otherwise they stay in the Hub's cache, or
             where they lie already.
         token: as for :func:`load`.
@@ -151,31 +151,45 @@ def pull(name: str, *, to: Path | str | None = None, token: str | None = None) -
 
     Raises: as :func:`load`, and WeightsError when ``to`` exists or cannot be written.
     """
-    import shutil
+    return pulled(name, to=to, token=token)[0]
 
-    from zoo import hub
 
+def pulled(
+    name: str, *, to: Path | str | None = None, token: str | None = None
+) -> tuple[Path, str | None]:
+    """What :func:`pull` returns, and the commit that it is of, if it is from the Hub."""
     target = None if to is None else Path(to).expanduser()
     if target is not None and os.path.lexists(target):
         raise WeightsError(f"{target} exists already; weights are never overwritten")
     parsed = _parsed(name)
     if parsed.repo is not None:
-        folder = hub.fetch(parsed.repo, parsed.revision, token=token).folder
+        from zoo import hub
+
+        folder, commit, _ = hub.fetch(parsed.repo, parsed.revision, token=token)
     else:
-        folder = _locate(parsed, token=token, verify=True).folder
-    if target is None:
-        return folder
+        place = _locate(parsed, token=token, verify=True)
+        folder, commit = place.folder, place.folder.name if place.cached else None
+    if target is not None:
+        _copy(folder, target)
+    return target or folder, commit
+
+
+def _copy(folder: Path, target: Path) -> None:
+    """The files of a weights folder in ``target``, all of them or nothing."""
+    import shutil
+
+    from zoo.hub import FILES
+
     temporary = target.with_name(f"{target.name}.tmp-{os.getpid()}")
     try:
         temporary.mkdir(parents=True)
-        for file in (*hub.LIMITS, hub.TENSORS):
+        for file in FILES:
             if (folder / file).is_file():
                 shutil.copyfile(folder / file, temporary / file)
         os.rename(temporary, target)
     except OSError as error:
         shutil.rmtree(temporary, ignore_errors=True)
         raise WeightsError(f"{target} cannot be written: {error.strerror}") from error
-    return target
 
 
 def weights_folder(name: str, *, token: str | None = None) -> Path:

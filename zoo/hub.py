@@ -54,8 +54,8 @@ LIMITS = {CONFIG: 1_000_000, METRICS: 1_000_000, CARD: 1_000_000, VECTORS: 100_0
 """The files of a weights folder beside the tensors, and how many bytes each may have. The tensors
 may have as many as config.json says."""
 
-TIMEOUT = 10
-"""Seconds that the Hub has for its first answer."""
+FILES = (*LIMITS, TENSORS)
+"""What is fetched of a repository."""
 
 PAUSES = (1, 3)
 """Seconds between the tries when the Hub itself fails; a Retry-After may make them longer, up to
@@ -259,13 +259,17 @@ def _newest(
 
 def _ask(repo: str, revision: str | None, token: str | None) -> "ModelInfo":
     """What the Hub has of a revision: its commit, and its files with their sizes. One request."""
+    from huggingface_hub import constants
     from huggingface_hub.errors import HfHubHTTPError
 
     with hub_errors(repo, revision):
         for pause in (*PAUSES, None):
             try:
                 listing = _api(token).model_info(
-                    repo, revision=revision, files_metadata=True, timeout=TIMEOUT
+                    repo,
+                    revision=revision,
+                    files_metadata=True,
+                    timeout=constants.HF_HUB_ETAG_TIMEOUT,
                 )
                 break
             except HfHubHTTPError as error:
@@ -377,7 +381,7 @@ def _mend(repo: str, sha: str, token: str | None) -> None:
     """
     folder = _snapshot(repo, sha)
     for again in (True, False):
-        for name in (*LIMITS, TENSORS):
+        for name in FILES:
             if os.path.lexists(folder / name):
                 _get(repo, sha, name, token)
         _, expected = promised(folder, repo)
@@ -404,18 +408,20 @@ def promised(folder: Path, repo: str, sha256: str | None = None) -> tuple[int, s
 
     Raises:
         WeightsNotFound: it is the config of something else.
-        InvalidConfig: it says neither.
+        InvalidConfig: what it says is not of the kinds that a config has.
         CorruptWeights: it says another sha256 than the plugin's record.
     """
     config = read_json(folder / CONFIG)
     if not _is_ours(config):
         raise _foreign(repo, None, config)
-    size, digest = config.get("size"), config.get("sha256")
-    for key, value, kind in (("size", size, int), ("sha256", digest, str)):
-        if type(value) is not kind:
+    kinds = {"model": str, "plugin": str, "config": dict, "size": int, "sha256": str}
+    for key, kind in kinds.items():
+        if type(config.get(key)) is not kind:
             raise InvalidConfig(
-                f"config.json of hf-hub:{repo}: {key} should be {kind.__name__}, got {value!r:.80}"
+                f"config.json of hf-hub:{repo}: {key} should be {kind.__name__}, got "
+                f"{config.get(key)!r:.80}"
             )
+    size, digest = config["size"], config["sha256"]
     if sha256 is not None and digest != sha256:
         raise CorruptWeights(
             f"config.json of hf-hub:{repo} says that the tensors have sha256 {digest!r:.80}, the "

@@ -12,7 +12,7 @@ from typing import Any
 import click
 
 import zoo
-from zoo.cli.shared import printable
+from zoo.cli.shared import printable, tell_of_the_hub
 from zoo.errors import ZooError
 
 COMMANDS = {
@@ -27,6 +27,8 @@ COMMANDS = {
     "evaluate": "measuring:evaluate",
     "leaderboard": "publishing:leaderboard",
     "card": "publishing:card",
+    "search": "hub:search",
+    "pull": "hub:pull",
     "publish": "publishing:publish",
     "check": "authoring:check",
     "new-plugin": "authoring:new_plugin",
@@ -37,6 +39,11 @@ COMMANDS = {
 
 class Group(click.Group):
     """Commands by name; the zoo's own errors are shown as one message, with exit code 2."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        if any("hf-hub:" in arg for arg in args):
+            tell_of_the_hub()
+        return super().parse_args(ctx, args)
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
@@ -62,7 +69,7 @@ def main() -> None:
 
     \b
     NAME is a model with weights (deep_ae.mnist), a model (deep_ae: its default weights),
-    or a weights folder (local-dir:FOLDER).
+    a weights folder (local-dir:FOLDER), or a repository on the Hub (hf-hub:org/name@REVISION).
     """
     # Threads that spin for long while they wait fall to a tenth when another process takes a core;
     # threads that never spin are slower than a single one. Some microseconds serve both.

@@ -80,7 +80,17 @@ def _prefix_rows(pattern: str) -> list[dict[str, Any]]:
 @click.argument("name")
 @as_json
 def info(name: str, as_json: bool) -> None:
-    """Show the record of a model, with its weights and what they measured."""
+    """Show the record of a model, with its weights and what they measured.
+
+    Of a repository on the Hub (hf-hub:org/name) it shows what that says, and fetches no tensors.
+    """
+    from zoo.names import parse_name
+
+    if name.startswith("hf-hub:"):
+        from zoo.cli import hub
+
+        parsed = parse_name(name)
+        return hub.info(parsed.repo, parsed.revision, as_json)
     spec = zoo.info(name)
     if as_json:
         click.echo(json.dumps(spec.to_dict(), indent=2))

@@ -82,6 +82,30 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() or c == "\n" else "?" for c in text)
 
 
+def tell_of_the_hub() -> None:
+    """From now on say on stderr which commit is taken, and when it is only one of the cache."""
+    import logging
+    import warnings
+
+    from zoo.errors import StaleWeights
+
+    class Teller(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            click.echo(printable(record.getMessage()), err=True)
+
+    def show(message: Any, category: type[Warning], *where: Any, **more: Any) -> None:
+        if issubclass(category, StaleWeights):
+            click.echo(printable(f"Warning: {message}"), err=True)
+        else:
+            others(message, category, *where, **more)
+
+    logger = logging.getLogger("zoo")
+    if not logger.handlers:
+        logger.addHandler(Teller())
+        logger.setLevel(logging.INFO)
+    others, warnings.showwarning = warnings.showwarning, show
+
+
 def size(shape: Any) -> str:
     return " x ".join(map(str, shape))
 

@@ -1,0 +1,152 @@
+"""Weights on the Hugging Face Hub: searched for, and fetched."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from zoo.cli.shared import (
+    as_json,
+    new_table,
+    print_table,
+    printable,
+    report,
+    size,
+)
+
+FIGURES = 3
+"""How many of a repository's figures a row of the search shows."""
+
+
+@click.command()
+@click.argument("name")
+@click.option(
+    "--to",
+    type=click.Path(path_type=Path),
+    metavar="FOLDER",
+    help="Write the weights folder there too; it must not exist.",
+)
+@as_json
+def pull(name: str, to: Path | None, as_json: bool) -> None:
+    """Fetch the weights of NAME and check every file of them.
+
+    hf-hub:org/name takes the newest commit, hf-hub:org/name@COMMIT that one, which needs no
+    network once it is here. They stay in the cache of the Hub's client (HF_HOME).
+    """
+    from zoo.api import pulled
+
+    folder, commit = pulled(name, to=to)
+    text = f"{name} is in {folder}"
+    if commit is not None and not name.endswith(f"@{commit}"):
+        text += f"\nTo stay with these bytes: {name.partition('@')[0]}@{commit}"
+    report(as_json, printable(text), name=name, commit=commit, folder=str(folder))
+
+
+@click.command()
+@click.argument("words", nargs=-1)
+@click.option("--author", metavar="NAME", help="Only what this user or organisation published.")
+@click.option(
+    "--limit", type=click.IntRange(1, 1000), default=20, show_default=True, help="At most so many."
+)
+@as_json
+def search(words: tuple[str, ...], author: str | None, limit: int, as_json: bool) -> None:
+    """Find weights on the Hub that a zoo can load; WORDS are looked for in their names.
+
+    What is shown is what each repository says of itself.
+    """
+    from zoo import hub
+
+    rows = hub.search(" ".join(words), author=author, limit=limit)
+    for row in rows:
+        row["model"], row["installed"] = _model(row["tags"])
+    if as_json:
+        click.echo(json.dumps(rows, indent=2, default=str))
+    elif not rows:
+        click.echo("Nothing on the Hub matches.")
+    else:
+        table = new_table("name", "model", "data", "downloads", "changed", "figures")
+        for row in rows:
+            table.add_row(*map(printable, _cells(row)))
+        print_table(table)
+
+
+def _model(tags: list[str]) -> tuple[str | None, bool]:
+    """The model that a repository's tags name, and whether a plugin here has it."""
+    from zoo.registry import registry
+
+    here = {spec.name for _, spec in registry().specs()}
+    if known := [tag for tag in tags if tag in here]:
+        return known[0], True
+    # A card of the zoo has: latentzoo, the family, the model.
+    return (tags[2] if len(tags) > 2 and tags[0] == "latentzoo" else None), False
+
+
+def _cells(row: dict[str, Any]) -> list[str]:
+    figures = [f"{f['title']} {_number(f['value'])}" for f in row["figures"][:FIGURES]]
+    if (more := len(row["figures"]) - FIGURES) > 0:
+        figures.append(f"and {more} more: zoo info {row['name']}")
+    marks = [word for word in ("private", "gated") if row[word]]
+    return [
+        row["name"] + (f" ({', '.join(marks)})" if marks else ""),
+        (row["model"] or "?") + ("" if row["installed"] else " (not installed)"),
+        ", ".join(row["datasets"]) or "-",
+        "-" if row["downloads"] is None else f"{row['downloads']}",
+        row["modified"] or "-",
+        "\n".join(figures) or "-",
+    ]
+
+
+def _number(value: object) -> str:
+    try:
+        return f"{float(value):.5g}"  # type: ignore[arg-type]
+    except (TypeError, ValueError, OverflowError):
+        return str(value)[:20]
+
+
+def info(repo: str, revision: str | None, as_json: bool) -> None:
+    """What a repository says of its weights, for ``zoo info``; the tensors are not fetched."""
+    from zoo import hub
+
+    said = hub.describe(repo, revision)
+    name, config = f"hf-hub:{repo}@{said['commit']}", said["config"]
+    if as_json:
+        click.echo(json.dumps({"name": name, **said}, indent=2))
+        return
+    facts = new_table("", "", show_header=False)
+    for label, value in (
+        ("weights", name),
+        ("model", f"{config['model']} of the plugin {config.get('plugin')}{_here(config)}"),
+        ("what it is", _summary(said["card"])),
+        ("config", ", ".join(f"{k}={v}" for k, v in dict(config["config"]).items()) or "-"),
+        ("data", config.get("dataset", "-")),
+        ("licence", config.get("licence", "-")),
+        ("sha256", config["sha256"]),
+        ("size", f"{config['size']:,} bytes in {len(said['tensors'])} tensors"),
+    ):
+        facts.add_row(label, printable(str(value)[:1000]))
+    print_table(facts)
+    if said["metrics"]:
+        figures = new_table("figure", "value", "data", "samples")
+        for m in said["metrics"]:
+            value = f"{m['value']:.5g}"
+            figures.add_row(*map(printable, (m["name"], value, m["dataset"], str(m["samples"]))))
+        print_table(figures)
+    tensors = new_table("tensor", "shape", "kind")
+    for tensor, of in said["tensors"].items():
+        tensors.add_row(printable(tensor[:200]), size(of["shape"]) or "-", printable(of["dtype"]))
+    print_table(tensors)
+
+
+def _here(config: dict[str, Any]) -> str:
+    from zoo.registry import registry
+
+    known = any(spec.name == config["model"] for _, spec in registry().specs())
+    return "" if known else ", which is not installed (the repository says so, nobody checked it)"
+
+
+def _summary(card: str) -> str:
+    """The first paragraph of a card's text."""
+    text = card.split("\n---", 1)[-1] if card.startswith("---") else card
+    paragraphs = (" ".join(p.split()) for p in text.strip("-\n ").split("\n\n"))
+    return next((p for p in paragraphs if p and not p.startswith("#")), "-")[:400]
