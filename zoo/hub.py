@@ -21,7 +21,7 @@ import re
 import sys
 import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -141,6 +141,36 @@ def fetch(
             + f". To stay with it: hf-hub:{repo}@{commit.sha}"
         )
     return Fetched(folder, commit.sha, revision)
+
+
+def fetch_files(
+    repo: str,
+    names: Iterable[str],
+    revision: str | None = None,
+    *,
+    token: str | None = None,
+) -> Fetched:
+    """Files of one commit of any repository, for plugins that load what is not the zoo's.
+
+    They are what the Hub has: each is checked against the sha that its blob is called by, and
+    fetched again once if it is damaged. A pinned commit whose files are cached needs no request.
+
+    Raises: as :func:`resolve`, and
+        WeightsNotFound: the commit has no such file.
+        UnsafeWeights: one of the names is a pickle's.
+        CorruptWeights: the bytes are not those that were promised, twice.
+    """
+    _check_names(repo, revision)
+    names = tuple(names)
+    if pickles := [name for name in names if name.lower().endswith(PICKLES)]:
+        raise UnsafeWeights(f"{pickles[0]!r:.200} may be a pickle, which the zoo never reads")
+    commit, listing = _commit(repo, revision, token)
+    for name in names:
+        _get(repo, commit.sha, name, token)
+    if listing is not None:
+        _remember(repo, revision, commit.sha)
+        _say(f"hf-hub:{repo}@{revision or 'main'} is commit {commit.sha}")
+    return Fetched(_snapshot(repo, commit.sha), commit.sha, revision)
 
 
 def peek(repo: str, revision: str | None = None, *, token: str | None = None) -> Fetched:
