@@ -221,7 +221,13 @@ def _locate(name: Name, *, token: str | None = None, verify: bool = False) -> _P
     if name.repo is not None:
         from zoo import hub
 
-        fetched = hub.fetch(name.repo, name.revision, token=token, verify=verify, accept=_spec_in)
+        fetched = hub.fetch(
+            name.repo,
+            name.revision,
+            token=token,
+            verify=verify,
+            accept=lambda folder: _spec_in(folder, name.text),
+        )
         full = f"hf-hub:{name.repo}@{fetched.commit}"
         return _Place(fetched.folder, _spec_in(fetched.folder, full), None, full, True)
     if name.model is None:

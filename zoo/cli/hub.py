@@ -37,10 +37,8 @@ def pull(name: str, to: Path | None, as_json: bool) -> None:
     from zoo.api import pulled
 
     folder, commit = pulled(name, to=to)
-    text = f"{name} is in {folder}"
-    if commit is not None and not name.endswith(f"@{commit}"):
-        text += f"\nTo stay with these bytes: {name.partition('@')[0]}@{commit}"
-    report(as_json, printable(text), name=name, commit=commit, folder=str(folder))
+    text = printable(f"{name} is in {folder}")
+    report(as_json, text, name=name, commit=commit, folder=str(folder))
 
 
 @click.command()
