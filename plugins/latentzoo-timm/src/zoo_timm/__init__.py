@@ -1,0 +1,21 @@
+"""Every backbone of timm for latentzoo, under the prefix ``timm:``."""
+
+from zoo import Prefix, hookimpl
+
+__all__ = ["zoo_prefixes"]
+
+
+@hookimpl
+def zoo_prefixes():
+    return [
+        Prefix(
+            name="timm",
+            family="backbone",
+            builder="zoo_timm.model:TimmModel",
+            summary="Features of any backbone of timm: DINOv2, MAE, CLIP, ResNet, ...",
+            example="timm:vit_small_patch14_dinov2.lvd142m",
+            capabilities=("encode", "features"),
+            paper="Wightman 2019, PyTorch Image Models",
+            url="https://github.com/huggingface/pytorch-image-models",
+        )
+    ]

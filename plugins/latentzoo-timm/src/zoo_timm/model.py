@@ -1,0 +1,206 @@
+"""A backbone of timm as a model of the zoo: what stands before its classifier, as features.
+
+Architecture and the reading of weights are timm's; what is added is that nothing but safetensors
+is read, from one commit, and that every tensor of the network has to come from there.
+"""
+
+import warnings
+from pathlib import Path
+from typing import Any
+
+import timm
+import timm.data
+import torch
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+from zoo import ModelSpec, Preprocessing, hub
+from zoo.errors import (
+    CapabilityError,
+    InvalidConfig,
+    SpecError,
+    TensorMismatch,
+    WeightsNotFound,
+    ZooError,
+)
+from zoo.model import ZooModel
+from zoo.weights import unmaterialised
+from zoo_timm.source import CONFIG, TENSORS, Source, find
+
+CAN = ("encode", "features")
+_FITS = {"squash": "stretch", "border": "pad"}
+"""timm's crop_mode in words of the zoo; its others cut at the centre."""
+
+
+class TimmModel(ZooModel):
+    """Any model of timm that classifies, without its classifier."""
+
+    def __init__(self, net: nn.Module):
+        """Args: net: of timm, with ``num_classes=0``; or on the meta device, to look at."""
+        super().__init__()
+        data = timm.data.resolve_model_data_config(net)
+        channels, height, width = self.image_shape = tuple(data["input_size"])
+        self.code_shape = (net.head_hidden_size,)
+        self.net = net
+        # timm's crop_pct is not followed: it cuts an eighth off a picture, which may matter.
+        fit = _FITS.get(data["crop_mode"], "crop")
+        self._preprocessing = Preprocessing(channels=channels, height=height, width=width, fit=fit)
+        for name in ("mean", "std"):  # one value, or one for each channel
+            values = torch.tensor(data[name], dtype=torch.float32).reshape(1, -1, 1, 1)
+            self.register_buffer(name, values, persistent=False)
+
+    def _encode(self, images: Tensor) -> Tensor:
+        maps = self.net.forward_features((images - self.mean) / self.std)
+        try:
+            return self.net.forward_head(maps, pre_logits=True)  # N x F
+        except NotImplementedError as error:  # it makes maps, of which nothing is said
+            raise CapabilityError(f"{self.name} makes no features of pictures: {error}") from None
+
+    @classmethod
+    def from_name(cls, rest: str, *, pretrained: bool) -> "TimmModel":
+        """The model that ``timm:rest`` means.
+
+        Raises:
+            ModelNameError, HubError: as :func:`zoo_timm.source.find`.
+            UnsafeWeights: there are weights, but not as safetensors.
+            UnknownTag: there are none.
+            CorruptWeights, TensorMismatch: they are damaged, or not those of the architecture.
+            CapabilityError: it is a model of timm that makes no features of pictures.
+        """
+        source = find(rest)
+        looked_at = _described(source) if source.arguments else None
+        commit = None
+        if pretrained:
+            source.require_weights()
+            net, commit = _trained(source, looked_at)
+        else:
+            net = _create(source, InvalidConfig, "timm cannot build")
+        model = _wrapped(net, source)
+        model.spec = _spec(source, model, commit)
+        return model
+
+    @classmethod
+    def describe(cls, rest: str) -> ModelSpec:
+        """The record of the model that ``timm:rest`` means; its weights are not fetched.
+
+        Raises: as :meth:`from_name`.
+        """
+        source = find(rest)
+        model = _described(source)
+        with torch.no_grad():
+            model.to("meta")._encode(torch.empty(1, *model.image_shape, device="meta"))
+        return _spec(source, model, source.revision)
+
+
+def _described(source: Source) -> TimmModel:
+    """The model without memory or values."""
+    with unmaterialised(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        net = _create(source, InvalidConfig, "timm cannot build")
+    return _wrapped(net, source)
+
+
+def _wrapped(net: nn.Module, source: Source) -> TimmModel:
+    try:
+        return TimmModel(net)
+    except SpecError as error:  # of its images
+        raise CapabilityError(f"timm:{source.name} takes no pictures of the zoo: {error}") from None
+
+
+def _create(source: Source, kind: type[ZooError], what: str, **more: Any) -> nn.Module:
+    """timm's network without a classifier; its errors, which may be of any kind, as ``kind``."""
+    given = {"pretrained": False, "pretrained_cfg": source.cfg, **more, **source.arguments}
+    try:
+        return timm.create_model(source.architecture, num_classes=0, **given)
+    except NotImplementedError as error:
+        raise CapabilityError(f"timm:{source.name} cannot be had so: {error!s:.200}") from None
+    except Exception as error:
+        arguments = f" with {dict(source.arguments)!r:.200}" if source.arguments else ""
+        raise kind(
+            f"timm:{source.name}: {what} {source.architecture}{arguments}.\n"
+            f"{type(error).__name__}: {error!s:.500}"
+        ) from error
+
+
+def _trained(source: Source, looked_at: TimmModel | None) -> tuple[nn.Module, str]:
+    """The network with the weights of one commit, which every tensor of it has to come from."""
+    try:
+        fetched = hub.fetch_files(source.repo, (CONFIG, TENSORS), source.revision)
+    except WeightsNotFound as error:
+        raise WeightsNotFound(
+            f"{error}.\nOf timm's repositories the zoo reads {TENSORS} and nothing else: a "
+            "pytorch_model.bin is a pickle, which could run any code"
+        ) from error
+    path = fetched.folder / TENSORS
+    where = f"{TENSORS} of hf-hub:{source.repo}@{fetched.commit}"
+    if looked_at is not None:
+        _check_size(path, where, looked_at.net)
+    # A file goes before every other place, unless the config has a source.
+    overlay = {"file": str(path), "source": None, "custom_load": False}
+    with _Filling() as filling:
+        net = _create(
+            source, TensorMismatch, f"{where} is not what timm wants for",
+            pretrained=True, pretrained_cfg_overlay=overlay,
+        )  # fmt: skip
+    tensors = net.state_dict(keep_vars=True)
+    if missing := [name for name, tensor in tensors.items() if id(tensor) not in filling.filled]:
+        raise TensorMismatch(
+            f"{where} does not hold all tensors of {source.architecture}; missing: "
+            + ", ".join(missing[:5])
+            + (f" and {len(missing) - 5} more" if len(missing) > 5 else "")
+        )
+    for name, tensor in tensors.items():
+        if not bool(torch.isfinite(tensor).all()):
+            raise TensorMismatch(f"{where}: {name!r:.200} holds NaN or infinity")
+    return net.float(), fetched.commit
+
+
+def _check_size(path: Path, where: str, net: nn.Module) -> None:
+    """Refuse a config that asks for more memory than its weights could ever fill."""
+    wanted, size = sum(p.numel() for p in net.parameters()), path.stat().st_size
+    if wanted > 4 * size:  # a number takes a byte at least, and positions may be interpolated
+        raise TensorMismatch(
+            f"{where} has {size:,} bytes, which is too few for the {wanted:,} numbers of its model"
+        )
+
+
+class _Filling(TorchFunctionMode):
+    """Notes which tensors are given values by copying, and leaves out random ones.
+
+    timm loads leniently when there is no classifier, and what a file lacks keeps its random values
+    in silence. What is drawn here would be overwritten, or noticed as missing.
+    """
+
+    _RANDOM = (Tensor.normal_, Tensor.uniform_, Tensor.erfinv_)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.filled: set[int] = set()
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        if func in self._RANDOM:
+            return args[0]
+        if func is Tensor.copy_:
+            self.filled.add(id(args[0]))
+        return func(*args, **(kwargs or {}))
+
+
+def _spec(source: Source, model: TimmModel, commit: str | None) -> ModelSpec:
+    cfg = source.cfg
+    weights = f"{source.repo}" + (f"@{commit}" if commit else "") if source.repo else "none"
+    return ModelSpec(
+        name=source.architecture,
+        family="backbone",
+        builder=f"{TimmModel.__module__}:{TimmModel.__qualname__}",
+        summary=f"{source.name} of timm {timm.__version__}; weights on the Hub: {weights}; "
+        f"licence: {cfg.license or 'see there'}",
+        paper=", ".join(_texts(cfg.paper_name) + _texts(cfg.paper_ids) + _texts(cfg.origin_url)),
+        image_shape=model.image_shape,
+        code_shape=model.code_shape,
+        capabilities=CAN,
+    )
+
+
+def _texts(value: Any) -> list[str]:
+    values = value if isinstance(value, list | tuple) else [value]
+    return [text for text in values if isinstance(text, str) and text]

@@ -1,0 +1,217 @@
+"""What is behind the rest of a name: an architecture of timm, and where its weights are.
+
+=====================================  ===========================================================
+``resnet18.a1_in1k``                   weights that timm lists
+``resnet18``                           the architecture with timm's default weights
+``resnet18.a1_in1k@<commit>``          those of this revision of their repository on the Hub
+``hf-hub:org/name``, ``...@<commit>``  any repository on the Hub that timm's own tools pushed
+=====================================  ===========================================================
+
+A repository's config.json is what a stranger wrote: it chooses among timm's architectures and
+gives them numbers, and nothing else of it is used.
+"""
+
+import difflib
+import math
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import timm
+from timm.models import (
+    PretrainedCfg,
+    get_arch_pretrained_cfgs,
+    get_deprecated_models,
+    get_pretrained_cfg,
+    is_model,
+    split_model_name_tag,
+)
+
+from zoo import hub
+from zoo.errors import InvalidConfig, UnknownModel, UnknownTag, UnsafeWeights
+from zoo.names import parse_name
+from zoo.spec import read_json
+
+CONFIG, TENSORS = "config.json", "model.safetensors"
+_OURS = ("pretrained", "checkpoint", "cache", "features_only", "pruned", "scriptable", "exportable",
+         "no_jit", "device", "dtype", "num_classes")  # fmt: skip
+"""Beginnings of the arguments that a config may not give: they steer timm, not the architecture."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """An architecture of timm, and where its weights are."""
+
+    name: str
+    """What somebody typed after ``timm:``, without a revision."""
+    architecture: str
+    cfg: PretrainedCfg
+    repo: str | None = None
+    revision: str | None = None
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+    """More for the architecture, from a repository's config.json."""
+
+    def require_weights(self) -> None:
+        """Make sure that there are weights which can be read safely.
+
+        Raises:
+            UnsafeWeights: timm has a pickle of them alone.
+            UnknownTag: timm has none at all.
+        """
+        if self.repo is not None:
+            return
+        others = [f"timm:{name}" for name in _with_weights(self.architecture)]
+        untrained = f"For an untrained one: zoo.create('timm:{self.architecture}')"
+        advice = "Weights on the Hub: " + ", ".join(others) if others else untrained
+        if self.cfg.url or self.cfg.file:
+            raise UnsafeWeights(
+                f"timm has the weights of {self.name} as a pickle alone, "
+                f"{self.cfg.url or self.cfg.file}; the zoo reads safetensors and nothing else.\n"
+                + advice
+            )
+        raise UnknownTag(f"timm has no weights of {self.name}. {advice}")
+
+
+def find(rest: str) -> Source:
+    """What ``rest`` of a name ``timm:rest`` is.
+
+    Raises:
+        UnknownModel, UnknownTag: timm does not have it; the text has close matches.
+        InvalidName: what follows ``hf-hub:`` is not a repository.
+        InvalidConfig: the repository's config.json does not describe a model of timm.
+        HubError: the repository is not to be had.
+    """
+    if rest.startswith("hf-hub:"):
+        name = parse_name(rest)
+        return _pushed(name.repo, name.revision)
+    name, at, revision = rest.partition("@")
+    if ":" in name or "/" in name:
+        raise UnknownModel(
+            f"timm:{rest} is no name of timm. Names look like: timm:resnet18.a1_in1k, "
+            "timm:hf-hub:org/name"
+        )
+    source = _listed(name)
+    if not at:
+        return source
+    if source.repo is None:
+        source.require_weights()
+    # So that a wrong revision is found here, and said as it is said of any repository.
+    revision = parse_name(f"hf-hub:{source.repo}@{revision}").revision
+    return Source(name, source.architecture, source.cfg, source.repo, revision)
+
+
+def _listed(name: str) -> Source:
+    architecture, tag = split_model_name_tag(name)
+    if current := get_deprecated_models().get(name):
+        warnings.warn(
+            f"timm now calls {name!r} {current!r}; the old name works for the time being",
+            FutureWarning,
+            stacklevel=2,
+        )
+        architecture, tag = split_model_name_tag(current)
+    if not is_model(architecture) or architecture in get_deprecated_models():
+        raise UnknownModel(
+            f"timm {timm.__version__} has no model {architecture!r}.\n{_close(name)}"
+        )
+    full = f"{architecture}.{tag}" if tag else architecture
+    known = get_arch_pretrained_cfgs(architecture)
+    if tag and full not in known:
+        have = [f"timm:{other}" for other in _with_weights(architecture)]
+        raise UnknownTag(
+            f"timm {timm.__version__} has no weights {tag!r} of {architecture}. "
+            + (f"There are: {', '.join(have)}" if have else "It has none at all.")
+        )
+    cfg = get_pretrained_cfg(full) or PretrainedCfg(architecture=architecture)
+    return Source(full, architecture, cfg, cfg.hf_hub_id)
+
+
+def _with_weights(architecture: str) -> list[str]:
+    return [name for name, cfg in get_arch_pretrained_cfgs(architecture).items() if cfg.hf_hub_id]
+
+
+def _close(name: str) -> str:
+    names = timm.list_models(include_tags="." in name)
+    if close := difflib.get_close_matches(name, names, n=3, cutoff=0.5):
+        return "Did you mean: " + ", ".join(f"timm:{other}" for other in close) + "?"
+    return "timm.list_models('*vit*') in Python lists those that have vit in their name"
+
+
+def _pushed(repo: str, revision: str | None) -> Source:
+    """The model of a repository that timm's ``push_to_hf_hub`` wrote, or somebody else."""
+    fetched = hub.fetch_files(repo, (CONFIG,), revision)
+    where = f"config.json of hf-hub:{repo}@{fetched.commit}"
+    config = read_json(fetched.folder / CONFIG)
+    architecture = config.get("architecture")
+    if not isinstance(architecture, str):
+        ours = "model" in config and "api_version" in config
+        raise InvalidConfig(
+            f"{where} names no architecture: it is not a repository of timm.\n"
+            + (f"It looks like one of the zoo: write hf-hub:{repo}" if ours else "")
+        )
+    if not is_model(architecture) or architecture in get_deprecated_models():
+        raise InvalidConfig(
+            f"{where} asks for the architecture {architecture!r:.80}, which timm "
+            f"{timm.__version__} does not have (the repository says so, nobody checked it)"
+        )
+    told = config.get("pretrained_cfg", config)
+    try:
+        cfg = PretrainedCfg(architecture=architecture, **_checked_cfg({**told, **config}))
+        arguments = _checked_arguments(config.get("model_args") or {})
+    except (TypeError, ValueError) as error:
+        raise InvalidConfig(f"{where}: {error}") from None
+    # From here on the commit is fixed: the tensors are those of this config.
+    return Source(f"hf-hub:{repo}", architecture, cfg, repo, fetched.commit, arguments)
+
+
+def _checked_cfg(told: Mapping[str, Any]) -> dict[str, Any]:
+    """Of a pretrained_cfg what describes images and names the first and last layers."""
+    wanted = {
+        "input_size": _numbers(3, 1, 4096, whole=True),
+        "mean": _numbers(None, -10, 10),
+        "std": _numbers(None, 1e-6, 10),
+        "num_classes": lambda value: type(value) is int and 0 <= value < 10**7,
+        "fixed_input_size": lambda value: type(value) is bool,
+        "crop_mode": lambda value: value in ("center", "squash", "border"),
+        "first_conv": _names,
+        "classifier": _names,
+    }
+    checked = {}
+    for key, good in wanted.items():
+        value = told.get(key)
+        if value is None:
+            continue
+        if not good(value):
+            raise ValueError(f"{key} cannot be {value!r:.80}")
+        checked[key] = tuple(value) if isinstance(value, list) else value
+    return checked
+
+
+def _numbers(length: int | None, low: float, high: float, whole: bool = False):
+    kinds = (int,) if whole else (int, float)
+
+    def good(value: Any) -> bool:
+        return (
+            isinstance(value, list)
+            and len(value) in ((length,) if length else (1, 3))
+            and all(type(n) in kinds and math.isfinite(n) and low <= n <= high for n in value)
+        )
+
+    return good
+
+
+def _names(value: Any) -> bool:
+    names = value if isinstance(value, list) else [value]
+    return all(isinstance(name, str) and len(name) < 200 for name in names)
+
+
+def _checked_arguments(told: Any) -> dict[str, Any]:
+    """Numbers, switches and the names of layers, and lists of them, for an architecture."""
+    if not isinstance(told, Mapping):
+        raise ValueError(f"model_args cannot be {told!r:.80}")
+    for key, value in told.items():
+        items = value if isinstance(value, list) else [value]
+        plain = all(item is None or type(item) in (bool, int, float, str) for item in items)
+        if key.startswith(_OURS) or not key.isidentifier() or not plain or len(items) > 100:
+            raise ValueError(f"model_args cannot have {key!r:.80}: {value!r:.80}")
+    return {k: tuple(v) if isinstance(v, list) else v for k, v in told.items()}
