@@ -211,6 +211,11 @@ class _Place(NamedTuple):
     """Whether it lies in the cache of the Hub's client."""
 
 
+def has_folder(name: str) -> bool:
+    """Whether what ``name`` means is kept as a weights folder; not so behind a plugin's prefix."""
+    return _parsed(name).prefix is None
+
+
 def _locate(name: Name, *, token: str | None = None, verify: bool = False) -> _Place:
     """Where the weights of a name are, and what the model is."""
     if name.prefix is not None:

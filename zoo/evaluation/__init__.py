@@ -184,11 +184,17 @@ def evaluate(
         CapabilityError: nothing could be measured at all; the text has each reason.
         ZooError: as :func:`zoo.load` and :func:`zoo.data.load_data`.
     """
-    from zoo.api import folder_config, load, weights_folder
+    from zoo.api import folder_config, has_folder, load, weights_folder
     from zoo.card import write_card
 
     chosen = _chosen(protocols)
-    model, folder = load(name), weights_folder(name)
+    model = load(name)
+    if not has_folder(name) and (data is None or against is not None):
+        raise InputError(
+            f"{name} has no weights folder that says what it was trained on"
+            + (": leave --against out" if against else f"; type: zoo evaluate {name} --data SET")
+        )
+    folder = weights_folder(name) if has_folder(name) else Path()
     write = write and name.startswith("local-dir:")
     before = _recorded(folder) if write else {}
     data = str(data or folder_config(folder)["dataset"])
