@@ -65,6 +65,30 @@ def dcgan(pretrained=True, **config):
     return _model("dcgan", pretrained, config)
 
 
+def gan(pretrained=False, **config):
+    """The first GAN, fully connected (Goodfellow et al. 2014), with an encoder that inverts it.
+
+    No weights yet. Images are N x channels x size x size float32 in [0, 1].
+    """
+    return _model("gan", pretrained, config)
+
+
+def bigan(pretrained=False, **config):
+    """A GAN whose encoder is learnt in the game (Donahue et al. 2017).
+
+    No weights yet. Images are N x channels x size x size float32 in [0, 1].
+    """
+    return _model("bigan", pretrained, config)
+
+
+def stacked_gan(pretrained=False, **config):
+    """A stack of GANs that invert the levels of an encoder (Huang et al. 2017), without labels.
+
+    No weights yet. Images are N x channels x size x size float32 in [0, 1].
+    """
+    return _model("stacked_gan", pretrained, config)
+
+
 def pca(pretrained=True, **config):
     """Principal component analysis, 30 components: the yardstick for all the others.
 

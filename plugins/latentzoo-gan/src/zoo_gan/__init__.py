@@ -69,14 +69,14 @@ def zoo_models():
             paper="Huang, Li, Poursaeed, Hopcroft & Belongie 2017, Stacked generative adversarial "
             "networks, arXiv:1612.04357",
             image_shape=(1, 28, 28),
-            code_shape=(116,),
+            code_shape=(48,),
             config={
                 "channels": 1,
                 "size": 28,
                 "width": 32,
                 "hidden": 128,
                 "code": 16,
-                "noise": 50,
+                "noise": 16,
             },
             weights=(weights := bundled_weights(__file__, "stacked_gan")),
             default_tag="mnist" if weights else None,

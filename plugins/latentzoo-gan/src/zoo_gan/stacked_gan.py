@@ -46,8 +46,9 @@ __all__ = ["StackedGAN"]
 class Recipe(GameRecipe):
     encoder_epochs: int = 5
     encoder_lr: float = 1e-3
-    epochs: int = 5  # of each generator alone
-    joint_epochs: int = 8
+    top_epochs: int = 20  # of the upper generator alone: small, and quick to learn
+    epochs: int = 5  # of the lower one alone
+    joint_epochs: int = 10
     conditional_weight: float = 1.0
     entropy_weight: float = 10.0
     channels_last: bool = True
@@ -103,7 +104,7 @@ class StackedGAN(ZooModel):
         width: int = 32,
         hidden: int = 128,
         code: int = 16,
-        noise: int = 50,
+        noise: int = 16,
     ):
         super().__init__()
         if (
@@ -181,7 +182,7 @@ class StackedGAN(ZooModel):
         check_loss(recipe)
         return [
             self._reading(recipe),
-            self._game("top generator", recipe.epochs, [1], recipe),
+            self._game("top generator", recipe.top_epochs, [1], recipe),
             self._game("bottom generator", recipe.epochs, [0], recipe),
             self._game("both generators", recipe.joint_epochs, [1, 0], recipe),
         ]
