@@ -154,7 +154,7 @@ def _results(name: str) -> Iterator[Result]:
     try:
         reasons = testing.expected_failures(name)
         testing.get_model(name)
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # a plugin that calls exit() is no good either
         yield Result(
             name=name,
             check="load" if testing.has_weights(name) else "create",
@@ -172,7 +172,7 @@ def _result(name: str, function: Callable[[str], None], reason: str) -> Result:
     start, error = time.perf_counter(), None
     try:
         function(name)
-    except (Exception, SystemExit) as raised:  # a plugin that calls exit() is no good either
+    except (Exception, SystemExit) as raised:
         error = raised
     states = {(False, False): PASSED, (True, False): FAILED, (True, True): EXPECTED}
     return Result(

@@ -121,7 +121,7 @@ def images_for(model: ZooModel, n: int = 6) -> Tensor:
 def check_record(name: str) -> None:
     """The record says of shapes and parameters what the built model has."""
     model, spec = get_model(name), api.info(name)
-    assert model.spec.name == spec.name
+    _same(model.spec.name, spec.name, "the model's own record is of another name")
     _same(sorted(spec.config), sorted(model.config), "settings of the record")
     parameters = sum(p.numel() for p in model.parameters())
     if not has_weights(name):
@@ -139,16 +139,19 @@ def check_record(name: str) -> None:
     else:  # a folder or repository, which is its own record
         config = api.folder_config(api.weights_folder(name))
         _same(config.get("parameters"), parameters, "the number of parameters")
-    assert type(spec).from_dict(json.loads(json.dumps(spec.to_dict()))) == spec
+    again = type(spec).from_dict(json.loads(json.dumps(spec.to_dict())))
+    _same(again, spec, "the record after a round trip through JSON")
 
 
 def check_defaults(name: str) -> None:
     """On the CPU, float32, in eval mode."""
     model = get_model(name)
-    assert not any(m.training for m in model.modules()), "eval mode"
-    for tensor in (*model.parameters(), *model.buffers()):
-        assert tensor.device.type == "cpu"
-        assert not tensor.is_floating_point() or tensor.dtype == torch.float32
+    training = [name for name, module in model.named_modules() if module.training]
+    assert not training, f"expected eval mode, but these modules train: {training}"
+    for key, tensor in (*model.named_parameters(), *model.named_buffers()):
+        _same(tensor.device.type, "cpu", f"the device of {key}")
+        if tensor.is_floating_point():
+            _same(tensor.dtype, torch.float32, f"the dtype of {key}")
 
 
 def check_shapes_and_range(name: str) -> None:
@@ -164,17 +167,20 @@ def check_shapes_and_range(name: str) -> None:
         ("score", "scores", (n,)),
     ):
         if call in can and key in made:
-            assert tuple(made[key].shape) == shape, f"{call}: {tuple(made[key].shape)}"
+            _same(tuple(made[key].shape), shape, f"the shape that {call} gives")
     if "features" in can:
-        assert made["features"].ndim == 2, "features are N x F"
-        assert len(made["features"]) == n
+        shape = tuple(made["features"].shape)
+        assert len(shape) == 2, f"the shape of features: expected N x F, got {shape}"
+        _same(shape[0], n, "the number of features")
     for key, tensor in made.items():
-        assert tensor.dtype == torch.float32, key
-        assert bool(torch.isfinite(tensor).all()), key
-        assert not tensor.requires_grad, key
-    for key in {"decoded", "reconstructions", "generated"} & made.keys():
-        assert float(made[key].min()) >= 0, key
-        assert float(made[key].max()) <= 1, key
+        _same(tensor.dtype, torch.float32, f"the dtype of {key}")
+        assert bool(torch.isfinite(tensor).all()), f"{key}: expected finite numbers, got others too"
+        assert not tensor.requires_grad, f"{key} hold a graph: something ran with gradients"
+    for key in made:
+        if key in ("decoded", "reconstructions", "generated"):
+            low, high = float(made[key].min()), float(made[key].max())
+            in_range = low >= 0 and high <= 1
+            assert in_range, f"{key}: expected values in [0, 1], got {low:.4g} to {high:.4g}"
 
 
 def check_reconstruct(name: str) -> None:
@@ -206,7 +212,8 @@ def check_batch_independence(name: str) -> None:
     images = images_for(model)
     together = weights.measure(model, images)
     alone = [weights.measure(model, image[None]) for image in images]
-    for key in together.keys() - {"generated"}:
+    together.pop("generated", None)
+    for key in together:
         _close(torch.cat([made[key] for made in alone]), together[key], f"{key} of a batch")
     from zoo.model import BATCH
 
@@ -221,7 +228,7 @@ def check_generate(name: str) -> None:
     if "generate" not in model.capabilities:
         return
     first = model.generate(3, seed=5)
-    assert torch.equal(first, model.generate(3, seed=5))
+    assert torch.equal(first, model.generate(3, seed=5)), "the same seed, other images"
     assert not torch.equal(first, model.generate(3, seed=6)), "another seed, the same images"
     assert not torch.equal(model.generate(3), model.generate(3)), "no seed, the same images"
     for n in (0, -1, 2.0, True, "3"):
@@ -246,7 +253,8 @@ def check_generate_across_processes(name: str) -> None:
         [sys.executable, "-c", script, name, threads], capture_output=True, text=True, check=True
     )
     images = model.generate(2, seed=11)
-    assert run.stdout.strip() == hashlib.sha256(images.numpy().tobytes()).hexdigest()
+    here = hashlib.sha256(images.numpy().tobytes()).hexdigest()
+    _same(run.stdout.strip(), here, "sha256 of the images of seed 11 in another process")
 
 
 def check_refused_images(name: str) -> None:
@@ -304,8 +312,8 @@ def check_undeclared_capability(name: str) -> None:
         try:
             getattr(model, call)(arguments.get(call, images))
         except CapabilityError as error:
-            assert f"cannot {call}" in str(error)
-            assert "Models that can:" in str(error)
+            for text in (f"cannot {call}", "Models that can:"):
+                assert text in str(error), f"the message should have {text!r}: {error}"
         else:
             raise AssertionError(f"{call} ran though it was not declared")
         finally:
@@ -333,7 +341,7 @@ def check_round_trip(name: str) -> None:
         )
         again = api.load(f"local-dir:{folder}")
         stored, read = twin.state_dict(), again.state_dict()
-        assert stored.keys() == read.keys()
+        _same(sorted(read), sorted(stored), "the tensors that were read")
         for key in stored:
             assert torch.equal(stored[key], read[key]), f"{key} changed on the way"
         for key, value in weights.measure(twin, images).items():
@@ -354,7 +362,7 @@ def check_preprocess(name: str) -> None:
     model = get_model(name)
     picture = Image.new("RGB", (61, 37), (200, 30, 90))
     images = model.preprocess([picture, picture])
-    assert tuple(images.shape) == (2, *model.image_shape)
+    _same(tuple(images.shape), (2, *model.image_shape), "the shape that preprocess gives")
     if "encode" in model.capabilities:
         model.encode(images)
 
