@@ -73,7 +73,7 @@ def new_plugin(name: str, out: Path | None = None) -> Path:
 
 def _model_name(name: str) -> str:
     plain = re.sub(r"[-_.]+", "_", name.strip().lower()).strip("_")
-    plain = plain.removeprefix("latentzoo_").removeprefix("zoo_")
+    plain = re.sub(r"^(latentzoo|zoo)(_|$)", "", plain)
     safe = re.sub(r"[^a-z0-9_]+", "_", plain).strip("_").lstrip("0123456789_")[:LONGEST]
     wanted = (
         f"expected a plugin's name such as mine or latentzoo-mine: a letter, then at most "
