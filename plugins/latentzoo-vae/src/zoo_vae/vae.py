@@ -1,0 +1,158 @@
+"""The variational autoencoder: Kingma & Welling 2013, "Auto-encoding variational Bayes",
+arXiv:1312.6114, with the net and the importance-weighted bound of Burda, Grosse & Salakhutdinov
+2015, "Importance weighted autoencoders", arXiv:1509.00519.
+
+One stochastic layer of 50 between two tanh layers of 200 either way (Burda, section 5 and figure
+2). Pixels are Bernoulli: each step draws the binary images anew, with the grey values as
+probabilities (section 5, "stochastic binarization"); outside images stay in [0, 1].
+
+The recipe's ``samples`` is k. With ``iwae`` the loss is the k-sample bound (equation 8), without
+it the mean of k bounds of one sample each, which is Kingma & Welling's with L = k (equation 7).
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from zoo._optional import optional
+from zoo.errors import InvalidConfig
+from zoo.model import AutoencoderRecipe, Phase, Step
+from zoo_vae.variational import VariationalAutoencoder, draw, kl
+
+__all__ = ["VAE"]
+
+ROWS = 1000
+"""Codes that are decoded at once where there are many: their 784 pixels stay in the cache."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe(AutoencoderRecipe):
+    epochs: int = 1000
+    batch_size: int = 100
+    optimizer: str = "adam"
+    lr: float = 1e-3
+    precision: str = "fp32"  # so small a net gains nothing from bf16
+    samples: int = 1
+    iwae: bool = False
+
+
+class VAE(VariationalAutoencoder):
+    """784-200-200-50-200-200-784, tanh; posterior and prior Gaussian, pixels Bernoulli."""
+
+    recipe = Recipe
+
+    def __init__(
+        self,
+        *,
+        channels: int = 1,
+        size: int = 28,
+        hidden: int = 200,
+        code: int = 50,
+        components: int = 0,
+    ):
+        super().__init__()
+        if not (channels in (1, 3) and 1 <= size <= 512 and hidden > 0 and code > 0):
+            raise InvalidConfig(
+                "vae: expected 1 or 3 channels, a size from 1 to 512, hidden and code positive, "
+                f"got {channels=}, {size=}, {hidden=}, {code=}"
+            )
+        self.image_shape = (channels, size, size)
+        self.code_shape = (code,)
+        pixels = channels * size * size
+        self.encoder = nn.Sequential(
+            nn.Flatten(),
+            nn.Linear(pixels, hidden), nn.Tanh(),
+            nn.Linear(hidden, hidden), nn.Tanh(),
+            nn.Linear(hidden, 2 * code),  # mean and logarithm of the deviation
+        )  # fmt: skip
+        self.decoder = nn.Sequential(
+            nn.Linear(code, hidden), nn.Tanh(),
+            nn.Linear(hidden, hidden), nn.Tanh(),
+            nn.Linear(hidden, pixels),  # logits
+        )  # fmt: skip
+        for linear in (m for m in self.modules() if isinstance(m, nn.Linear)):
+            nn.init.xavier_uniform_(linear.weight)  # Burda, section 5
+            nn.init.zeros_(linear.bias)
+        self.set_density(code, components)
+
+    def posterior(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        mean, log_std = self.encoder(images).float().chunk(2, dim=1)  # N x 50 each
+        return mean, log_std
+
+    def _decode(self, codes: Tensor) -> Tensor:
+        return self.decoder(codes).sigmoid().unflatten(1, self.image_shape)
+
+    def _score(self, images: Tensor) -> Tensor:
+        """The negative bound in nats, at the posterior's mean instead of a sample of it."""
+        mean, log_std = self.posterior(images)
+        return kl(mean, log_std) - self._log_likelihood(images.flatten(1), mean[:, None])[:, 0]
+
+    def _log_likelihood(self, pixels: Tensor, codes: Tensor) -> Tensor:
+        """log p(x | z) in nats: N x 784 and N x K x 50 to N x K."""
+        hidden = self.decoder[:-1](codes)  # N x K x 200
+        last = self.decoder[-1]
+        # sum of x * logits - log(1 + exp(logits)), the first without going over all pixels again
+        given = torch.einsum("nkh,nh->nk", hidden.float(), pixels @ last.weight)
+        logits = last(hidden).float()  # N x K x 784
+        return given + (pixels @ last.bias)[:, None] - F.softplus(logits).sum(2)
+
+    def log_weights(self, images: Tensor, samples: int, generator: torch.Generator) -> Tensor:
+        """log p(x, z) - log q(z | x) of ``samples`` draws of z from q(z | x) for each image.
+
+        Args:
+            images: N x C x H x W, float32, each pixel 0 or 1.
+            generator: the only chance, and on the CPU.
+
+        Returns:
+            N x samples, in nats.
+        """
+        few = images.split(max(1, ROWS // samples))
+        return torch.cat([self._log_weights(part, part, samples, generator) for part in few])
+
+    def _log_weights(
+        self, seen: Tensor, target: Tensor, samples: int, generator: torch.Generator
+    ) -> Tensor:
+        mean, log_std = self.posterior(seen)
+        codes = draw(mean, log_std, samples, generator)  # N x K x 50
+        noise = (codes - mean[:, None]) / log_std.exp()[:, None]
+        # log p(z) - log q(z | x), in which the constants of the two Gaussians cancel
+        ratio = 0.5 * (noise.square() - codes.square()).sum(2) + log_std.sum(1)[:, None]
+        return ratio + self._log_likelihood(target.flatten(1), codes)
+
+    def bound(
+        self, seen: Tensor, images: Tensor, recipe: Recipe, generator: torch.Generator
+    ) -> dict[str, Tensor]:
+        target = torch.bernoulli(images.cpu(), generator=generator).to(images)
+        # What goes in is the same binary image, unless the recipe spoils what goes in.
+        seen = target if seen is images else seen
+        if recipe.iwae:
+            weights = self._log_weights(seen, target, recipe.samples, generator)
+            return {"bound": (math.log(recipe.samples) - weights.logsumexp(1)).mean()}
+        mean, log_std = self.posterior(seen)
+        codes = draw(mean, log_std, recipe.samples, generator)
+        likelihood = self._log_likelihood(target.flatten(1), codes)
+        return {"reconstruction": -likelihood.mean(), "kl": kl(mean, log_std).mean()}
+
+    def phases(self, recipe: Recipe) -> list[Phase]:
+        if recipe.samples < 1:
+            raise InvalidConfig(f"vae: samples should be from 1, got {recipe.samples}")
+        (phase,) = super().phases(recipe)
+        learn = phase.step
+
+        def step(images: Tensor, step: Step) -> dict[str, Tensor]:
+            if step.progress == 0:
+                self._start_at(images)
+            return learn(images, step)
+
+        phase.step = step
+        return [phase]
+
+    @torch.no_grad()
+    def _start_at(self, images: Tensor) -> None:
+        """Let the biases of the output give the mean image, as Burda et al. begin."""
+        reduce = optional("accelerate.utils", "accelerate", "train").reduce
+        mean = reduce(images.flatten(1).mean(0), "mean")  # of all processes
+        self.decoder[-1].bias.copy_(mean.clamp(0.001, 0.999).logit())

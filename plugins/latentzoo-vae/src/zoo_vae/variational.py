@@ -1,0 +1,81 @@
+"""What the variational autoencoders share: the posterior, its divergence from the prior, the step
+of training, and a density on the codes in place of the prior.
+"""
+
+import torch
+from torch import Tensor
+
+from zoo.errors import InvalidConfig
+from zoo.model import Autoencoder, GaussianMixture, Phase, Step
+
+__all__ = ["VariationalAutoencoder", "draw", "kl"]
+
+
+def draw(mean: Tensor, log_std: Tensor, samples: int, generator: torch.Generator) -> Tensor:
+    """``samples`` draws of each N(mean, exp(log_std)^2): N x D to N x samples x D.
+
+    Reparametrised (Kingma & Welling 2013, section 2.4); ``generator`` is on the CPU.
+    """
+    n, d = mean.shape
+    noise = torch.randn(n, samples, d, generator=generator).to(mean.device)
+    return mean[:, None] + log_std.exp()[:, None] * noise
+
+
+def kl(mean: Tensor, log_std: Tensor) -> Tensor:
+    """KL(N(mean, exp(log_std)^2) || N(0, I)), N x D to N, in nats (the paper's appendix B)."""
+    return 0.5 * (mean.square() + (2 * log_std).exp() - 1 - 2 * log_std).sum(1)
+
+
+class VariationalAutoencoder(Autoencoder):
+    """A subclass implements :meth:`posterior`, ``_decode`` and :meth:`bound`.
+
+    Codes are flat; ``encode`` gives the mean of the posterior. ``generate`` samples the prior
+    (``components=0``), or so many Gaussians fitted to the codes of the training images: what the
+    decoder has learnt to decode is these, and they never quite fill the prior (Ghosh et al. 2020,
+    "From variational to deterministic autoencoders", section 4).
+    """
+
+    def set_density(self, code: int, components: int) -> None:
+        """Set the density that ``generate`` samples.
+
+        Raises:
+            InvalidConfig: ``components`` is not a whole number from 0 to 1,000.
+        """
+        if not 0 <= components <= 1000:
+            raise InvalidConfig(
+                "expected components from 1 to 1,000, or 0 for the prior, got " + f"{components}"
+            )
+        self.fitted = components > 0
+        self.density = GaussianMixture(code, components=max(1, components))
+
+    def posterior(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and logarithm of the deviation of q(z | x), both N x D float32."""
+        raise NotImplementedError
+
+    def bound(
+        self, seen: Tensor, images: Tensor, recipe: object, generator: torch.Generator
+    ) -> dict[str, Tensor]:
+        """The named parts of the negative bound on log p(images), in nats, mean over the batch."""
+        raise NotImplementedError
+
+    def _encode(self, images: Tensor) -> Tensor:
+        return self.posterior(images)[0]
+
+    def phases(self, recipe: object) -> list[Phase]:
+        def step(images: Tensor, step: Step) -> dict[str, Tensor]:
+            with step.autocast():
+                losses = self.bound(step.seen, images, recipe, step.generator)
+            step.update("adam", sum(losses.values()))
+            return losses
+
+        def validate(images: Tensor) -> dict[str, Tensor]:
+            # The same noise each time, so that epochs can be compared.
+            return self.bound(images, images, recipe, torch.Generator().manual_seed(0))
+
+        return [
+            Phase("bound", recipe.epochs, {"adam": self}, step, averaged=self, validate=validate)
+        ]
+
+    def fit(self, images: object, seed: int) -> None:
+        if self.fitted:
+            super().fit(images, seed)
