@@ -2,6 +2,8 @@
 
 import json
 import math
+import os
+import signal
 
 import pytest
 import torch
@@ -10,7 +12,7 @@ from zoo_contrastive.simclr import nt_xent
 from zoo_contrastive.vicreg import covariance_loss, variance_loss
 
 import zoo
-from zoo.errors import CapabilityError, InvalidConfig
+from zoo.errors import CapabilityError, InvalidConfig, RunStopped
 
 MODELS = ("simclr", "vicreg")
 
@@ -159,7 +161,7 @@ def test_it_learns(name, tmp_path):
     data = Dataset("sample", "train", images, None, "embedded", "MIT")
     out = zoo.train(
         name, data=data, out=tmp_path / "run", config={"width": 4},
-        settings={"epochs": 10, "batch_size": 32, "lr": 4e-3, "flip": 0.0, "crop": 0.5},
+        settings={"epochs": 10, "batch_size": 32, "flip": 0.0, "crop": 0.5},
         device="cpu",
     )  # fmt: skip
     lines = (tmp_path / "run/log.jsonl").read_text().splitlines()
@@ -169,3 +171,24 @@ def test_it_learns(name, tmp_path):
     model = zoo.load(f"local-dir:{out}")
     noise = torch.rand(50, 1, 28, 28, generator=torch.Generator().manual_seed(0))
     assert float(model.score(noise).median()) > float(model.score(images / 255).median())
+
+
+def test_a_stopped_run_goes_on_to_the_same_end(tmp_path):
+    """muon's state, which is not adamw's, is in the checkpoint."""
+    from zoo.data import Dataset
+
+    images = torch.randint(0, 256, (40, 1, 28, 28), dtype=torch.uint8)
+    asked = {
+        "data": Dataset("noise", "train", images, None, "computed", "none"), "device": "cpu",
+        "config": {"width": 4}, "settings": {"epochs": 3, "batch_size": 8},
+    }  # fmt: skip
+
+    def stop(line):
+        if line.get("epoch") == 1 and "seconds" in line:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    whole = zoo.train("simclr", out=tmp_path / "whole", **asked)
+    with pytest.raises(RunStopped):
+        zoo.train("simclr", out=tmp_path / "parts", report=stop, **asked)
+    parts = zoo.train("simclr", out=tmp_path / "parts", resume=True, **asked)
+    assert (parts / "model.safetensors").read_bytes() == (whole / "model.safetensors").read_bytes()
