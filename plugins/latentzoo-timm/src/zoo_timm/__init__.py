@@ -13,7 +13,7 @@ def zoo_prefixes():
             family="backbone",
             builder="zoo_timm.model:TimmModel",
             summary="Features of any backbone of timm: DINOv2, MAE, CLIP, ResNet, ...",
-            example="timm:vit_small_patch14_dinov2.lvd142m",
+            example="timm:convnextv2_atto.fcmae",  # small enough for zoo check
             capabilities=("encode", "features"),
             paper="Wightman 2019, PyTorch Image Models",
             url="https://github.com/huggingface/pytorch-image-models",

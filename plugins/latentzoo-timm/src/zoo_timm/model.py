@@ -5,6 +5,7 @@ is read, from one commit, and that every tensor of the network has to come from 
 """
 
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,8 @@ from zoo.weights import unmaterialised
 from zoo_timm.source import CONFIG, TENSORS, Source, find
 
 CAN = ("encode", "features")
+PIXELS = 2_000_000
+"""Of all pictures that go through a network at once: 39 of 224 x 224."""
 _FITS = {"squash": "stretch", "border": "pad"}
 """timm's crop_mode in words of the zoo; its others cut at the centre."""
 
@@ -55,6 +58,12 @@ class TimmModel(ZooModel):
             return self.net.forward_head(maps, pre_logits=True)  # N x F
         except NotImplementedError as error:  # it makes maps, of which nothing is said
             raise CapabilityError(f"{self.name} makes no features of pictures: {error}") from None
+
+    def _batched(self, call: Callable[[Tensor], Tensor], batch: Tensor) -> Tensor:
+        # 500 pictures of 518 pixels a side would take tens of GB inside a transformer.
+        at_once = max(1, PIXELS // (self.image_shape[1] * self.image_shape[2]))
+        with torch.no_grad():
+            return torch.cat([call(part) for part in batch.split(at_once)])
 
     @classmethod
     def from_name(cls, rest: str, *, pretrained: bool) -> "TimmModel":
@@ -102,9 +111,11 @@ def _described(source: Source) -> TimmModel:
 
 def _wrapped(net: nn.Module, source: Source) -> TimmModel:
     try:
-        return TimmModel(net)
+        model = TimmModel(net)
     except SpecError as error:  # of its images
         raise CapabilityError(f"timm:{source.name} takes no pictures of the zoo: {error}") from None
+    model.name = f"timm:{source.name}"
+    return model
 
 
 def _create(source: Source, kind: type[ZooError], what: str, **more: Any) -> nn.Module:

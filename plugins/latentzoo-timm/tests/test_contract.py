@@ -1,0 +1,11 @@
+"""The contract, with two of the nets that timm has for tests: zoo check takes the real example."""
+
+import pytest
+
+from zoo.testing import CHECKS
+
+
+@pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
+@pytest.mark.parametrize("name", ["timm:test_vit.r160_in1k", "timm:test_convnext"])
+def test_contract(name, check):
+    check(name)
