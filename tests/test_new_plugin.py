@@ -181,12 +181,10 @@ def install(env, url: str, *requirements: str) -> None:
 
 @pytest.mark.slow
 def test_from_nothing_to_weights_that_others_load(
-    clean_env, core_wheel, build_wheel, index, tmp_path
+    clean_env, core_wheel, build_wheel, index, hub, tmp_path
 ):
     """Written, tested, built, put into an index, installed elsewhere, trained there, published,
     and loaded by a third environment; every tool as it is, and the package untouched."""
-    from hubserver import HubServer
-
     author = clean_env(core_wheel)
     zoo = author.folder / "bin" / "zoo"
     package = tmp_path / "latentzoo-mine"
@@ -227,15 +225,14 @@ def test_from_nothing_to_weights_that_others_load(
     )
     before = user.run("-c", figures, "local-dir:run").stdout
 
-    with HubServer() as hub:
-        hub.add_user("you", "secret-token")
-        said = user.run(
-            *("-m", "zoo.cli", "publish", "local-dir:run", "--to", "you/mine", "--json"),
-            env=hub.env(tmp_path / "home-of-user", token="secret-token"),
-        )
-        commit = json.loads(said.stdout)["commit"]
-        other = clean_env()
-        install(other, url, "latentzoo-mine")
-        home = hub.env(tmp_path / "home-of-other")
-        after = other.run("-c", figures, f"hf-hub:you/mine@{commit}", env=home).stdout
+    hub.add_user("you", "secret-token")
+    said = user.run(
+        *("-m", "zoo.cli", "publish", "local-dir:run", "--to", "you/mine", "--json"),
+        env=hub.env(tmp_path / "home-of-user", token="secret-token"),
+    )
+    commit = json.loads(said.stdout)["commit"]
+    other = clean_env()
+    install(other, url, "latentzoo-mine")
+    home = hub.env(tmp_path / "home-of-other")
+    after = other.run("-c", figures, f"hf-hub:you/mine@{commit}", env=home).stdout
     assert after.splitlines()[-1] == before.splitlines()[-1]
