@@ -11,8 +11,8 @@ discriminator: with larger ones there the discriminator wins at once, for good.
 
 What differs: Adam (Radford et al. 2015, section 4) where the authors had momentum; the generator's
 last bias begins at zero, not at the data's; and what ships is the exponential average of the
-generator's weights. After the game an encoder learns to invert the generator (:mod:`zoo_gan.adversarial`).
-``features`` are the discriminator's two layers.
+generator's weights. After the game an encoder learns to invert the generator
+(:mod:`zoo_gan.adversarial`). ``features`` are the discriminator's two layers.
 """
 
 from dataclasses import dataclass
