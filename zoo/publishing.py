@@ -367,7 +367,8 @@ def _speaking_of(copy: Path, origin: Path) -> Iterator[None]:
     try:
         yield
     except ZooError as error:
-        raise type(error)(str(error).replace(str(copy), str(origin))) from error
+        said = str(error).replace(str(copy), str(origin))
+        raise type(error)(said if str(origin) in said else f"{origin}: {said}") from error
 
 
 # -- the repository ------------------------------------------------------------------------------
