@@ -87,8 +87,12 @@ def test_one_plugin_alone_works_offline(clean_env, wheels, plugin, models):
 def test_what_a_wheel_holds(wheels, project):
     with zipfile.ZipFile(wheels[project]) as wheel:
         names = wheel.namelist()
-    assert not [n for n in names if n.endswith(PICKLES) or "test_" in n or "tests/" in n]
+    own = [n for n in names if not n.startswith("zoo/template/")]
+    assert not [n for n in own if n.endswith(PICKLES) or "test_" in n or "tests/" in n]
     if project == "core":
+        template = TREE / "zoo" / "template"
+        files = {str(p.relative_to(TREE)) for p in template.rglob("*") if p.is_file()}
+        assert files == set(names) - set(own), "the template, with its hidden files"
         assert "zoo/sample/NOTICE" in names
         assert "zoo/sample/fashion_mnist_test.npz" in names
 
