@@ -24,7 +24,7 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from zoo.errors import (
     AccessDenied,
@@ -48,6 +48,8 @@ from zoo.spec import read_json, weights_record
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi, ModelInfo
+
+_T = TypeVar("_T")
 
 CONFIG, METRICS, CARD = "config.json", "metrics.json", "README.md"
 LIMITS = {CONFIG: 1_000_000, METRICS: 1_000_000, CARD: 1_000_000, VECTORS: 100_000_000}
@@ -277,8 +279,9 @@ def _newest(
             raise
         fetched = datetime.fromtimestamp((_snapshot(repo, sha) / CONFIG).lstat().st_mtime)
         warnings.warn(
-            f"{str(error).splitlines()[0]}\nTaken from the cache: hf-hub:{repo}@{sha}, which was "
-            f"fetched on {fetched:%Y-%m-%d}; {revision or 'main'} may have moved since",
+            f"the newest commit could not be asked for: {str(error).splitlines()[0]}\n"
+            f"Taken from the cache: hf-hub:{repo}@{sha}, which was fetched on "
+            f"{fetched:%Y-%m-%d}; {revision or 'main'} may have moved since",
             StaleWeights,
             stacklevel=5,
         )
@@ -290,23 +293,14 @@ def _newest(
 def _ask(repo: str, revision: str | None, token: str | None) -> "ModelInfo":
     """What the Hub has of a revision: its commit, and its files with their sizes. One request."""
     from huggingface_hub import constants
-    from huggingface_hub.errors import HfHubHTTPError
 
-    with hub_errors(repo, revision):
-        for pause in (*PAUSES, None):
-            try:
-                listing = _api(token).model_info(
-                    repo,
-                    revision=revision,
-                    files_metadata=True,
-                    timeout=constants.HF_HUB_ETAG_TIMEOUT,
-                )
-                break
-            except HfHubHTTPError as error:
-                wait = _wait(error.response, pause)
-                if wait is None:
-                    raise
-                time.sleep(wait)
+    listing = _tried(
+        lambda: _api(token).model_info(
+            repo, revision=revision, files_metadata=True, timeout=constants.HF_HUB_ETAG_TIMEOUT
+        ),
+        repo,
+        revision,
+    )
     asked = revision if is_commit(revision) else listing.sha
     if not is_commit(listing.sha) or listing.sha != asked:
         raise HubError(
@@ -388,18 +382,28 @@ def _get_config(
 def _get(repo: str, sha: str, name: str, token: str | None) -> None:
     """Have one file, fetched again once if its bytes are not those that its name promises."""
     path = _snapshot(repo, sha) / name
-    if path.exists() and _is_intact(path):
+    damaged = os.path.lexists(path) and not _is_intact(path)
+    if damaged:
+        _drop(path, repo)
+    elif path.exists():
         return
     for _ in range(2):
-        with hub_errors(repo, sha):
-            _api(token).hf_hub_download(repo, name, revision=sha)
+        try:
+            _tried(lambda: _api(token).hf_hub_download(repo, name, revision=sha), repo, sha)
+        except HubError as error:
+            if not damaged:
+                raise
+            raise type(error)(
+                f"{name} of hf-hub:{repo}@{sha} was damaged in the cache, its sha256 another than "
+                f"the Hub's. It was dropped, and could not be fetched again:\n{error}"
+            ) from error
         if _is_intact(path):
             return
-        _drop(path)
+        _drop(path, repo)
     raise CorruptWeights(
-        f"{name} of hf-hub:{repo}@{sha} came damaged, twice: its bytes are not those of its sha. "
-        "Something between here and the Hub changes them. Nothing was loaded; try again from "
-        "another network"
+        f"{name} of hf-hub:{repo}@{sha} came damaged, twice: its bytes have another sha256 than the "
+        "Hub says. Something on the way changes them. Nothing was loaded; try again from another "
+        "network"
     )
 
 
@@ -421,8 +425,8 @@ def _mend(repo: str, sha: str, token: str | None) -> None:
             return
         if again and name is None:
             # Where there are no links, only the two together can tell; either may be the bad one.
-            _drop(folder / TENSORS)
-            _drop(folder / CONFIG)
+            _drop(folder / TENSORS, repo)
+            _drop(folder / CONFIG, repo)
             _get(repo, sha, CONFIG, token)
             _get(repo, sha, TENSORS, token)
             continue
@@ -522,13 +526,14 @@ def _header(repo: str, fetched: Fetched, token: str | None) -> dict[str, dict[st
     """Names, dtypes and shapes of the tensors, by a request for the head of the file."""
     path = fetched.folder / TENSORS
     if not path.exists():
-        with hub_errors(repo, fetched.commit):
-            tensors = (
-                _api(token)
-                .parse_safetensors_file_metadata(repo, TENSORS, revision=fetched.commit)
-                .tensors
-            )
-        return {k: {"dtype": t.dtype, "shape": list(t.shape)} for k, t in tensors.items()}
+        head = _tried(
+            lambda: _api(token).parse_safetensors_file_metadata(
+                repo, TENSORS, revision=fetched.commit
+            ),
+            repo,
+            fetched.commit,
+        )
+        return {k: {"dtype": t.dtype, "shape": list(t.shape)} for k, t in head.tensors.items()}
     from safetensors import SafetensorError, safe_open
 
     try:
@@ -618,13 +623,13 @@ def _git_sha1(path: Path) -> str:
     return hashlib.sha1(b"blob %d\0" % len(data) + data, usedforsecurity=False).hexdigest()
 
 
-def _drop(path: Path) -> None:
+def _drop(path: Path, repo: str) -> None:
     """Take a damaged file out of the cache, so that nobody else loads it either."""
     try:
         blob = path.parent / os.readlink(path)
     except OSError:
         blob = path
-    with hub_errors():
+    with hub_errors(repo):
         blob.unlink(missing_ok=True)
         path.unlink(missing_ok=True)
 
@@ -647,17 +652,59 @@ def _check_names(repo: str, revision: str | None) -> None:
         raise InvalidName(f"expected a branch, a tag or a commit of {repo}, got {revision!r:.120}")
 
 
-def _wait(response: Any, pause: float | None) -> float | None:
-    """Seconds until the next try of a request that was answered so, or None."""
-    if pause is None or response.status_code not in (408, 429, 500, 502, 503, 504):
+def _tried(call: Callable[[], _T], repo: str, revision: str | None) -> _T:
+    """What ``call`` of the client returns, after a pause or two when the Hub itself fails."""
+    with hub_errors(repo, revision), _no_long_waits():
+        for pause in PAUSES:
+            try:
+                return call()
+            except Exception as error:
+                wait = _wait(error, pause)
+                if wait is None:
+                    raise
+            time.sleep(wait)
+        return call()
+
+
+def _wait(error: Exception, pause: float) -> float | None:
+    """Seconds until a request that ended so is worth another try, or None if it is not."""
+    from huggingface_hub.errors import HfHubHTTPError
+
+    if not isinstance(error, HfHubHTTPError):
+        broken = type(error).__name__ in ("RemoteProtocolError", "ReadError")
+        short = type(error) is OSError and error.errno is None  # fewer bytes than announced
+        return pause if broken or short else None
+    if error.response.status_code not in (408, 429, 500, 502, 503, 504):
         return None
-    asked = _retry_after(response)
+    asked = _retry_after(error.response)
     return pause if asked is None else asked if asked <= PATIENCE else None
 
 
+@contextlib.contextmanager
+def _no_long_waits() -> Iterator[None]:
+    """The client waits as long as it is asked to, an hour too; this gives up instead."""
+    from huggingface_hub import get_session
+    from huggingface_hub.utils import hf_raise_for_status
+
+    def look(response: Any) -> None:
+        if response.status_code == 429 and (_retry_after(response) or 0) > PATIENCE:
+            response.read()
+            hf_raise_for_status(response)
+
+    hooks = get_session().event_hooks["response"]
+    hooks.append(look)
+    try:
+        yield
+    finally:
+        hooks.remove(look)
+
+
 def _retry_after(response: Any) -> int | None:
-    value = response.headers.get("Retry-After", "").strip()
-    return int(value) if value.isascii() and value.isdigit() and len(value) < 8 else None
+    """Seconds that an answer asks to wait, by either of the headers that the Hub uses."""
+    found = re.fullmatch(r"\s*(\d{1,7})\s*", response.headers.get("Retry-After", "")) or re.search(
+        r";\s*r=0\s*;\s*t=(\d{1,7})", response.headers.get("RateLimit", "")
+    )
+    return int(found[1]) if found else None
 
 
 def _say(text: str) -> None:
@@ -719,7 +766,7 @@ def _translated(error: Exception, repo: str | None, revision: str | None) -> Zoo
     if full and not lost:
         place = _clean(getattr(full, "filename", None) or cache_folder(), 300)
         return HubError(
-            f"{place} cannot be written: {full.strerror}.\n"
+            f"{what}: {place} cannot be written: {full.strerror}.\n"
             + ("Free some space there, or set" if full.errno in _FULL else "Set")
             + " HF_HOME to a folder on another disk"
         )
@@ -733,8 +780,10 @@ def _translated(error: Exception, repo: str | None, revision: str | None) -> Zoo
         return HubUnreachable(
             f"{what}: the download broke off ({_clean(error)}).\nTry again; nothing is kept of it"
         )
-    return HubError(
-        f"{what}: the answer of {_host()} makes no sense ({type(error).__name__}: "
+    # What is no JSON is no answer of a Hub: the page of a proxy, or of a network's login.
+    kind = HubUnreachable if isinstance(error, ValueError) else HubError
+    return kind(
+        f"{what}: the answer of {_host()} makes no sense ({type(error).__name__}, "
         f"{_clean(error)}).\nIf HF_ENDPOINT or a proxy is set, check that the Hub is behind it"
     )
 
@@ -754,8 +803,8 @@ def _refused(error: Any, repo: str | None, revision: str | None) -> ZooError:
         )
     if isinstance(error, hf.RepositoryNotFoundError):
         return RepositoryNotFound(
-            f"the Hub has no repository {repo or _clean(error)}, or it is private and you are not "
-            "let in.\nCheck the name; for a private one type: hf auth login, or set HF_TOKEN"
+            f"{what}: the Hub has no such repository, or it is private and you are not let in.\n"
+            "Check the name; for a private one type: hf auth login, or set HF_TOKEN"
         )
     if isinstance(error, hf.RevisionNotFoundError):
         return RevisionNotFound(

@@ -74,10 +74,11 @@ def _model(tags: list[str]) -> tuple[str | None, bool]:
     from zoo.registry import registry
 
     here = {spec.name for _, spec in registry().specs()}
-    if known := [tag for tag in tags if tag in here]:
-        return known[0], True
-    # A card of the zoo has: latentzoo, the family, the model.
-    return (tags[2] if len(tags) > 2 and tags[0] == "latentzoo" else None), False
+    # A card of the zoo has: latentzoo, the family, the model. A family may be called like a model.
+    if len(tags) > 2 and tags[0] == "latentzoo":
+        return tags[2], tags[2] in here
+    known = [tag for tag in tags if tag in here]
+    return (known[0], True) if known else (None, False)
 
 
 def _cells(row: dict[str, Any]) -> list[str]:
