@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 from zoo.errors import (
     CorruptWeights,
     IncompatibleVersion,
+    InputError,
     InvalidConfig,
     PluginError,
     UnknownTag,
@@ -121,6 +122,8 @@ def load(
     """
     parsed = _parsed(name)
     if parsed.prefix is not None:
+        if token is not None:
+            raise InputError(f"{name}: a name with a prefix takes no token; set HF_TOKEN")
         return _prefixed(parsed, pretrained=True).to(device)
     place = _locate(parsed, token=token)
     damaged = False
@@ -138,7 +141,7 @@ def load(
 
 
 def pull(name: str, *, to: Path | str | None = None, token: str | None = None) -> Path:
-    """Have the weights of ``name`` on this machine, with every file of them checked.
+    """Have the weights of ``name`` on this machine; every file that is from the Hub is checked.
 
     Args:
         name: as :func:`load` takes it; the model of a repository need not be installed.

@@ -182,14 +182,16 @@ def peek(repo: str, revision: str | None = None, *, token: str | None = None) ->
     """
     _check_names(repo, revision)
     commit, listing = _commit(repo, revision, token)
+    folder = _snapshot(repo, commit.sha)
     if not commit.cached:
         listing = listing or _ask(repo, commit.sha, token)
         sizes = _sizes(repo, listing)
         _get_config(repo, commit.sha, sizes, listing, token)
-        for name in (METRICS, CARD):
-            if name in sizes:
-                _get(repo, commit.sha, name, token)
-    folder = _snapshot(repo, commit.sha)
+        wanted = [name for name in (METRICS, CARD) if name in sizes]
+    else:
+        wanted = [name for name in (CONFIG, METRICS, CARD) if os.path.lexists(folder / name)]
+    for name in wanted:
+        _get(repo, commit.sha, name, token)
     promised(folder, repo)
     return Fetched(folder, commit.sha, revision)
 
@@ -283,7 +285,7 @@ def _newest(
             f"Taken from the cache: hf-hub:{repo}@{sha}, which was fetched on "
             f"{fetched:%Y-%m-%d}; {revision or 'main'} may have moved since",
             StaleWeights,
-            stacklevel=5,
+            stacklevel=6,  # whoever calls zoo.load
         )
         return Commit(sha, None, True), None
     whole = _is_whole(_snapshot(repo, listing.sha))
@@ -401,7 +403,7 @@ def _get(repo: str, sha: str, name: str, token: str | None) -> None:
             return
         _drop(path, repo)
     raise CorruptWeights(
-        f"{name} of hf-hub:{repo}@{sha} came damaged, twice: its bytes have another sha256 than the "
+        f"{name} of hf-hub:{repo}@{sha} came damaged, twice: its sha256 is another than the "
         "Hub says. Something on the way changes them. Nothing was loaded; try again from another "
         "network"
     )
