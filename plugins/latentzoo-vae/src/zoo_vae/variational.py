@@ -2,9 +2,12 @@
 of training, and a density on the codes in place of the prior.
 """
 
+from collections.abc import Callable, Iterator
+
 import torch
 from torch import Tensor
 
+from zoo.density import ENOUGH
 from zoo.errors import InvalidConfig
 from zoo.model import Autoencoder, GaussianMixture, Phase, Step
 
@@ -30,9 +33,9 @@ class VariationalAutoencoder(Autoencoder):
     """A subclass implements :meth:`posterior`, ``_decode`` and :meth:`bound`.
 
     Codes are flat; ``encode`` gives the mean of the posterior. ``generate`` samples the prior
-    (``components=0``), or so many Gaussians fitted to the codes of the training images: what the
-    decoder has learnt to decode is these, and they never quite fill the prior (Ghosh et al. 2020,
-    "From variational to deterministic autoencoders", section 4).
+    (``components=0``), or so many Gaussians fitted to codes drawn from the posteriors of the
+    training images, which never quite add up to the prior (Ghosh et al. 2020, "From variational to
+    deterministic autoencoders", arXiv:1903.12436, section 4).
     """
 
     def set_density(self, code: int, components: int) -> None:
@@ -43,7 +46,7 @@ class VariationalAutoencoder(Autoencoder):
         """
         if not 0 <= components <= 1000:
             raise InvalidConfig(
-                "expected components from 1 to 1,000, or 0 for the prior, got " + f"{components}"
+                f"expected components from 1 to 1,000, or 0 for the prior, got {components}"
             )
         self.fitted = components > 0
         self.density = GaussianMixture(code, components=max(1, components))
@@ -76,6 +79,15 @@ class VariationalAutoencoder(Autoencoder):
             Phase("bound", recipe.epochs, {"adam": self}, step, averaged=self, validate=validate)
         ]
 
-    def fit(self, images: object, seed: int) -> None:
-        if self.fitted:
-            super().fit(images, seed)
+    @torch.no_grad()
+    def fit(self, images: Callable[[], Iterator[Tensor]], seed: int) -> None:
+        if not self.fitted:
+            return
+        generator = torch.Generator().manual_seed(seed)
+        codes: list[Tensor] = []
+        for batch in images():  # in random order: the first are as good as all
+            # Draws, not means: the decoder has never seen a code without its noise.
+            codes.append(draw(*self.posterior(batch), 1, generator)[:, 0])
+            if sum(map(len, codes)) >= ENOUGH:
+                break
+        self.density.fit(torch.cat(codes), seed=seed)
