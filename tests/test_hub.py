@@ -104,11 +104,11 @@ def test_a_branch_is_asked_for_once_and_all_files_are_of_its_commit(hub, sha, fi
     def publish():
         hub.put(REPO, {"metrics.json": b"{}", "vectors.safetensors": b"others"})
 
-    hub.fault("HEAD .*config.json", "call", 1, call=publish)
+    hub.fault("HEAD .*config.json", "slow", 1, seconds=0, call=publish)
     folder, commit, requested = zoo.hub.fetch(REPO)
     assert (commit, requested) == (sha, None)
     assert {p.name: p.read_bytes() for p in folder.iterdir()} == files
-    assert len(asked(hub, "/api/")) == 1
+    assert len(asked(hub, "/api/models")) == 1
     assert zoo.hub.resolve(REPO).sha != sha
 
 
