@@ -56,7 +56,7 @@ def test_variance_and_covariance_are_equations_1_and_4():
 def test_encoder(size, maps):
     model = zoo.create("simclr", size=size)
     x, came = torch.rand(1, 1, size, size), []
-    for layer in model.encoder:
+    for layer in model.encoder.layers:
         x = layer(x)
         came.append((x.shape[1], x.shape[2]))
     assert came == maps
@@ -77,18 +77,24 @@ def test_steps_at_every_size(name, size, channels, tmp_path):
     some = images.float() / 255
     code = model.code_shape[0]
     assert model.encode(some).shape == (20, code)
-    assert model.features(some).shape == (20, 4 * code)
+    assert model.features(some).shape == (20, 4 * sum(model.encoder.widths))
     assert bool(torch.isfinite(model.score(some)).all())
 
 
 def test_features_are_averages_over_a_grid():
     model = zoo.create("simclr", width=4)
     images = torch.rand(3, 1, 28, 28)
-    maps = model.encoder(images * 2 - 1)  # 3 x 32 x 4 x 4
-    features = model.features(images).view(3, 32, 2, 2)
-    assert torch.allclose(features[:, :, 0, 1], maps[:, :, :2, 2:].mean((2, 3)), atol=1e-6)
-    assert torch.allclose(model.encode(images), features.mean((2, 3)), atol=1e-6)
-    assert zoo.create("simclr", width=4, grid=1).features(images).shape == (3, 32)
+    before, last = model.encoder(images * 2 - 1)  # 3 x 16 x 7 x 7, 3 x 32 x 4 x 4
+    features = model.features(images)
+    assert features.shape == (3, 4 * (16 + 32))
+    parts = features[:, 4 * 16 :].view(3, 32, 2, 2)
+    assert torch.allclose(parts[:, :, 0, 1], last[:, :, :2, 2:].mean((2, 3)), atol=1e-6)
+    assert torch.allclose(model.encode(images), parts.mean((2, 3)), atol=1e-6)
+    whole = zoo.create("simclr", width=4, grid=1)
+    assert whole.features(images).shape == (3, 16 + 32)
+    before, last = whole.encoder(images * 2 - 1)
+    expected = torch.cat([before.mean((2, 3)), last.mean((2, 3))], 1)
+    assert torch.allclose(whole.features(images), expected, atol=1e-6)
 
 
 def test_score_is_the_distance_in_units_of_the_covariance():

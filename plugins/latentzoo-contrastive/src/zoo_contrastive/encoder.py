@@ -68,17 +68,25 @@ class Residual(nn.Module):
         return F.relu(x + self.layers(x))
 
 
-class ResNet(nn.Sequential):
+class ResNet(nn.Module):
     """Halves the picture until it is at most 4 pixels wide, each time twice as many channels."""
 
     def __init__(self, channels: int, size: int, width: int):
-        layers: list[nn.Module] = [block(channels, width, 1)]  # w x 28 x 28
-        self.width = width
+        super().__init__()
+        self.layers = nn.ModuleList([block(channels, width, 1)])  # w x 28 x 28
+        widths = [width]
         while size > 4:
-            to = min(2 * self.width, 8 * width)  # no wider, however large the picture
-            layers.append(nn.Sequential(block(self.width, to, 2), Residual(to)))
-            self.width, size = to, (size + 1) // 2  # 2w x 14 x 14, 4w x 7 x 7, 8w x 4 x 4
-        super().__init__(*layers)
+            widths.append(min(2 * widths[-1], 8 * width))  # no wider, however large the picture
+            self.layers.append(nn.Sequential(block(*widths[-2:], 2), Residual(widths[-1])))
+            size = (size + 1) // 2  # 2w x 14 x 14, 4w x 7 x 7, 8w x 4 x 4
+        self.widths = widths[-2:]
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        """The last two maps."""
+        maps = [x]
+        for layer in self.layers:
+            maps.append(layer(maps[-1]))
+        return maps[-2:]
 
 
 class TimmNet(nn.Module):
@@ -99,7 +107,7 @@ class TimmNet(nn.Module):
                 "names that timm.list_models() gives, such as 'resnet10t' or 'convnext_atto'"
             )
         self.net = timm.create_model(name, in_chans=channels, num_classes=0)
-        self.width = self.net.num_features
+        self.widths = [self.net.num_features]
         lost = {key for key, _ in self.net.named_buffers()} - self.net.state_dict().keys()
         if lost:
             raise InvalidConfig(
@@ -107,8 +115,15 @@ class TimmNet(nn.Module):
                 "state_dict; 'resnet10t' and 'convnext_atto' can"
             )
 
-    def forward(self, x: Tensor) -> Tensor:
-        return self.net.forward_features(x)  # N x width x h x w
+    def forward(self, x: Tensor) -> list[Tensor]:
+        """The last map, alone."""
+        last = self.net.forward_features(x)
+        if last.ndim != 4 or last.shape[1] != self.widths[-1]:
+            raise InvalidConfig(
+                f"encoder: expected a convolutional net with N x {self.widths[-1]} x h x w at its "
+                f"end, got {tuple(last.shape)}; 'resnet10t' and 'convnext_atto' are such"
+            )
+        return [last]
 
 
 class TwoViews(ZooModel):
@@ -116,16 +131,18 @@ class TwoViews(ZooModel):
 
     ``encode`` gives what the encoder makes of the picture, averaged over its last map: the
     projection behind it is for training alone, as it drops what the views do not share (Chen et
-    al. 2020, section 4.2). ``features`` is the average over each part of a grid instead, which
-    also says where things are. ``score`` is the distance to the mean of the training codes in
-    units of their covariance: SSD (Sehwag et al. 2021, arXiv:2103.12051, section 3).
+    al. 2020, section 4.2). ``features`` are averages over each part of a grid instead, which also
+    say where things are; and of the map before the last too, which is less blind to what differs
+    between views: probes and neighbours were the better for it on held-out images. ``score`` is
+    the distance to the mean of the training codes in units of their covariance: SSD (Sehwag et
+    al. 2021, arXiv:2103.12051, section 3).
 
     Args:
         channels: 1 or 3.
         size: height and width of the pictures, from 8 to 512.
         width: channels after the stem of the ``resnet``.
         encoder: ``resnet``, or a convolutional net of timm's by its name.
-        grid: parts of the last map, across and down, that ``features`` has the averages of.
+        grid: parts of a map, across and down, whose averages are ``features``.
 
     Raises:
         InvalidConfig: a setting that is not of these.
@@ -148,8 +165,9 @@ class TwoViews(ZooModel):
         else:
             self.encoder = TimmNet(encoder, channels)
         self.grid = grid
-        self.code_shape = (self.encoder.width,)
-        self.density = GaussianMixture(self.encoder.width, components=1)
+        code = self.encoder.widths[-1]
+        self.code_shape = (code,)
+        self.density = GaussianMixture(code, components=1)
 
     def losses(self, one: Tensor, two: Tensor, recipe: Any) -> dict[str, Tensor]:
         """The named parts of the loss, which is their sum.
@@ -161,24 +179,17 @@ class TwoViews(ZooModel):
     # -- the calls -----------------------------------------------------------------------------
 
     def _encode(self, images: Tensor) -> Tensor:
-        return self._maps(images).mean((2, 3))  # N x code
+        return self.encoder(images * 2 - 1)[-1].mean((2, 3))  # N x code
 
     def _features(self, images: Tensor) -> Tensor:
-        return F.adaptive_avg_pool2d(self._maps(images), self.grid).flatten(1)
+        maps = self.encoder(images * 2 - 1)
+        parts = [F.adaptive_avg_pool2d(each, self.grid).flatten(1) for each in maps]
+        return torch.cat(parts, dim=1)  # N x grid² (4w + 8w)
 
     def _score(self, images: Tensor) -> Tensor:
         away = self._encode(images) - self.density.means[0]  # N x code
         units = torch.linalg.solve_triangular(self.density.scales[0], away.T, upper=False)
         return units.square().mean(0)
-
-    def _maps(self, images: Tensor) -> Tensor:
-        maps = self.encoder(images * 2 - 1)  # N x code x h x w
-        if maps.ndim != 4 or maps.shape[1] != self.encoder.width:
-            raise InvalidConfig(
-                f"encoder: expected a convolutional net with N x {self.encoder.width} x h x w at "
-                f"its end, got {tuple(maps.shape)}; 'resnet10t' and 'convnext_atto' are such"
-            )
-        return maps
 
     # -- training ------------------------------------------------------------------------------
 
