@@ -379,7 +379,7 @@ class HubServer:
             blobs = dict(head.blobs)
             for path, data in files.items():
                 if data is None:
-                    del blobs[path]
+                    blobs.pop(path, None)
                 else:
                     blobs[path] = Blob(data, _is_lfs(path, len(data)))
             when = date or datetime.now(UTC)

@@ -21,7 +21,7 @@ from typing import Any
 import pytest
 from hubserver import HubServer
 
-import zoo
+from zoo.api import weights_folder
 
 MODEL = "pca.mnist"
 REPO = "org/pca.faults"
@@ -169,7 +169,7 @@ def check(scene: Scene, ended: Ended, outcome: str, says: str) -> None:
 @pytest.fixture(scope="module")
 def published() -> dict[str, bytes]:
     """The files of a real set of weights."""
-    folder = zoo.weights_folder(MODEL)
+    folder = weights_folder(MODEL)
     files = {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
     return {"README.md": b"---\nlibrary_name: latentzoo\n---\n# pca\n", **files}
 
@@ -546,7 +546,7 @@ def uploaded(scene: Scene, revision: str = "main") -> bool:
     files.pop(".gitattributes", None)
     if not files:
         return False
-    bundled = zoo.weights_folder(MODEL)
+    bundled = weights_folder(MODEL)
     for name in ("model.safetensors", "vectors.safetensors", "metrics.json", "config.json"):
         assert files.get(name) == (bundled / name).read_bytes(), f"{name} of {sorted(files)}"
     assert b"library_name: latentzoo" in files["README.md"]
