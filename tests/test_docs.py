@@ -1,0 +1,123 @@
+"""The guides say what is so: their blocks run, and nothing of the code is left out of them."""
+
+import importlib.util
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from zoo import hookspecs
+from zoo.cli import COMMANDS
+from zoo.spec import CAPABILITIES
+
+TREE = Path(__file__).resolve().parents[1]
+GUIDE = (TREE / "docs" / "plugins.md").read_text("utf-8")
+BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```", GUIDE, re.MULTILINE | re.DOTALL)
+
+
+@pytest.fixture(scope="module")
+def reference():
+    """The module that writes the reference."""
+    spec = importlib.util.spec_from_file_location("reference", TREE / "docs" / "reference.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_reference_is_that_of_the_code(reference):
+    assert reference.PAGE.read_text("utf-8") == reference.page(), "type: python docs/reference.py"
+
+
+def test_everything_is_in_the_reference(reference):
+    """Found in the code by other means than the page is written by."""
+    page = reference.PAGE.read_text("utf-8")
+    sections = dict(re.findall(r"^### zoo ([\w-]+)\n(.*?)(?=^##)", page, re.MULTILINE | re.DOTALL))
+    assert list(sections) == list(COMMANDS)
+    for name, section in sections.items():
+        done = subprocess.run(
+            [sys.executable, "-m", "zoo.cli", name, "--help"], capture_output=True, text=True
+        )
+        options = set(re.findall(r"^  (?:-\w, )?(--[\w-]+)", done.stdout, re.MULTILINE))
+        assert "--help" in options
+        missing = [option for option in options - {"--help"} if f"{option}" not in section]
+        assert not missing, f"zoo {name} has them too"
+    for name in [n for n in vars(hookspecs) if n.startswith("zoo_")]:
+        assert f"| `{name}` |" in page
+    for name in CAPABILITIES:
+        assert f"| `{name}(" in page
+        assert f"| `{name}` |" in GUIDE, "what an author writes for it"
+
+
+def test_every_variable_of_the_environment_is_documented(reference):
+    code = [TREE / "hubconf.py", *TREE.glob("zoo/**/*.py"), *TREE.glob("plugins/*/src/**/*.py")]
+    read = {name for file in code for name in re.findall(r"\bZOO_[A-Z_]+", file.read_text("utf-8"))}
+    assert read == set(reference.VARIABLES)
+
+
+def test_every_hook_is_in_the_guide():
+    for name in [n for n in vars(hookspecs) if n.startswith("zoo_")]:
+        assert name in GUIDE
+
+
+def test_links():
+    for page in [TREE / "README.md", *(TREE / "docs").glob("*.md"), *TREE.glob("examples/*/*.md")]:
+        for link in re.findall(r"\]\(([^)#:]+)\)", page.read_text("utf-8")):
+            assert (page.parent / link).exists(), f"{page.name}: {link}"
+
+
+PIP = """#!/bin/sh
+# pip of this environment, without the network: not editable, which takes a library more.
+test "$1 $2" = "install --editable" || exit 9
+exec {python} -m pip install --quiet --no-index --no-build-isolation --no-deps \\
+    --force-reinstall "./$3"
+"""
+
+
+@pytest.fixture
+def place(clean_env, core_wheel, hub, tmp_path):
+    """A folder with pictures, a new environment with the core alone, and somebody logged in."""
+    env = clean_env(core_wheel)
+    pip = env.folder / "bin" / "pip"
+    pip.write_text(PIP.format(python=shlex.quote(str(env.python))))
+    pip.chmod(0o755)
+    (env.folder / "pictures").mkdir()
+    env.run(
+        "-c",
+        "from PIL import Image; from zoo.sample import sample\n"
+        "for i, pixels in enumerate(sample()[0][:64]):\n"
+        "    Image.fromarray(pixels).save(f'pictures/{i}.png')",
+    )
+    hub.add_user("you", "secret-token")
+    environ = hub.env(tmp_path / "home", token="secret-token")
+    environ["PATH"] = f"{env.folder / 'bin'}{os.pathsep}{os.environ['PATH']}"
+
+    def run(kind: str, text: str) -> None:
+        command = ["bash", "-euc", text] if kind == "sh" else [str(env.python), "-c", text]
+        done = subprocess.run(
+            command, cwd=env.folder, env={**os.environ, **environ}, capture_output=True, text=True
+        )
+        assert done.returncode == 0, f"{text}\n{done.stdout}\n{done.stderr}"
+
+    run.folder = env.folder
+    return run
+
+
+@pytest.mark.slow
+def test_the_guide_to_plugins(place, hub):
+    """All its blocks in their order, in one environment, from nothing to weights on the Hub."""
+    kinds = [kind for kind, _ in BLOCKS]
+    assert set(kinds) == {"sh", "python", "console"}
+    assert kinds.count("console") == 1, "only building and uploading is not run"
+    for kind, text in BLOCKS:
+        if kind != "console":
+            place(kind, text)
+    rows = re.findall(r"^\| `([\w./]+)` \| ", GUIDE, re.MULTILINE)
+    files = [row for row in rows if "." in row or row.endswith("/")]
+    assert files, "the table of what is written"
+    for file in files:
+        assert (place.folder / "latentzoo-mine" / file).exists(), file
+    assert "v1" in str(hub.tags("you/mine"))
