@@ -360,7 +360,7 @@ def _download(
     for what, came, expected in (("size", sizes[TENSORS], size), ("sha256", stored, digest)):
         if came is not None and came != expected:
             raise CorruptWeights(
-                f"hf-hub:{repo}@{sha}: {TENSORS} has the {what} {came!s:.80} on the Hub, its "
+                f"hf-hub:{repo}@{sha}: {TENSORS} has the {what} {_clean(came, 80)} on the Hub, its "
                 f"config.json says {expected!s:.80}. Nothing was fetched; its owner should publish "
                 "it again"
             )
@@ -458,6 +458,11 @@ def promised(folder: Path, repo: str, sha256: str | None = None) -> tuple[int, s
                 f"{config.get(key)!r:.80}"
             )
     size, digest = config["size"], config["sha256"]
+    if not re.fullmatch("[0-9a-f]{64}", digest):
+        raise InvalidConfig(
+            f"config.json of hf-hub:{repo}: sha256 should be 64 hexadecimal digits, got "
+            f"{digest!r:.80}"
+        )
     if sha256 is not None and digest != sha256:
         raise CorruptWeights(
             f"config.json of hf-hub:{repo} says that the tensors have sha256 {digest!r:.80}, the "
@@ -469,6 +474,8 @@ def promised(folder: Path, repo: str, sha256: str | None = None) -> tuple[int, s
 def _sizes(repo: str, listing: "ModelInfo") -> dict[str, int | None]:
     """Every file of a commit with its size, if the Hub says it; none of ours over its limit."""
     sizes = {str(file.rfilename): file.size for file in listing.siblings or ()}
+    if any(type(size) not in (int, type(None)) for size in sizes.values()):
+        raise HubError(f"hf-hub:{repo}: the Hub's list of its files has sizes that are no numbers")
     for name, most in LIMITS.items():
         size = sizes.get(name)
         if size is not None and size > most:
@@ -656,7 +663,7 @@ def _check_names(repo: str, revision: str | None) -> None:
 
 def _tried(call: Callable[[], _T], repo: str, revision: str | None) -> _T:
     """What ``call`` of the client returns, after a pause or two when the Hub itself fails."""
-    with hub_errors(repo, revision), _no_long_waits():
+    with hub_errors(repo, revision), _watched():
         for pause in PAUSES:
             try:
                 return call()
@@ -683,22 +690,44 @@ def _wait(error: Exception, pause: float) -> float | None:
 
 
 @contextlib.contextmanager
-def _no_long_waits() -> Iterator[None]:
-    """The client waits as long as it is asked to, an hour too; this gives up instead."""
-    from huggingface_hub import get_session
-    from huggingface_hub.utils import hf_raise_for_status
+def _watched() -> Iterator[None]:
+    """Look at every answer before the client does, which trusts it too far.
+
+    It waits as long as it is asked to, an hour too; this gives up instead. And it calls a file in
+    the cache by the ETag as it came, so that ``../../x`` would be written outside.
+    """
+    from huggingface_hub import close_session, get_session
+    from huggingface_hub.utils import _http, hf_raise_for_status
 
     def look(response: Any) -> None:
         if response.status_code == 429 and (_retry_after(response) or 0) > PATIENCE:
             response.read()
             hf_raise_for_status(response)
+        for header in ("ETag", "X-Linked-Etag", "X-Repo-Commit"):
+            value = response.headers.get(header, "")
+            if response.request.method == "HEAD" and not re.fullmatch(r'(W/)?"?[\w-]*"?', value):
+                raise HubError(
+                    f"{_host()} answers with the {header} {value!r:.100}, which is no name of a "
+                    "file. Nothing was written.\nCheck HF_ENDPOINT and the proxy"
+                )
 
-    hooks = get_session().event_hooks["response"]
-    hooks.append(look)
+    make, client = _http._GLOBAL_CLIENT_FACTORY, get_session()
+
+    def make_watched() -> Any:
+        made = make()
+        made.event_hooks["response"].append(look)
+        return made
+
+    client.event_hooks["response"].append(look)
+    # After a refused connection the client makes a new session, which is to be watched too.
+    _http._GLOBAL_CLIENT_FACTORY = make_watched
     try:
         yield
     finally:
-        hooks.remove(look)
+        _http._GLOBAL_CLIENT_FACTORY = make
+        client.event_hooks["response"].remove(look)
+        if get_session() is not client:
+            close_session()
 
 
 def _retry_after(response: Any) -> int | None:
