@@ -102,6 +102,10 @@ def settle_generator(model: ZooModel) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class InvertedRecipe(GameRecipe):
+    """``r1`` is gamma of the penalty on the discriminator's slope at real images: Mescheder et al.
+    2018, arXiv:1801.04406, equation 9."""
+
+    r1: float = 0.0
     encoder_epochs: int = 5
     encoder_lr: float = 1e-3
     latent_weight: float = 0.1  # of E(G(z)) = z, beside the error of G(E(x)) = x
@@ -158,8 +162,13 @@ class InvertedGAN(ZooModel):
         return self._sample_codes(n, step.generator).to(self.device), ()
 
     def _penalty(self, x: Tensor, told: tuple[Tensor, ...], recipe: InvertedRecipe) -> Tensor | int:
-        """What the discriminator's loss has besides, of real images inside."""
-        return 0
+        """R1 of every eighth image inside: as good on average, for a fraction of the time."""
+        if not recipe.r1:
+            return 0
+        x = x[::8].detach().requires_grad_()
+        logits = self.discriminator(x, *(t[::8] for t in told))
+        (slope,) = torch.autograd.grad(logits.sum(), x, create_graph=True)
+        return recipe.r1 / 2 * slope.square().flatten(1).sum(1).mean()
 
     def _game(self, recipe: InvertedRecipe) -> Phase:
         def step(images: Tensor, step: Step) -> dict[str, Tensor]:

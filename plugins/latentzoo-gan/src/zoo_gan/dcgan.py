@@ -45,7 +45,6 @@ __all__ = ["DCGAN", "Generator", "Trunk"]
 @dataclass(frozen=True, kw_only=True)
 class Recipe(InvertedRecipe):
     channels_last: bool = True  # a tenth faster
-    r1: float = 0.0  # gamma
     labels: bool = False  # for classes=N: the labels of the data are used
 
 
@@ -248,15 +247,6 @@ class DCGAN(InvertedGAN):
             )
         codes = self._of_classes(codes, step.labels)
         return codes, (codes[:, -self.classes :],)
-
-    def _penalty(self, x: Tensor, told: tuple[Tensor, ...], recipe: Recipe) -> Tensor | int:
-        """R1 of every eighth image: as good on average, for a fraction of the time."""
-        if not recipe.r1:
-            return 0
-        x = x[::8].detach().requires_grad_()
-        logits = self.discriminator(x, *(t[::8] for t in told))
-        (slope,) = torch.autograd.grad(logits.sum(), x, create_graph=True)
-        return recipe.r1 / 2 * slope.square().flatten(1).sum(1).mean()
 
 
 def check_fit(model: DCGAN) -> None:

@@ -9,9 +9,10 @@ non-saturating loss (section 3).
 Weights begin as the authors' do, uniform within 0.05 in the generator and 0.005 in the
 discriminator: with larger ones there the discriminator wins at once, for good.
 
-What differs: Adam (Radford et al. 2015, section 4) where the authors had momentum; the generator's
-last bias begins at zero, not at the data's; and what ships is the exponential average of the
-generator's weights. After the game an encoder learns to invert the generator
+What differs: batch norm (Ioffe & Szegedy 2015, arXiv:1502.03167) in the generator, without which it
+makes few kinds of digits here, with or without R1; Adam (Radford et al. 2015, section 4) where the
+authors had momentum; the generator's last bias begins at zero, not at the data's; and what ships is
+the exponential average of the generator's weights. After the game an encoder learns to invert it
 (:mod:`zoo_gan.adversarial`). ``features`` are the discriminator's two layers.
 """
 
@@ -97,8 +98,8 @@ class GAN(InvertedGAN):
         self.image_shape = (channels, size, size)
         self.code_shape = (latent,)
         self.generator = nn.Sequential(
-            nn.Linear(latent, hidden), nn.ReLU(),
-            nn.Linear(hidden, hidden), nn.ReLU(),
+            nn.Linear(latent, hidden, bias=False), nn.BatchNorm1d(hidden), nn.ReLU(),
+            nn.Linear(hidden, hidden, bias=False), nn.BatchNorm1d(hidden), nn.ReLU(),
             nn.Linear(hidden, pixels), nn.Sigmoid(),
             nn.Unflatten(1, self.image_shape),
         )  # fmt: skip
@@ -113,7 +114,8 @@ class GAN(InvertedGAN):
             for module in part.modules():
                 if isinstance(module, nn.Linear):
                     nn.init.uniform_(module.weight, -bound, bound)
-                    nn.init.zeros_(module.bias)
+                    if module.bias is not None:
+                        nn.init.zeros_(module.bias)
 
     def _inside(self, images: Tensor) -> Tensor:
         return images
