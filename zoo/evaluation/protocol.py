@@ -100,11 +100,15 @@ class Context:
         """The same network with the same config and new initial weights."""
         import torch
 
+        from zoo.api import create
         from zoo.registry import builder
 
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
-            model = builder(self.model.spec)(**self.model.config)
+            if hasattr(type(self.model), "from_name"):  # it stands behind a plugin's prefix
+                model = create(self.model.name)
+            else:
+                model = builder(self.model.spec)(**self.model.config)
         model.spec, model.config = self.model.spec, self.model.config
         model.name = f"{model.spec.name} (untrained)"
         return model.eval().to(self.model.device)
@@ -147,7 +151,7 @@ class Context:
         if space == "pca":
             reduce = self.pca(PCA_COMPONENTS).transform
             return lambda images: _float32(reduce(images.flatten(1).numpy()))
-        model = {"model": self.model, "untrained": self.untrained}[space]
+        model = self.untrained if space == "untrained" else self.model
         return lambda images: model.features(images).cpu()
 
     def pca(self, components: int) -> Any:

@@ -129,7 +129,7 @@ def _create(source: Source, kind: type[ZooError], what: str, **more: Any) -> nn.
         arguments = f" with {dict(source.arguments)!r:.200}" if source.arguments else ""
         raise kind(
             f"timm:{source.name}: {what} {source.architecture}{arguments}.\n"
-            f"{type(error).__name__}: {error!s:.500}"
+            f"{type(error).__name__}: {' '.join(str(error).split()):.500}"
         ) from error
 
 
@@ -148,7 +148,7 @@ def _trained(source: Source, looked_at: TimmModel | None) -> tuple[nn.Module, st
         _check_size(path, where, looked_at.net)
     # A file goes before every other place, unless the config has a source.
     overlay = {"file": str(path), "source": None, "custom_load": False}
-    with _Filling() as filling:
+    with torch.random.fork_rng(devices=[]), _Filling() as filling:
         net = _create(
             source, TensorMismatch, f"{where} is not what timm wants for",
             pretrained=True, pretrained_cfg_overlay=overlay,

@@ -25,6 +25,7 @@ from timm.models import (
     get_deprecated_models,
     get_pretrained_cfg,
     is_model,
+    load_model_config_from_hf,
     split_model_name_tag,
 )
 
@@ -35,7 +36,7 @@ from zoo.spec import read_json
 
 CONFIG, TENSORS = "config.json", "model.safetensors"
 _OURS = ("pretrained", "checkpoint", "cache", "features_only", "pruned", "scriptable", "exportable",
-         "no_jit", "device", "dtype", "num_classes")  # fmt: skip
+         "no_jit", "device", "dtype")  # fmt: skip
 """Beginnings of the arguments that a config may not give: they steer timm, not the architecture."""
 
 
@@ -141,7 +142,10 @@ def _pushed(repo: str, revision: str | None) -> Source:
     """The model of a repository that timm's ``push_to_hf_hub`` wrote, or somebody else."""
     fetched = hub.fetch_files(repo, (CONFIG,), revision)
     where = f"config.json of hf-hub:{repo}@{fetched.commit}"
-    config = read_json(fetched.folder / CONFIG)
+    try:
+        config = read_json(fetched.folder / CONFIG)
+    except InvalidConfig as error:
+        raise InvalidConfig(f"{where} cannot be used: {error}") from None
     architecture = config.get("architecture")
     if not isinstance(architecture, str):
         ours = "model" in config and "api_version" in config
@@ -154,12 +158,16 @@ def _pushed(repo: str, revision: str | None) -> Source:
             f"{where} asks for the architecture {architecture!r:.80}, which timm "
             f"{timm.__version__} does not have (the repository says so, nobody checked it)"
         )
-    told = config.get("pretrained_cfg", config)
     try:
-        cfg = PretrainedCfg(architecture=architecture, **_checked_cfg({**told, **config}))
-        arguments = _checked_arguments(config.get("model_args") or {})
-    except (TypeError, ValueError) as error:
-        raise InvalidConfig(f"{where}: {error}") from None
+        # Of the file that was just fetched, which needs no request.
+        told, _, arguments = load_model_config_from_hf(f"{repo}@{fetched.commit}")
+        arguments = _checked_arguments(arguments)
+        if size := arguments.get("img_size"):  # timm remembers that of the architecture's own
+            sides = size if isinstance(size, tuple) else (size, size)
+            told["input_size"] = (told.get("input_size", (3,))[0], *sides)
+        cfg = PretrainedCfg(architecture=architecture, **_checked_cfg(told))
+    except Exception as error:  # timm does not expect what anybody may have written
+        raise InvalidConfig(f"{where}: {type(error).__name__}: {error!s:.300}") from error
     # From here on the commit is fixed: the tensors are those of this config.
     return Source(f"hf-hub:{repo}", architecture, cfg, repo, fetched.commit, arguments)
 
@@ -183,7 +191,7 @@ def _checked_cfg(told: Mapping[str, Any]) -> dict[str, Any]:
             continue
         if not good(value):
             raise ValueError(f"{key} cannot be {value!r:.80}")
-        checked[key] = tuple(value) if isinstance(value, list) else value
+        checked[key] = tuple(value) if isinstance(value, list | tuple) else value
     return checked
 
 
@@ -192,7 +200,7 @@ def _numbers(length: int | None, low: float, high: float, whole: bool = False):
 
     def good(value: Any) -> bool:
         return (
-            isinstance(value, list)
+            isinstance(value, list | tuple)
             and len(value) in ((length,) if length else (1, 3))
             and all(type(n) in kinds and math.isfinite(n) and low <= n <= high for n in value)
         )
@@ -214,4 +222,6 @@ def _checked_arguments(told: Any) -> dict[str, Any]:
         plain = all(item is None or type(item) in (bool, int, float, str) for item in items)
         if key.startswith(_OURS) or not key.isidentifier() or not plain or len(items) > 100:
             raise ValueError(f"model_args cannot have {key!r:.80}: {value!r:.80}")
-    return {k: tuple(v) if isinstance(v, list) else v for k, v in told.items()}
+    # The classifier is left out, however many classes it had.
+    told = {key: value for key, value in told.items() if key != "num_classes"}
+    return {key: tuple(v) if isinstance(v, list) else v for key, v in told.items()}
