@@ -1,17 +1,19 @@
 """``zoo check`` finds what is wrong with a plugin, says where, and leaves with the right code."""
 
+import inspect
 import json
 import os
 import shutil
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 
 import zoo.registry
-from zoo import testing
+from zoo import hookspecs, testing
 from zoo.api import weights_folder
 from zoo.checking import check, names_of
 from zoo.cli import main
@@ -211,6 +213,23 @@ def test_names_of():
     assert names_of("ae.mnist") == ["ae.mnist"]
     assert names_of("Latentzoo_AE")[:3] == weights
     assert names_of(str(TREE / "plugins" / "latentzoo-ae"))[:3] == weights
+
+
+def test_a_prefix_is_checked_by_its_example(plugin, monkeypatch):
+    """The plugin of the hook's own docstring, which can encode and give features alone."""
+    text = textwrap.dedent(inspect.getdoc(hookspecs.zoo_prefixes).partition("plugin module::")[2])
+    record, _, rest = text.partition("and the builder that it names, in ``my_pool/model.py``::")
+    model = rest.partition("\nThen ``zoo.create")[0]
+    folder = plugin("pooling")
+    source = folder / "src" / "zoo_pooling"
+    changed = [textwrap.dedent(t).replace("my_pool", "zoo_pooling") for t in (record, model)]
+    (source / "__init__.py").write_text(changed[0])
+    (source / "model.py").write_text(changed[1])
+    assert names_of("latentzoo-pooling") == names_of("pool:4x4") == ["pool:4x4"]
+    failed = [(r.check, r.came) for r in check("latentzoo-pooling") if not r.well]
+    assert not failed
+    with pytest.raises(UnknownModel, match="no pool:4by4"):
+        names_of("pool:4by4")
 
 
 def test_a_weights_folder(monkeypatch, tmp_path):

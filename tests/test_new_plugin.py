@@ -236,3 +236,5 @@ def test_from_nothing_to_weights_that_others_load(
     home = hub.env(tmp_path / "home-of-other")
     after = other.run("-c", figures, f"hf-hub:you/mine@{commit}", env=home).stdout
     assert after.splitlines()[-1] == before.splitlines()[-1]
+    checked = other.run("-m", "zoo.cli", "check", f"hf-hub:you/mine@{commit}", "--json", env=home)
+    assert json.loads(checked.stdout)["well"]
