@@ -564,7 +564,7 @@ def test_errors_of_others_are_chained_and_ours_pass():
 
 def test_the_hub_s_part_is_light():
     code = """
-    import sys, zoo.hub
+    import sys, zoo.hub, zoo.cli.hub
     heavy = ("torch", "numpy", "huggingface_hub", "httpx2", "requests", "yaml")
     print([name for name in heavy if name in sys.modules])
     """
