@@ -239,7 +239,7 @@ ARGUMENTS = {
     "img_size": {"a": 1},
     "a b": 1,
     "no_such_argument": 1,
-    "embed_dim": 10**9,
+    "embed_dim": 10**6,
     "act_layer": "os.system",
 }
 
