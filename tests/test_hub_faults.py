@@ -192,6 +192,8 @@ class Fault:
     """RECOVERS, or the error's name."""
     says: str = ""
     """What the messages have to have, a regular expression."""
+    quick: bool = False
+    """Tried in every run of the tests; the others with ``-m slow``."""
 
 
 def spoilt(match: str, kind: str, times: int | None = None, **more: Any) -> Callable[[Scene], None]:
@@ -240,14 +242,14 @@ def pin(scene: Scene) -> None:
 
 
 IN_TRANSIT = [
-    Fault("cut midway, once", spoilt(TENSORS, "cut", 1), RECOVERS),
+    Fault("cut midway, once", spoilt(TENSORS, "cut", 1), RECOVERS, quick=True),
     Fault("cut midway, three times", spoilt(TENSORS, "cut", 3), RECOVERS),
     Fault("no end of the file ever", spoilt(TENSORS, "cut", keep=0), "HubUnreachable", "again"),
     Fault("no answer to the file, once", spoilt(TENSORS, "gone", 1), RECOVERS),
     Fault("no answer to anything", spoilt(ANY, "gone"), "HubUnreachable", "again"),
     Fault("fewer bytes than announced", spoilt(TENSORS, "short", 1), RECOVERS),
     Fault("always fewer bytes", spoilt(TENSORS, "short"), "CorruptWeights|HubUnreachable"),
-    Fault("tensors flipped, once", spoilt(TENSORS, "flip", 1), RECOVERS),
+    Fault("tensors flipped, once", spoilt(TENSORS, "flip", 1), RECOVERS, quick=True),
     Fault("tensors always flipped", spoilt(TENSORS, "flip"), "CorruptWeights", "sha256"),
     Fault("config flipped, once", spoilt(r"GET .*config\.json", "flip", 1), RECOVERS),
     Fault("config always flipped", spoilt(r"GET .*config\.json", "flip"), "CorruptWeights"),
@@ -278,6 +280,7 @@ THE_HUB_IS_ILL = [
         spoilt(TENSORS, "status", status=429, headers={"Retry-After": "3600"}),
         "HubBusy",
         "3600|hour|60 min",
+        quick=True,
     ),
     Fault("429 without a word", spoilt(ANY, "status", status=429), "HubBusy", "again"),
     Fault("slow", spoilt(ANY, "slow", seconds=0.5), RECOVERS),
@@ -316,6 +319,7 @@ NOT_ALLOWED = [
         lambda s: s.restrict(private=True),
         "RepositoryNotFound",
         "(?s)private.*hf auth login|hf auth login.*private",
+        quick=True,
     ),
     Fault(
         "private, somebody else",
@@ -355,7 +359,7 @@ IN_THE_CACHE = [
     Fault("tensors flipped", cached(flipped, "model.safetensors"), RECOVERS),
     Fault("tensors empty", cached(lambda _: b"", "model.safetensors"), RECOVERS),
     Fault("config cut", cached(half, "config.json"), RECOVERS),
-    Fault("config flipped", cached(flipped, "config.json"), RECOVERS),
+    Fault("config flipped", cached(flipped, "config.json"), RECOVERS, quick=True),
     Fault("vectors flipped", cached(flipped, "vectors.safetensors"), RECOVERS),
     Fault("tensors flipped, pinned", both(cached(flipped, "model.safetensors"), pin), RECOVERS),
     Fault("config flipped, pinned", both(cached(flipped, "config.json"), pin), RECOVERS),
@@ -388,7 +392,11 @@ TABLES = {
 
 @pytest.mark.parametrize(
     "fault",
-    [pytest.param(f, id=f"{table}: {f.what}") for table, faults in TABLES.items() for f in faults],
+    [
+        pytest.param(f, id=f"{table}: {f.what}", marks=() if f.quick else pytest.mark.slow)
+        for table, faults in TABLES.items()
+        for f in faults
+    ],
 )
 def test_a_fault_is_overcome_or_told(scene: Scene, fault: Fault):
     fault.spoil(scene)
@@ -435,6 +443,7 @@ def read_only(scene: Scene) -> tuple[str, ...]:
     return namespace(f"mount --bind {home} {home} && mount -o remount,bind,ro {home}")
 
 
+@pytest.mark.slow
 def test_a_read_only_disk_without_the_weights_is_told(scene: Scene):
     scene.before = read_only(scene)
     check(scene, scene.pull(), "HubError", "HF_HOME")
@@ -442,6 +451,7 @@ def test_a_read_only_disk_without_the_weights_is_told(scene: Scene):
     check(scene, scene.pull(), RECOVERS, "")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pinned", [True, False])
 def test_a_read_only_disk_with_the_weights_serves_them(scene: Scene, pinned: bool):
     pull_first(scene)
@@ -451,6 +461,7 @@ def test_a_read_only_disk_with_the_weights_serves_them(scene: Scene, pinned: boo
     check(scene, scene.pull(), RECOVERS, "")
 
 
+@pytest.mark.slow
 def test_a_read_only_disk_with_bad_weights_is_told(scene: Scene):
     scene.spoil_cache("model.safetensors", flipped)
     scene.before = read_only(scene)
@@ -487,6 +498,7 @@ MOMENTS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("moment", MOMENTS)
 def test_killed_while_it_fetches(scene: Scene, moment: str):
     scene.fault(MOMENTS[moment], "drip", pieces=20, seconds=0.2)

@@ -19,6 +19,7 @@ import hashlib
 import os
 import re
 import sys
+import threading
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -296,9 +297,10 @@ def _ask(repo: str, revision: str | None, token: str | None) -> "ModelInfo":
     """What the Hub has of a revision: its commit, and its files with their sizes. One request."""
     from huggingface_hub import constants
 
+    named = revision or "main"  # without a name some mirrors do not know which is meant
     listing = _tried(
         lambda: _api(token).model_info(
-            repo, revision=revision, files_metadata=True, timeout=constants.HF_HUB_ETAG_TIMEOUT
+            repo, revision=named, files_metadata=True, timeout=constants.HF_HUB_ETAG_TIMEOUT
         ),
         repo,
         revision,
@@ -689,12 +691,16 @@ def _wait(error: Exception, pause: float) -> float | None:
     return pause if asked is None else asked if asked <= PATIENCE else None
 
 
+_WATCHING = threading.Lock()
+
+
 @contextlib.contextmanager
 def _watched() -> Iterator[None]:
     """Look at every answer before the client does, which trusts it too far.
 
     It waits as long as it is asked to, an hour too; this gives up instead. And it calls a file in
-    the cache by the ETag as it came, so that ``../../x`` would be written outside.
+    the cache by the ETag as it came, so that ``../../x`` would be written outside. One thread at a
+    time, since the session of the client is one for all.
     """
     from huggingface_hub import close_session, get_session
     from huggingface_hub.utils import _http, hf_raise_for_status
@@ -711,23 +717,23 @@ def _watched() -> Iterator[None]:
                     "file. Nothing was written.\nCheck HF_ENDPOINT and the proxy"
                 )
 
-    make, client = _http._GLOBAL_CLIENT_FACTORY, get_session()
-
     def make_watched() -> Any:
         made = make()
         made.event_hooks["response"].append(look)
         return made
 
-    client.event_hooks["response"].append(look)
-    # After a refused connection the client makes a new session, which is to be watched too.
-    _http._GLOBAL_CLIENT_FACTORY = make_watched
-    try:
-        yield
-    finally:
-        _http._GLOBAL_CLIENT_FACTORY = make
-        client.event_hooks["response"].remove(look)
-        if get_session() is not client:
-            close_session()
+    with _WATCHING:
+        make, client = _http._GLOBAL_CLIENT_FACTORY, get_session()
+        client.event_hooks["response"].append(look)
+        # After a refused connection the client makes a new session, which is to be watched too.
+        _http._GLOBAL_CLIENT_FACTORY = make_watched
+        try:
+            yield
+        finally:
+            _http._GLOBAL_CLIENT_FACTORY = make
+            client.event_hooks["response"].remove(look)
+            if get_session() is not client:
+                close_session()
 
 
 def _retry_after(response: Any) -> int | None:
