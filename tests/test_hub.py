@@ -10,12 +10,13 @@ import os
 import subprocess
 import sys
 import textwrap
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 from hubserver import HubServer
-from huggingface_hub import constants, hf_hub_download
+from huggingface_hub import constants, get_session, hf_hub_download
 
 import zoo
 import zoo.hub
@@ -577,3 +578,19 @@ def test_commits():
     assert is_commit("0123456789" * 4)
     for other in ("0" * 39, "0" * 41, "G" * 40, "A" * 40, None, 3):
         assert not is_commit(other)
+
+
+def test_threads_may_fetch_at_once(hub, files):
+    """And leave the client as it was."""
+    from huggingface_hub.utils import _http
+
+    names = [hub.put(f"org/n{i}", files) and f"hf-hub:org/n{i}" for i in range(4)]
+    factory, hooks = _http._GLOBAL_CLIENT_FACTORY, len(get_session().event_hooks["response"])
+    hub.fault("HEAD", "slow", seconds=0.02)
+    with ThreadPoolExecutor(4) as pool:
+        folders = list(pool.map(zoo.pull, names))
+    assert [(f / "model.safetensors").read_bytes() for f in folders] == [
+        files["model.safetensors"]
+    ] * 4
+    assert _http._GLOBAL_CLIENT_FACTORY is factory
+    assert len(get_session().event_hooks["response"]) == hooks
