@@ -1,5 +1,7 @@
 """Views show the picture, moved and coloured as far as they are told to, and no further."""
 
+import math
+
 import pytest
 import torch
 from zoo_contrastive.views import Views
@@ -87,3 +89,15 @@ def test_erased_is_a_rectangle_of_the_share_told():
     for one in gone[share > 0][:20, 0]:
         rows, columns = one.any(1), one.any(0)
         assert torch.equal(one, rows[:, None] & columns[None])
+
+
+def test_hue_turns_by_up_to_72_degrees_at_strength_1():
+    flat = torch.tensor([0.55, 0.45, 0.45])[:, None, None].expand(2000, 3, 8, 8)
+    for strength in (0.5, 1.0):
+        red, green, blue = views(flat, size=8, colour=strength)[:, :, 0, 0].T
+        i = 0.596 * red - 0.274 * green - 0.321 * blue
+        q = 0.211 * red - 0.523 * green + 0.311 * blue
+        start = math.atan2(0.0211, 0.0597)
+        seen = (i > 0.01) & (red < 1)  # a colour is left, and none was cut off
+        turned = (torch.atan2(q, i)[seen] - start).abs().rad2deg()
+        assert 0.9 * 72 * strength < float(turned.max()) < 72 * strength + 2
