@@ -259,7 +259,7 @@ KINDS = (
     "drip",
     "body",
     "headers",
-    "call",
+    "none",
 )
 
 
