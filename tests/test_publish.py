@@ -460,7 +460,7 @@ def test_what_cannot_be_deleted_is_said_and_filled_later(hub, folder):
     result = run(folder, "--to", "org/ae.mine", "--private")
     assert result.exit_code == 2
     assert "it may be there, without these weights. Publish again to fill it" in result.stderr
-    assert "hf repo delete org/ae.mine" in result.stderr
+    assert f"or delete it at {hub.url}/org/ae.mine/settings" in result.stderr
     assert hub.files("org/ae.mine").keys() == {".gitattributes"}
     hub.heal()
     assert run(folder, "--to", "org/ae.mine", "--private").exit_code == 0
@@ -573,7 +573,7 @@ def test_a_commit_that_came_in_between_is_not_overwritten(hub, folder):
 
 def test_the_very_same_published_by_two_is_no_conflict(hub, folder):
     hub.add_repo("org/ae.mine")
-    hub.fault("/preupload/", "call", times=1, call=lambda: zoo.publish(folder, "org/ae.mine"))
+    hub.fault("/commit/", "call", times=1, call=lambda: zoo.publish(folder, "org/ae.mine"))
     done = zoo.publish(folder, "org/ae.mine")
     assert done.commit == hub.commits("org/ae.mine")[0].sha
     assert len(hub.commits("org/ae.mine")) == 2

@@ -132,37 +132,42 @@ def publish(
     """
     to, branch = to.removeprefix("hf-hub:"), revision or "main"
     _check_names(to, branch, tag)
-    api = hub._api(token)
-    user, namespaces = _login(api)
+    target = _Target(hub._api(token), to, branch, tag, private)
+    user, namespaces = _login(target.api)
     report(f"logged in as {user}")
-    before = _look(api, to, branch, tag)
+    before = _look(target)
     with tempfile.TemporaryDirectory(prefix="zoo-publish-") as scratch:
         folder = Path(scratch)
         summary = prepare(source, folder, f"hf-hub:{to}{_at(branch)}", report)
-        plan = _plan(folder, before)
-        _refuse(api, to, branch, tag, private, folder, before)
+        _refuse(target, folder, before)
+        files = _changes(folder, before.files)
+        there = before.branch_exists and _is_there(files)
         result = Published(
             repo=to,
-            commit=before.head if before.branch_exists and _is_there(plan) else None,
+            commit=before.head if there else None,
             url=f"{hub._host()}/{to}{'' if branch == 'main' else f'/tree/{branch}'}",
-            files=plan,
+            files=files,
             user=user,
             branch=branch,
             tag=tag,
             private=before.private if before.exists else private,
             created=not before.exists,
-            committed=not (before.branch_exists and _is_there(plan)),
+            committed=not there,
             dry_run=dry_run,
         )
         if dry_run:
             if to.partition("/")[0] not in namespaces:
                 report(f"{user} does not seem to be a member of {to.partition('/')[0]}")
             return result
-        if result.committed:
-            commit = _commit(api, result, folder, before, summary, namespaces)
-            result = replace(result, commit=commit)
+        if not there:
+            try:
+                result = replace(result, commit=_commit(target, folder, before, summary))
+            except AccessDenied as error:
+                raise AccessDenied(
+                    f"{error}\n{user} may publish to: {', '.join(namespaces)}"
+                ) from error
         if tag is not None and tag not in before.tags:
-            _tag(api, result, folder)
+            _tag(target, folder, result.name)
     return result
 
 
@@ -375,6 +380,17 @@ def _speaking_of(copy: Path, origin: Path) -> Iterator[None]:
 
 
 @dataclass(frozen=True)
+class _Target:
+    """Where to publish, as whom: the client has the token."""
+
+    api: "HfApi"
+    repo: str
+    branch: str
+    tag: str | None
+    private: bool
+
+
+@dataclass(frozen=True)
 class _Remote:
     """A repository as it is. ``head`` is the branch's commit, or the one it would start at."""
 
@@ -390,47 +406,45 @@ class _Remote:
     """The client's record of each file behind the tag that was asked for."""
 
 
-def _look(api: "HfApi", repo: str, branch: str, tag: str | None) -> _Remote:
+def _look(target: _Target) -> _Remote:
+    def files_of(commit: str | None) -> tuple[Any, dict[str, Any]]:
+        info = target.api.model_info(target.repo, revision=commit, files_metadata=True)
+        return info, {file.rfilename: file for file in info.siblings or ()}
+
     try:
-        with hub_errors(repo):
-            refs = api.list_repo_refs(repo)
+        with hub_errors(target.repo):
+            refs = target.api.list_repo_refs(target.repo)
             branches = {ref.name: ref.target_commit for ref in refs.branches}
             tags = {ref.name: ref.target_commit for ref in refs.tags}
-            head = branches.get(branch) or branches.get("main")
-            info = api.model_info(repo, revision=head, files_metadata=True)
-            files = {file.rfilename: file for file in info.siblings or ()}
-            tagged = files
-            if tag in tags and tags[tag] != head:
-                of_tag = api.model_info(repo, revision=tags[tag], files_metadata=True)
-                tagged = {file.rfilename: file for file in of_tag.siblings or ()}
+            head = branches.get(target.branch) or branches.get("main")
+            info, files = files_of(head)
+            tagged = files_of(tags[target.tag])[1] if target.tag in tags else {}
     except RepositoryNotFound:
         return _Remote()
     return _Remote(
         exists=True,
         private=bool(info.private),
-        branch_exists=branch in branches,
+        branch_exists=target.branch in branches,
         head=head,
         files=files,
         branches=branches,
         tags=tags,
-        tagged=tagged if tag in tags else {},
+        tagged=tagged,
     )
 
 
-def _plan(folder: Path, before: _Remote) -> tuple[File, ...]:
-    return tuple(_changes(folder, before.files))
-
-
-def _changes(folder: Path, there: Mapping[str, Any]) -> Iterator[File]:
+def _changes(folder: Path, there: Mapping[str, Any]) -> tuple[File, ...]:
     """What becomes of each file of the zoo's, from what is ``there`` to what is in ``folder``."""
+    files = []
     for name in (*NEEDED, *IF_THERE, *WRITTEN):
         path = folder / name
         if path.exists():
             same = name in there and _is_same(path, there[name])
             change = "same" if same else "changed" if name in there else "new"
-            yield File(name, path.stat().st_size, change)
+            files.append(File(name, path.stat().st_size, change))
         elif name in there:
-            yield File(name, there[name].size or 0, "deleted")
+            files.append(File(name, there[name].size or 0, "deleted"))
+    return tuple(files)
 
 
 def _is_same(path: Path, record: Any) -> bool:
@@ -443,31 +457,27 @@ def _is_same(path: Path, record: Any) -> bool:
         return record.lfs.sha256 == hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _is_there(plan: tuple[File, ...]) -> bool:
-    return all(file.change == "same" for file in plan)
+def _is_there(files: tuple[File, ...]) -> bool:
+    return all(file.change == "same" for file in files)
 
 
-def _refuse(
-    api: "HfApi",
-    repo: str,
-    branch: str,
-    tag: str | None,
-    private: bool,
-    folder: Path,
-    before: _Remote,
-) -> None:
+def _refuse(target: _Target, folder: Path, before: _Remote) -> None:
     """Raises: PublishConflict: what is in the repository would have to change, or be shown."""
-    if private and before.exists and not before.private:
+    repo, branch, tag = target.repo, target.branch, target.tag
+    if target.private and before.exists and not before.private:
         raise PublishConflict(
             f"hf-hub:{repo} is there and everybody can see it, so --private cannot be kept. "
-            f"Nothing was changed.\nType: hf repo settings {repo} --private, and then this again"
+            f"Nothing was changed.\nMake it private at {hub._host()}/{repo}/settings, and publish "
+            "again"
         )
-    for name, what, others in ((branch, "branch", before.tags), (tag, "tag", before.branches)):
-        if name in others:
-            raise PublishConflict(
-                f"hf-hub:{repo} has a {'tag' if what == 'branch' else 'branch'} {name!r}, which "
-                f"cannot be a {what} too. Nothing was changed; choose another name"
-            )
+    if branch in before.tags or tag in before.branches:
+        name, is_a, be_a = (
+            (branch, "tag", "branch") if branch in before.tags else (tag, "branch", "tag")
+        )
+        raise PublishConflict(
+            f"hf-hub:{repo} has a {is_a} {name!r}, which cannot be a {be_a} too. Nothing was "
+            "changed; choose another name"
+        )
     if tag in before.tags:
         differ = [f.path for f in _changes(folder, before.tagged) if f.change != "same"]
         if differ:
@@ -477,74 +487,69 @@ def _refuse(
                 "--tag out"
             )
     there = before.files.get(TENSORS)
-    if there is None or _is_same(folder / TENSORS, there):
-        return
-    if _is_inherited(api, repo, branch, before):
-        return
-    raise PublishConflict(
-        f"hf-hub:{repo}{_at(branch)} has other weights already, of commit {before.head}. A name "
-        "never changes its tensors, and nothing was changed.\nPublish the new ones to a name of "
-        "their own, such as --to "
-        f"{repo}_2, or to a new branch: --revision NAME"
-    )
+    if (
+        there is not None
+        and not _is_same(folder / TENSORS, there)
+        and not _is_fresh(target, before)
+    ):
+        raise PublishConflict(
+            f"hf-hub:{repo}{_at(branch)} has other weights already, of commit {before.head}. A "
+            "name never changes its tensors, and nothing was changed.\nPublish the new ones to a "
+            f"name of their own, such as --to {repo}_2, or to a new branch: --revision NAME"
+        )
 
 
-def _is_inherited(api: "HfApi", repo: str, branch: str, before: _Remote) -> bool:
+def _is_fresh(target: _Target, before: _Remote) -> bool:
     """Whether nothing was published on the branch itself: it is where it began, on main."""
-    if branch == "main":
+    if target.branch == "main":
         return False
     if not before.branch_exists or before.head == before.branches.get("main"):
         return True
-    with hub_errors(repo):
-        return before.head in {c.commit_id for c in api.list_repo_commits(repo, revision="main")}
+    with hub_errors(target.repo):
+        of_main = target.api.list_repo_commits(target.repo, revision="main")
+        return before.head in {commit.commit_id for commit in of_main}
 
 
 # -- changing it ---------------------------------------------------------------------------------
 
 
-def _commit(
-    api: "HfApi",
-    plan: Published,
-    folder: Path,
-    before: _Remote,
-    summary: str,
-    namespaces: tuple[str, ...],
-) -> str:
+def _commit(target: _Target, folder: Path, before: _Remote, summary: str) -> str:
     """Make the repository and the branch if need be, and commit; the sha.
 
     When it fails, what was made for it is taken away again, as long as nobody else has used it.
     """
-    made: list[str] = []
+    api, repo, made = target.api, target.repo, ""
+    new = not before.exists
     try:
-        with hub_errors(plan.repo):
-            if not before.exists:
-                api.create_repo(plan.repo, private=plan.private)
-                made.append("repository")
-                before = _look(api, plan.repo, plan.branch, plan.tag)
-                _refuse(api, plan.repo, plan.branch, plan.tag, plan.private, folder, before)
+        with hub_errors(repo):
+            if new:
+                api.create_repo(repo, private=target.private)
+                made = "repository"
+                before = _look(target)
+                _refuse(target, folder, before)
             if not before.branch_exists and before.head is not None:
-                api.create_branch(plan.repo, branch=plan.branch, revision=before.head)
-                made.append("branch")
+                api.create_branch(repo, branch=target.branch, revision=before.head)
+                made = made or "branch"
             return api.create_commit(
-                plan.repo,
+                repo,
                 _operations(folder, before),
                 commit_message=summary,
                 commit_description=_description(),
-                revision=plan.branch,
+                revision=target.branch,
                 parent_commit=before.head,
             ).oid
     except BaseException as error:
-        now = _seen(api, plan)
-        there = now is not None and now.branch_exists and _is_there(_plan(folder, now))
+        now = _seen(target)
+        there = now is not None and now.branch_exists and _is_there(_changes(folder, now.files))
         if there and isinstance(error, HubError):
             return now.head  # the answer was lost, or somebody else published the very same
-        left = _undo(api, plan, before, made, now)
+        left = _undo(target, made, before, now)
+        if new and not made and now is not None and now.exists:
+            # Its answer may have been lost; or it is somebody else's, and not ours to delete.
+            left = f"\nThe repository {repo} is there by now. Publish again"
         if not isinstance(error, ZooError):
             raise
-        rights = ""
-        if isinstance(error, AccessDenied):
-            rights = f"\n{plan.user} may publish to: {', '.join(namespaces)}"
-        raise type(error)(f"{error}{rights}{left}") from error
+        raise type(error)(f"{error}{left}") from error
 
 
 def _description() -> str:
@@ -560,59 +565,61 @@ def _operations(folder: Path, before: _Remote) -> list[Any]:
         CommitOperationDelete(file.path)
         if file.change == "deleted"
         else CommitOperationAdd(file.path, folder / file.path)
-        for file in _plan(folder, before)
+        for file in _changes(folder, before.files)
         if file.change != "same"
     ]
 
 
-def _seen(api: "HfApi", plan: Published) -> _Remote | None:
+def _seen(target: _Target) -> _Remote | None:
+    """The repository after something failed; None if it cannot be looked at either."""
     try:
-        return _look(api, plan.repo, plan.branch, plan.tag)
+        return _look(target)
     except ZooError:
         return None
 
 
-def _undo(
-    api: "HfApi", plan: Published, before: _Remote, made: list[str], now: _Remote | None
-) -> str:
-    """Take away what was made here, if nobody has used it since; for the message, what is left."""
-    what = f"repository {plan.repo}" if plan.created else f"branch {plan.branch}"
-    if now is not None and plan.created and "repository" not in made:
-        # Its answer may have been lost; or it is somebody else's, and not for us to delete.
-        return f"\nThe {what} is there by now. Publish again" if now.exists else ""
+def _undo(target: _Target, made: str, before: _Remote, now: _Remote | None) -> str:
+    """Take away what was ``made``, if nobody has used it since; for the message, what is left."""
     if not made:
         return ""
+    what = f"{made} {target.repo if made == 'repository' else target.branch}"
     if now is not None:
         empty = now.files.keys() <= {".gitattributes"} and not now.tags
-        if not (empty if plan.created else now.head == before.head):
+        if not (empty if made == "repository" else now.head == before.head):
             return ""  # somebody else has published there
-        with contextlib.suppress(ZooError), hub_errors(plan.repo):
-            if plan.created:
-                api.delete_repo(plan.repo)
+        with contextlib.suppress(ZooError), hub_errors(target.repo):
+            if made == "repository":
+                target.api.delete_repo(target.repo)
             else:
-                api.delete_branch(plan.repo, branch=plan.branch)
+                target.api.delete_branch(target.repo, branch=target.branch)
             return f"\nThe {what}, made for this, was deleted again"
     return (
         f"\nThe {what} was made for this and could not be deleted again: it may be there, without "
         "these weights. Publish again to fill it"
-        + (f", or type: hf repo delete {plan.repo}" if plan.created else "")
+        + (
+            f", or delete it at {hub._host()}/{target.repo}/settings"
+            if made == "repository"
+            else ""
+        )
     )
 
 
-def _tag(api: "HfApi", plan: Published, folder: Path) -> None:
+def _tag(target: _Target, folder: Path, name: str) -> None:
+    """Tag what was published as ``name``, the pinned one."""
     try:
-        with hub_errors(plan.repo):
-            api.create_tag(plan.repo, tag=plan.tag, revision=plan.commit)
+        with hub_errors(target.repo):
+            commit = name.rpartition("@")[2]
+            target.api.create_tag(target.repo, tag=target.tag, revision=commit)
     except HubError as error:
-        now = _seen(api, plan)
-        if now is not None and plan.tag in now.tags:
-            if all(f.change == "same" for f in _changes(folder, now.tagged)):
+        now = _seen(target)
+        if now is not None and target.tag in now.tags:
+            if _is_there(_changes(folder, now.tagged)):
                 return
             raise PublishConflict(
-                f"{plan.name} is published, but somebody else has made the tag {plan.tag} "
-                "meanwhile, of other bytes, and it stays as it is. Choose another tag"
+                f"{name} is published, but somebody else has made the tag {target.tag} meanwhile, "
+                "of other bytes, and it stays as it is. Choose another tag"
             ) from error
         raise type(error)(
-            f"{error}\n{plan.name} is published, only its tag {plan.tag} is not there: publish "
+            f"{error}\n{name} is published, only its tag {target.tag} is not there: publish "
             "again, which makes the tag alone"
         ) from error
