@@ -268,7 +268,7 @@ def test_a_tag_that_somebody_else_makes_meanwhile_stays(hub, folder):
     old = hub.commits("org/ae.mine")[0].sha
     theirs = HfApi(endpoint=hub.url, token=TOKEN)
     change(folder / "config.json", licence="CC0-1.0")
-    hub.fault("^POST .*/tag/", "call", times=1, call=lambda: theirs.create_tag(
+    hub.fault("^POST .*/tag/", "none", times=1, call=lambda: theirs.create_tag(
         "org/ae.mine", tag="v1", revision=old))  # fmt: skip
     with pytest.raises(PublishConflict, match="somebody else has made the tag v1 meanwhile"):
         zoo.publish(folder, "org/ae.mine", tag="v1")
@@ -468,7 +468,7 @@ def test_what_cannot_be_deleted_is_said_and_filled_later(hub, folder):
 
 
 def test_the_hub_is_gone_after_the_repository_was_made(hub, folder):
-    hub.fault("/validate-yaml", "call", call=hub.stop)
+    hub.fault("/validate-yaml", "none", call=hub.stop)
     result = run(folder, "--to", "org/ae.mine")
     assert result.exit_code == 2
     assert "cannot be reached" in result.stderr
@@ -530,10 +530,10 @@ def test_of_two_publishers_one_wins(hub, folder, other, there):
         hub.add_repo("org/ae.mine")
     # Each has looked before any of them commits.
     barrier = threading.Barrier(2, timeout=60)
-    hub.fault("^GET /api/whoami", "call", call=barrier.wait)
+    hub.fault("^GET /api/whoami", "none", call=barrier.wait)
     # The threads that serve them would otherwise wait for one another's.
     met = threading.Barrier(2, timeout=60)
-    hub.fault("^GET /api/models/org/ae.mine/refs", "call", times=2, call=met.wait)
+    hub.fault("^GET /api/models/org/ae.mine/refs", "none", times=2, call=met.wait)
     ended = {}
 
     def publish(source):
@@ -560,7 +560,7 @@ def test_of_two_publishers_one_wins(hub, folder, other, there):
 def test_a_commit_that_came_in_between_is_not_overwritten(hub, folder):
     zoo.publish(folder, "org/ae.mine")
     change(folder / "config.json", licence="CC0-1.0")
-    hub.fault("/preupload/", "call", call=lambda: hub.put("org/ae.mine", {"LICENSE": b"theirs"}))
+    hub.fault("/preupload/", "none", call=lambda: hub.put("org/ae.mine", {"LICENSE": b"theirs"}))
     result = run(folder, "--to", "org/ae.mine")
     assert result.exit_code == 2
     assert "has changed meanwhile" in result.stderr
@@ -573,7 +573,7 @@ def test_a_commit_that_came_in_between_is_not_overwritten(hub, folder):
 
 def test_the_very_same_published_by_two_is_no_conflict(hub, folder):
     hub.add_repo("org/ae.mine")
-    hub.fault("/commit/", "call", times=1, call=lambda: zoo.publish(folder, "org/ae.mine"))
+    hub.fault("/commit/", "none", times=1, call=lambda: zoo.publish(folder, "org/ae.mine"))
     done = zoo.publish(folder, "org/ae.mine")
     assert done.commit == hub.commits("org/ae.mine")[0].sha
     assert len(hub.commits("org/ae.mine")) == 2
