@@ -571,6 +571,20 @@ def test_a_commit_that_came_in_between_is_not_overwritten(hub, folder):
     assert hub.files("org/ae.mine")["LICENSE"] == b"theirs", "what is not of the zoo is let alone"
 
 
+def test_what_somebody_else_put_into_what_was_made_here_is_not_deleted(hub, folder, other):
+    theirs = {"config.json": b"{}"}
+    hub.fault("/preupload/", "none", times=1, call=lambda: hub.put("org/ae.mine", theirs))
+    with pytest.raises(PublishConflict, match="has changed meanwhile"):
+        zoo.publish(folder, "org/ae.mine")
+    assert hub.files("org/ae.mine")["config.json"] == b"{}"
+    zoo.publish(folder, "org/ae.mine")
+    put = lambda: hub.put("org/ae.mine", theirs, revision="next")  # noqa: E731
+    hub.fault("/preupload/", "none", times=1, call=put)
+    with pytest.raises(PublishConflict, match="has changed meanwhile"):
+        zoo.publish(other, "org/ae.mine", revision="next")
+    assert hub.files("org/ae.mine", "next")["config.json"] == b"{}"
+
+
 def test_the_very_same_published_by_two_is_no_conflict(hub, folder):
     hub.add_repo("org/ae.mine")
     hub.fault("/commit/", "none", times=1, call=lambda: zoo.publish(folder, "org/ae.mine"))
