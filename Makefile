@@ -12,7 +12,7 @@ export OMP_WAIT_POLICY ?= passive
 export GOMP_SPINCOUNT ?= 1000
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test test-slow lint benchmark cards clean
+.PHONY: demo test test-slow lint benchmark weights docs cards clean
 
 demo: .venv/installed
 	$(BIN)/zoo demo --out out
@@ -30,6 +30,15 @@ lint: .venv/installed-dev
 # On a machine that does nothing else; the others in benchmarks/ take many minutes each.
 benchmark: .venv/installed-dev
 	$(BIN)/python benchmarks/startup.py
+
+# All weights that ship, trained and measured again from data, into ./runs; hours. Stopped, it goes
+# on where it was. Some: make weights NAMES="ae.mnist dcgan.mnist"
+weights: .venv/installed-dev
+	$(BIN)/python benchmarks/weights.py $(NAMES)
+
+# After a change of commands, options, hooks or checks.
+docs: .venv/installed-dev
+	$(BIN)/python docs/reference.py
 
 # After new weights or figures: the model cards with their pictures, and the table in README.
 cards: .venv/installed

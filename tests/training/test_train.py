@@ -224,3 +224,15 @@ def test_affine_maps():
     assert float(moved.max()) <= 1
     assert float((moved - images).abs().mean(dim=(1, 2, 3)).min()) > 0.01, "every image is moved"
     assert float((warp(images, affine_maps(50, 1e-6, generator(0))) - images).abs().max()) < 0.01
+
+
+def test_a_full_name(tmp_path, train):
+    """As it has to be written where two plugins declare one model."""
+    folder = train("latentzoo-ae:ae", tmp_path / "run")
+    assert json.loads((folder / "config.json").read_text())["plugin"] == "latentzoo-ae"
+
+
+def test_a_model_that_learns_nothing(tmp_path, train):
+    with pytest.raises(TrainingError, match="timm:test_vit cannot be trained"):
+        train("timm:test_vit", tmp_path / "run")
+    assert not (tmp_path / "run").exists()

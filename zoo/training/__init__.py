@@ -32,6 +32,7 @@ from zoo.data import Dataset, load_data, split_validation, to_float
 from zoo.errors import InvalidConfig, TrainingError
 from zoo.files import write_json
 from zoo.model import Recipe, ZooModel
+from zoo.names import parse_name
 from zoo.registry import registry
 from zoo.training import checkpoint
 from zoo.training.chance import seeded
@@ -67,7 +68,7 @@ def train(
     and the first one writes; the result is the same kind of folder.
 
     Args:
-        model: the bare name of a model.
+        model: the name of a model, without a tag.
         data: what :func:`zoo.data.load_data` takes (its train part is used), or a data set.
         out: the run's folder; the weights are then in ``out/weights``.
         config: over the model's config.
@@ -99,6 +100,12 @@ def train(
         return out / "weights"
     with seeded(seed):
         network = create(model, **(config or {}))
+        kind = type(network)
+        if kind.phases is ZooModel.phases and kind.fit is ZooModel.fit:
+            raise TrainingError(
+                f"{model} cannot be trained: its class has neither phases nor anything to fit.\n"
+                "Models that can are among those of: zoo list"
+            )
         chosen_recipe = make_recipe(
             network.recipe, {**(read_recipe(Path(recipe)) if recipe else {}), **(settings or {})}
         )
@@ -145,7 +152,9 @@ def train(
             write_json(out / "recipe.json", chosen_recipe.to_dict())
         run.train()
     if accelerator.is_main_process:
-        _finish(network, dataset, chosen, held_out, run, out)
+        distribution = parse_name(model).distribution  # if two plugins have such a model
+        plugin, _ = registry().find(network.spec.name, distribution)
+        _finish(network, plugin.distribution, dataset, chosen, held_out, run, out)
     accelerator.wait_for_everyone()
     return out / "weights"
 
@@ -210,7 +219,13 @@ def _accelerator(device: str) -> Any:
 
 
 def _finish(
-    network: ZooModel, dataset: Dataset, chosen: Tensor, held_out: Tensor, run: Run, out: Path
+    network: ZooModel,
+    plugin: str,
+    dataset: Dataset,
+    chosen: Tensor,
+    held_out: Tensor,
+    run: Run,
+    out: Path,
 ) -> None:
     """What comes after the steps: the closed-form part, the weights folder, its card, a plot."""
     network.eval().to(memory_format=torch.contiguous_format)  # as it will be loaded
@@ -220,13 +235,12 @@ def _finish(
             yield to_float(dataset.images[part]).to(network.device)
 
     network.fit(images, run.seed)
-    plugin, _ = registry().find(network.spec.name)
     examples = held_out[:4] if len(held_out) else chosen[:4]
     weights.save(
         network,
         out / "weights",
         images=to_float(dataset.images[examples]),
-        plugin=plugin.distribution,
+        plugin=plugin,
         facts={
             "dataset": dataset.name,
             "licence": f"MIT; trained on {dataset.name}: {dataset.licence}",
