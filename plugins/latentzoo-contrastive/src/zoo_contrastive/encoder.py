@@ -37,7 +37,7 @@ class Recipe(BaseRecipe):
 
     epochs: int = 40
     batch_size: int = 256
-    optimizer: str = "muon"  # the loss that adamw has after 150 seconds, it has after 80
+    optimizer: str = "muon"  # reaches adamw's loss of 150 seconds in about 90
     lr: float = 4e-3
     weight_decay: float = 1e-2
     channels_last: bool = True
