@@ -130,7 +130,7 @@ class IncompatibleVersion(WeightsError):
 
 
 class HubError(ZooError):
-    """Something went wrong between here and the Hugging Face Hub, its cache on the disk included."""
+    """Something went wrong between here and the Hugging Face Hub, or in its cache on the disk."""
 
 
 class RepositoryNotFound(HubError):
