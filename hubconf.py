@@ -113,6 +113,30 @@ def vicreg(pretrained=False, **config):
     return _model("vicreg", pretrained, config)
 
 
+def vae(pretrained=False, **config):
+    """Variational autoencoder 784-200-200-50 for binary images (Kingma & Welling 2013).
+
+    No weights yet. Images are N x 1 x 28 x 28 float32 in [0, 1].
+    """
+    return _model("vae", pretrained, config)
+
+
+def conv_vae(pretrained=False, **config):
+    """Convolutional variational autoencoder for pictures of 8 to 256 pixels, grey or colour.
+
+    No weights yet. Images are N x channels x size x size float32 in [0, 1].
+    """
+    return _model("conv_vae", pretrained, config)
+
+
+def vq_vae(pretrained=False, **config):
+    """Autoencoder with discrete codes and a prior that writes them (van den Oord et al. 2017).
+
+    No weights yet. Images are N x channels x size x size float32 in [0, 1].
+    """
+    return _model("vq_vae", pretrained, config)
+
+
 def _model(name, pretrained, config):
     zoo = _zoo()
     if pretrained is False:
