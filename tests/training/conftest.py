@@ -29,7 +29,7 @@ def train(data):
     """``train(model, out, **more)``: a run of a small network on that data."""
 
     def run(model, out, **more):
-        config, settings = SMALL[model]
+        config, settings = SMALL.get(model.rpartition(":")[2], ({}, {}))
         settings = {**settings, "batch_size": 32, "precision": "fp32", **more.pop("settings", {})}
         more = {"config": config, "data": "mnist", "data_dir": data, "device": "cpu", **more}
         return zoo.train(model, out=out, settings=settings, **more)
