@@ -52,6 +52,11 @@ def in_process(code, *arguments):
         ["plugins", "--json"],
         ["--help"],
         ["train", "--help"],
+        ["publish", "--help"],
+        ["pull", "--help"],
+        ["search", "--help"],
+        ["check", "--help"],
+        ["new-plugin", "--help"],
     ],
     ids=" ".join,
 )
@@ -88,7 +93,7 @@ def test_list():
     table = run("list", "*ae").stdout
     assert "deep_ae.mnist" in table
     assert "dcgan" not in table
-    assert "No model matches 'x*'. There are: ae, conv_ae, dcgan" in run("list", "x*").stdout
+    assert "No model matches 'x*'. There are: ae, bigan, conv_ae" in run("list", "x*").stdout
 
 
 def test_info():
@@ -104,8 +109,11 @@ def test_plugins():
     assert [(p["distribution"], p["models"], p["fault"]) for p in found] == [
         ("latentzoo-ae", ["ae", "deep_ae"], None),
         ("latentzoo-baseline", ["pca"], None),
-        ("latentzoo-conv", ["conv_ae"], None),
-        ("latentzoo-gan", ["dcgan"], None),
+        ("latentzoo-contrastive", ["simclr", "vicreg"], None),
+        ("latentzoo-conv", ["conv_ae", "denoising_ae", "timm_ae"], None),
+        ("latentzoo-gan", ["dcgan", "gan", "bigan", "stacked_gan"], None),
+        ("latentzoo-timm", [], None),
+        ("latentzoo-vae", ["vae", "conv_vae", "vq_vae"], None),
     ]
     assert "zoo_gan" in run("plugins").stdout
 
@@ -113,7 +121,7 @@ def test_plugins():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["info", "deep_aee"], "Did you mean: deep_ae?"),
+        (["info", "deep_aee"], "Did you mean: deep_ae, "),
         (["info", "./mine"], "local-dir:./mine"),
         (["generate", "ae.cifar"], "ae has no weights 'cifar'. There are: ae.fashion_mnist"),
         (["encode", "ae", "--out", "codes.csv"], "should end in .parquet, .npz or .safetensors"),

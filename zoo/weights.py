@@ -7,6 +7,7 @@
     vectors.safetensors   a few inputs and what the model made of them, with tolerances
     metrics.json          what the evaluator measured
     README.md             the model card
+    hub.json              where it is published, beside weights that ship; not published itself
 
 Learned tensors may be stored as float16 and are widened to float32 when they are read.
 """

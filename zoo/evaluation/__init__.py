@@ -194,7 +194,9 @@ def evaluate(
             f"{name} has no weights folder that says what it was trained on"
             + (": leave --against out" if against else f"; type: zoo evaluate {name} --data SET")
         )
-    folder = weights_folder(name) if has_folder(name) else Path()
+    # A name of the Hub was resolved to a commit once; its branch may move meanwhile.
+    same = model.name if name.startswith("hf-hub:") else name
+    folder = weights_folder(same) if has_folder(name) else Path()
     write = write and name.startswith("local-dir:")
     before = _recorded(folder) if write else {}
     data = str(data or folder_config(folder)["dataset"])
