@@ -145,10 +145,11 @@ def test_weights_in_a_git_repository_are_loaded(olah: Path, tmp_path: Path, lfs:
             shutil.rmtree(home, ignore_errors=True)
             done = run(url, home, "-c", LOAD, given)
             assert done.stdout == expected, done.stderr
-        for absent, error in (("hf-hub:org/absent", "no such repository"), (f"{name}@v9", "v9")):
+        # Without its upstream olah does not tell a missing revision from a missing repository.
+        for absent in ("hf-hub:org/absent", f"{name}@v9"):
             done = run(url, home, "-m", "zoo.cli", "pull", absent)
             assert done.returncode == 2
-            assert error in done.stderr
+            assert "no such repository" in done.stderr
             assert "Traceback" not in done.stderr
     # olah is gone, and nobody needs it any more.
     done = run(url, home, "-c", LOAD, f"{name}@{sha}")
