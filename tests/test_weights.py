@@ -280,3 +280,21 @@ def test_loading_does_not_touch_torch_s_compiler():
     code = "import sys, zoo; zoo.load('dcgan.mnist'); print('torch._dynamo' in sys.modules)"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert run.stdout.strip() == "False"
+
+
+def test_a_mapped_file_is_hashed_once_unless_it_changes(tmp_path, monkeypatch):
+    path = tmp_path / "file"
+    path.write_bytes(b"a" * 5000)
+    first = weights._sha256(path)
+    assert first == hashlib.sha256(b"a" * 5000).hexdigest()
+    assert not [k for k in weights._HASHED if k[1] == path.stat().st_ino]  # it is too new
+    later = time.time() + 10
+    monkeypatch.setattr(weights.time, "time", lambda: later)
+    assert weights._sha256(path) == first
+    (key,) = (k for k in weights._HASHED if k[1] == path.stat().st_ino)
+    assert weights._HASHED[key] == first
+    before = path.stat()
+    with path.open("r+b") as file:  # the same file, of the same size, a byte flipped
+        file.write(b"b")
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert weights._sha256(path) != first

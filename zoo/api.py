@@ -128,14 +128,14 @@ def load(
     place = _locate(parsed, token=token)
     damaged = False
     try:
-        model = load_folder(place.folder, place.spec, place.weights)
+        model = load_folder(place.folder, place.spec, place.weights, mapped=place.cached)
     except CorruptWeights:
         if not place.cached:
             raise
         damaged = True
     if damaged:  # in the cache, which can be mended
         place = _locate(parsed, token=token, verify=True)
-        model = load_folder(place.folder, place.spec, place.weights)
+        model = load_folder(place.folder, place.spec, place.weights, mapped=place.cached)
     model.name = place.name
     return model.to(device)
 
@@ -277,15 +277,19 @@ def _hub_first() -> bool:
     return value == "hub"
 
 
-def load_folder(folder: Path, spec: ModelSpec, weights: Weights | None = None) -> "ZooModel":
+def load_folder(
+    folder: Path, spec: ModelSpec, weights: Weights | None = None, *, mapped: bool = False
+) -> "ZooModel":
     """The model of ``spec`` with the tensors of ``folder``, strictly.
+
+    ``mapped``: its files are never written to (:meth:`zoo.weights.Tensors.read`).
 
     Raises: as :func:`load`.
     """
     from zoo.weights import Tensors, unmaterialised
 
     config = folder_config(folder)
-    tensors = Tensors.read(folder, config, weights and weights.sha256)
+    tensors = Tensors.read(folder, config, weights and weights.sha256, mapped=mapped)
     complete = complete_config(spec, config["config"])
     try:
         with unmaterialised():
