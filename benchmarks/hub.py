@@ -10,7 +10,8 @@ warm    again and again in one process
 cold    a new process for each load, libraries imported and all
 
 They take turns, so that all see the same machine; the ratio of the medians is what counts. The zoo
-checks the sha256 of what it loads, the others do not.
+checks the sha256 of what it loads (in one process once, unless somebody writes to the file), the
+others do not.
 
 Run it on a machine that does nothing else. Exit code 0 when the zoo is the fastest throughout.
 """
