@@ -598,3 +598,36 @@ def requests_of_a_publication(scene: Scene) -> list[str]:
     scene.hub.requests.clear()
     assert any("/commit/" in request for request in asked), asked
     return [f"^{pattern}$" for pattern in asked]
+
+
+# ---------------------------------------------------------------- counted
+
+NAMED = {
+    "in transit": "on the way",
+    "the Hub": "the Hub is ill, slow, or not there",
+    "access": "no right to it",
+    "missing": "not on the Hub",
+    "the cache": "damage in the cache",
+}
+
+
+def table() -> str:
+    """Every fault above, counted, as docs/hub.md has it."""
+    rows = ["| where | faults | overcome | told | the errors that tell |", "|---|--:|--:|--:|---|"]
+    every = [0, 0]
+    for key, faults in TABLES.items():
+        told = [f.outcome for f in faults if f.outcome != RECOVERS]
+        names = sorted({name for outcome in told for name in outcome.split("|")})
+        rows.append(
+            f"| {NAMED[key]} | {len(faults)} | {len(faults) - len(told)} | {len(told)} | "
+            + (", ".join(f"`{name}`" for name in names) or "-")
+            + " |"
+        )
+        every = [every[0] + len(faults), every[1] + len(told)]
+    rows.append(f"| together | {every[0]} | {every[0] - every[1]} | {every[1]} | |")
+    return "\n".join(rows)
+
+
+def test_they_are_counted_in_the_guide():
+    guide = (Path(__file__).parents[1] / "docs" / "hub.md").read_text("utf-8")
+    assert table() in guide, f"docs/hub.md should have\n{table()}"

@@ -460,3 +460,9 @@ def test_the_command_line_shows_nothing_that_a_terminal_obeys(world: World, comm
         assert "Traceback" not in done.stderr
         assert clean(done.stdout + done.stderr), repr(done.stdout + done.stderr)
     assert not world.canary.exists()
+
+
+def test_they_are_counted_in_the_guide():
+    guide = (Path(__file__).parents[1] / "docs" / "hub.md").read_text("utf-8")
+    said = f"{len(REPOSITORIES)} repositories and {len(LIES)} answers of a Hub that mean"
+    assert said in " ".join(guide.split())
