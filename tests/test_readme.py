@@ -114,6 +114,14 @@ def test_plugin_readme(plugin):
     subprocess.run([sys.executable, "-c", example], check=True)
 
 
+def test_every_model_is_in_the_table():
+    table = README[README.index("## What there is") : README.index("## What they reach")]
+    for name in zoo.list_models():
+        assert f"`{name}`" in table
+    for plugin in (TREE / "plugins").iterdir():
+        assert f"| {plugin.name} |" in table
+
+
 def test_every_public_name_is_there():
     assert sorted(zoo.__all__) == zoo.__all__ or zoo.__all__ == sorted(
         zoo.__all__, key=lambda n: (n.startswith("_"), n)
