@@ -21,7 +21,7 @@ from huggingface_hub import constants, get_session, hf_hub_download
 import zoo
 import zoo.hub
 import zoo.registry
-from zoo import errors
+from zoo import checking, errors
 from zoo.api import weights_folder
 from zoo.card import render_card
 from zoo.cli import main
@@ -594,3 +594,9 @@ def test_threads_may_fetch_at_once(hub, files):
     ] * 4
     assert _http._GLOBAL_CLIENT_FACTORY is factory
     assert len(get_session().event_hooks["response"]) == hooks
+
+
+def test_a_repository_is_checked_at_one_commit(hub, sha):
+    hub.requests.clear()
+    assert checking.names_of(f"hf-hub:{REPO}") == [f"hf-hub:{REPO}@{sha}"]
+    assert sum(r.path.startswith("/api/models") for r in hub.requests) == 1

@@ -84,9 +84,12 @@ def names_of(target: str) -> list[str]:
         raise InvalidName(
             f"{error}\nTo check a whole plugin, give its distribution; installed: {have}"
         ) from None
-    if name.folder or name.repo:
+    if name.folder:
         api.weights_folder(target)
         return [target]
+    if name.repo:  # a branch may move while it is checked
+        _, commit = api.pulled(target)
+        return [f"hf-hub:{name.repo}@{commit}"]
     spec = api.info(target)
     if name.prefix or name.tag:
         return [target]
