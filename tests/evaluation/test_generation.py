@@ -186,6 +186,48 @@ def test_measure(context):
     assert [f.value for f in generation.measure(context)] == [f.value for f in figures.values()]
 
 
+class OfClasses(Noisy):
+    """A generator of classes: code n is the n-th image of the train part, asked for by name."""
+
+    def __init__(self, images, classes):
+        super().__init__(images)
+        self.classes = classes
+
+    def _sample_codes(self, n, generator):
+        return torch.randint(0, len(self.images), (n, 1), generator=generator)
+
+    def classes_of(self, codes):
+        return None if self.classes is None else self.classes[codes[:, 0]]
+
+    def decode(self, codes):
+        return self.images[codes[:, 0]].float() / 255
+
+
+def figure(context, name="generated_1nn"):
+    return next(f for f in generation.measure(context) if f.name == name)
+
+
+def test_a_generator_of_classes_labels_its_own_images(context):
+    """Even where they are not what the classifier sees in them."""
+    images, labels = context.train.images, context.train.labels
+    context.model = OfClasses(images, labels)
+    right = figure(context)
+    assert "labelled by the class that its code asked for" in right.protocol
+    assert right.value == pytest.approx(right.floors["train_set"], abs=0.15)
+    context.model = OfClasses(images, (labels + 1) % 10)
+    wrong = figure(context)
+    assert wrong.value < 0.2 < 0.5 < right.value
+    made, asked = generation.generated_classes(context, 20)
+    drawn = [int((images == image).flatten(1).all(1).nonzero()[0, 0]) for image in made]
+    assert torch.equal(asked, (labels[drawn] + 1) % 10)
+
+
+def test_a_model_that_could_know_classes_but_does_not(context):
+    context.model = OfClasses(context.train.images, None)
+    assert "labelled by the zoo's classifier" in figure(context).protocol
+    assert figure(context).value > 0.5
+
+
 def test_other_data_are_left_out(context):
     context.test = Dataset("holidays", "test", context.test.images, None, "", "")
     with pytest.raises(LeftOut, match="ships no classifier for holidays"):

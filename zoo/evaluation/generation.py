@@ -129,7 +129,7 @@ def measure(context: Context) -> Iterator[Figure]:
         LeftOut: no classifier is shipped for these data.
     """
     classifier = _classifier(context)
-    images = generated(context, REFERENCES)  # 50,000 x 1 x 28 x 28 uint8
+    images, asked = generated_classes(context, REFERENCES)  # 50,000 x 1 x 28 x 28 uint8
     made = classifier.features(to_float(images))
     floors = {
         "train_set": context.of_data("train_set generated", lambda: _train_set(context)),
@@ -137,12 +137,31 @@ def measure(context: Context) -> Iterator[Figure]:
     }
     yield from _distances(context, classifier, made[:SAMPLES], floors)
     yield from _classes(context, classifier, made[:SAMPLES], floors)
-    yield _nearest(context, images, classifier.classify(made))
+    if asked is None:
+        yield _nearest(context, images, classifier.classify(made), _BY_CLASSIFIER)
+    else:
+        yield _nearest(context, images, asked, _AS_ASKED)
 
 
 def generated(context: Context, n: int) -> Tensor:
     """``n`` images of the model by the context's seed, in the 8 bits that pictures have."""
     return _eight_bits(context.model.generate(n, seed=context.seed).cpu())
+
+
+def generated_classes(context: Context, n: int) -> tuple[Tensor, Tensor | None]:
+    """As :func:`generated`, and the class that was asked of each image, N whole numbers.
+
+    None of a generator that knows no classes. One that does (it learnt from labels) has
+    ``classes_of(codes)``, which gives the classes that codes ask for, or None.
+    """
+    classes_of = getattr(context.model, "classes_of", None)
+    if classes_of is None:
+        return generated(context, n), None
+    with torch.no_grad():  # the codes of generate()
+        codes = context.model._sample_codes(n, torch.Generator().manual_seed(context.seed))
+        asked = classes_of(codes)
+    images = context.model.decode(codes.to(context.model.device))
+    return _eight_bits(images.cpu()), None if asked is None else asked.cpu()
 
 
 def measure_inception(context: Context) -> Iterator[Figure]:
@@ -317,7 +336,11 @@ def _classes(
         )
 
 
-def _nearest(context: Context, images: Tensor, classes: Tensor) -> Figure:
+_BY_CLASSIFIER = "labelled by the zoo's classifier for {data} (the generator knows no labels)"
+_AS_ASKED = "each labelled by the class that its code asked for (the generator learnt from labels)"
+
+
+def _nearest(context: Context, images: Tensor, classes: Tensor, labelled: str) -> Figure:
     def accuracy(references: Tensor, labels: Tensor) -> float:
         return nearest_accuracy(
             to_float(references).flatten(1),
@@ -335,8 +358,8 @@ def _nearest(context: Context, images: Tensor, classes: Tensor) -> Figure:
         value=accuracy(images, classes),
         floors={"train_set": context.of_data("generated_1nn", floor)},
         protocol=f"test accuracy of 1-NN on pixels that knows {len(images):,} generated images, "
-        f"labelled by the zoo's classifier for {context.test.name} (the generator knows no "
-        "labels); train_set: as many random train images with their own labels instead",
+        f"{labelled.format(data=context.test.name)}; train_set: as many random train images with "
+        "their own labels instead",
         samples=len(context.test),
         seed=context.seed,
     )
