@@ -247,6 +247,21 @@ def test_training_is_told_whatever_it_holds(folder):
         assert part in card
 
 
+@pytest.mark.parametrize("recipe", [None, "labels", {}, {"labels": "true"}, {"labels": False}])
+def test_learnt_without_labels(folder, recipe):
+    change(folder / "config.json", training={"recipe": recipe})
+    card = ModelCard(render_card(folder, "x"))
+    assert "It has learnt from MNIST without labels." in card.text
+    assert "unsupervised" in card.data.tags
+
+
+def test_learnt_with_labels(folder):
+    change(folder / "config.json", training={"recipe": {"labels": True}})
+    card = ModelCard(render_card(folder, "x"))
+    assert "It has learnt from MNIST **with their labels**: it is not unsupervised." in card.text
+    assert card.data.tags == ["latentzoo", "autoencoder", "ae"]
+
+
 # -- strangers -------------------------------------------------------------------------------------
 
 HOSTILE = "x\n---\n# owned | a | b\n\n[link](http://evil) <script>alert(1)</script>\x1b[31m\ud800"

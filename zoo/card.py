@@ -51,7 +51,7 @@ def render_card(folder: Path, name: str, picture: str | None = None) -> str:
     parts = (
         f"# {text(_title(name))}",
         f"{text(spec.summary)}. Family: {text(spec.family)}. It has learnt from "
-        f"{_dataset(weights.dataset)} without labels.",
+        f"{_dataset(weights.dataset)} {_WITH_LABELS if weights.labels else 'without labels'}.",
         _pictures(picture, _shows(folder, spec, weights)),
         f"## Source\n\n{text(spec.paper) or 'None is recorded.'}",
         f"## Use\n\n{_example(name, spec, weights, config)}",
@@ -183,7 +183,10 @@ def _front_matter(name: str, spec: ModelSpec, weights: Weights) -> Any:
         library_name="latentzoo",
         **_licence(weights.licence),
         pipeline_tag="image-feature-extraction" if "features" in spec.capabilities else None,
-        tags=["latentzoo", line(spec.family), spec.name, "unsupervised"],
+        tags=[
+            *("latentzoo", line(spec.family), spec.name),
+            *(() if weights.labels else ("unsupervised",)),
+        ],
         datasets=[hub_data] if hub_data else None,
         model_name=line(_title(name)) if results else None,
         eval_results=results or None,
@@ -245,6 +248,9 @@ HUB_LICENCES = frozenset((
 
 
 # -- the text ------------------------------------------------------------------------------------
+
+
+_WITH_LABELS = "**with their labels**: it is not unsupervised"
 
 
 def _title(name: str) -> str:

@@ -1,4 +1,7 @@
-"""The table over all models, out of the figures that their records hold. Torch is not needed."""
+"""The tables over all models, out of the figures that their records hold. Torch is not needed.
+
+One for each data set, and one of the goals: met, missed, or not measured yet.
+"""
 
 import math
 import re
@@ -22,8 +25,9 @@ from zoo.figures import (
     number,
 )
 from zoo.files import write_atomically
+from zoo.goals import GOALS, SOURCES, Standing, judge
 from zoo.markdown import code, line, table, text
-from zoo.spec import Metric
+from zoo.spec import Metric, Weights
 
 COLUMNS = (
     "sse", "ssim", "probe", "knn1", "few10", "kmeans_acc", "n2d_acc", "oneclass_auroc", "frechet",
@@ -42,6 +46,8 @@ class Row:
     figures: Mapping[str, float]
     parameters: int | None
     """None for a floor."""
+    labels: bool = False
+    """Whether they were learnt with labels; all others know none."""
 
 
 @dataclass(frozen=True)
@@ -53,12 +59,17 @@ class Board:
     rows: tuple[Row, ...]
 
     def best(self, column: str) -> float | None:
-        """The best value of a column, floors included, if its direction is known."""
+        """The best value of a column, floors included, if its direction is known.
+
+        What was learnt with labels competes with nothing here.
+        """
         better = meaning(column).better
         values = [
             row.figures[column]
             for row in self.rows
-            if column in row.figures and row.name not in BOUNDS and finite(row.figures[column])
+            if column in row.figures
+            and not (row.labels or row.name in BOUNDS)
+            and finite(row.figures[column])
         ]
         if better == NEITHER or not values:
             return None
@@ -79,8 +90,7 @@ def leaderboard(dataset: str | None = None, metrics: Sequence[str] = ()) -> list
     Raises:
         InputError: nothing was measured on ``dataset``, or nothing has a figure of ``metrics``.
     """
-    names = list_models(pretrained=True)
-    measured = {name: info(name).weights[0] for name in names}
+    measured = _measured()
     everything = [m for weights in measured.values() for m in weights.metrics]
     datasets = sorted({m.dataset for m in everything})
     if dataset is not None:
@@ -102,6 +112,7 @@ def leaderboard(dataset: str | None = None, metrics: Sequence[str] = ()) -> list
                 name,
                 {c: figures[c].value for c in columns if c in figures},
                 measured[name].parameters,
+                measured[name].labels,
             )
             for name, figures in of_data.items()
             if not figures.keys().isdisjoint(columns)
@@ -109,6 +120,33 @@ def leaderboard(dataset: str | None = None, metrics: Sequence[str] = ()) -> list
         if rows:
             boards.append(Board(each, columns, (*rows, *_floors(of_data.values(), columns))))
     return boards
+
+
+def standings(dataset: str | None = None, metrics: Sequence[str] = ()) -> list[Standing]:
+    """Each goal, and how the weights of the installed plugins stand to it.
+
+    Args:
+        dataset: only the goals on this one.
+        metrics: only the goals that are judged by one of these figures.
+
+    Raises:
+        InputError: no goal is on ``dataset``, or judged by a figure of ``metrics``.
+    """
+    if dataset is not None:
+        _require(dataset, sorted({goal.dataset for goal in GOALS}), "no goal is on")
+    there = sorted({name for goal in GOALS for name in goal.metrics})
+    for name in metrics:
+        _require(name, there, "no goal is judged by")
+    return [
+        standing
+        for standing in judge(_measured())
+        if dataset in (None, standing.goal.dataset)
+        and (not metrics or not set(metrics).isdisjoint(standing.goal.metrics))
+    ]
+
+
+def _measured() -> dict[str, Weights]:
+    return {name: info(name).weights[0] for name in list_models(pretrained=True)}
 
 
 def _require(asked: str, there: list[str], problem: str) -> None:
@@ -143,7 +181,8 @@ def cells(board: Board, row: Row, mark: str = "{}") -> list[str]:
             continue
         value = row.figures[column]
         cell = number(value, f".{meaning(column).digits}f")
-        shown.append(mark.format(cell) if value == board.best(column) else cell)
+        best = value == board.best(column) and not row.labels
+        shown.append(mark.format(cell) if best else cell)
     return [*shown, "-" if row.parameters is None else f"{row.parameters:,}"]
 
 
@@ -161,13 +200,66 @@ def title(board: Board) -> str:
     return DATASETS[board.dataset][0] if board.dataset in DATASETS else line(board.dataset)
 
 
-def markdown(boards: Iterable[Board]) -> str:
-    """The boards as Markdown, a heading and a table each; the best of a column is bold."""
+def label(row: Row) -> str:
+    """What is said behind the name of a row."""
+    return " (labels)" if row.labels else ""
+
+
+LABELS = "(labels): learnt with the labels of the data, and so out of competition."
+
+
+GOAL_HEADER = ("goal", "to reach", "reached", "", "best floor", "published")
+
+
+def goal_cells(standing: Standing) -> list[str]:
+    """A row for a goal, as texts, under :data:`GOAL_HEADER`."""
+    goal, metric, floor = standing.goal, standing.metric, standing.floor
+    judged = "" if goal.over == "*" else f"{goal.over}{' (labels)' if goal.labels else ''}, "
+    sign = "≥" if goal.better == HIGHER else "≤"
+    published = [f"{who} {number(value, _FORM)}" for who, value in goal.published.items()]
+    return [
+        f"{DATASETS[goal.dataset][0]}: {judged}{goal.what}",
+        f"{sign} {number(goal.value, _FORM)}",
+        f"{number(metric.value, _FORM)} {line(standing.name)}" if metric else "-",
+        _verdict(standing.missed_by),
+        f"{FLOORS[floor[0]]} {number(floor[1], _FORM)}" if floor else "-",
+        ", ".join(published) or "-",
+    ]
+
+
+_FORM = ".4g"
+
+
+def _verdict(missed_by: float | None) -> str:
+    if missed_by is None:
+        return "not measured yet"
+    return f"missed by {number(missed_by, '.2g')}" if missed_by else "met"
+
+
+def goals_markdown(standings: Sequence[Standing]) -> str:
+    """The goals as Markdown: a heading, a table, and where the published figures were read."""
+    plain = {"met": "**met**", "-": "-"}
+    rows = [[plain.get(cell) or text(cell) for cell in goal_cells(each)] for each in standings]
+    parts = ["### Goals", table(GOAL_HEADER, rows)]
+    read: dict[str, list[str]] = {}
+    for who in dict.fromkeys(who for each in standings for who in each.goal.published):
+        read.setdefault(SOURCES[who], []).append(who)
+    if read:
+        sources = "; ".join(f"{' and '.join(who)}: {source}" for source, who in read.items())
+        parts.append(f"Published, not always by the same protocol, and read in: {sources}.")
+    return "\n\n".join(parts)
+
+
+def markdown(boards: Iterable[Board], standings: Sequence[Standing] = ()) -> str:
+    """The boards as Markdown, a heading and a table each; the best of a column is bold.
+
+    The goals follow, if there are any.
+    """
     parts = []
     for board in boards:
         rows = [
             (
-                FLOORS[row.name] if row.parameters is None else code(row.name),
+                FLOORS[row.name] if row.parameters is None else code(row.name) + label(row),
                 *cells(board, row, "**{}**"),
             )
             for row in board.rows
@@ -175,11 +267,15 @@ def markdown(boards: Iterable[Board]) -> str:
         columns = [text(column) for column in header(board)]
         body = table(("weights", *columns), rows, numbers=len(columns))
         parts.append(f"### {text(title(board))}\n\n{body}")
+        if any(row.labels for row in board.rows):
+            parts.append(LABELS)
+    if standings:
+        parts.append(goals_markdown(standings))
     return "\n\n".join(parts)
 
 
-def write_into(path: Path, boards: Iterable[Board]) -> None:
-    """Replace what stands between the markers in a Markdown file.
+def write_into(path: Path, tables: str) -> None:
+    """Put ``tables`` between the markers in a Markdown file.
 
     Raises:
         InputError: the file has no markers, or cannot be read.
@@ -188,8 +284,7 @@ def write_into(path: Path, boards: Iterable[Board]) -> None:
         before = path.read_text("utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path} cannot be read: {error}") from None
-    table = markdown(boards)
-    after, found = MARKERS.subn(lambda match: match[1] + table + match[3], before)
+    after, found = MARKERS.subn(lambda match: match[1] + tables + match[3], before)
     if not found:
         raise InputError(
             f"{path} has no place for the table: write the lines\n"

@@ -207,6 +207,8 @@ class Weights(_Record):
     repo: str | None = None
     revision: str | None = None
     metrics: tuple[Metric, ...] = ()
+    labels: bool = False
+    """Whether they were learnt with the labels of the data, and so are not unsupervised."""
 
     def __post_init__(self) -> None:
         _check(
@@ -249,6 +251,7 @@ class Weights(_Record):
             "Metric records",
             self.metrics,
         )
+        _check(isinstance(self.labels, bool), f"{where}.labels", "true or false", self.labels)
         self._freeze_config("config")
         object.__setattr__(self, "metrics", tuple(self.metrics))
 
@@ -498,12 +501,19 @@ def weights_record(folder: Path, tag: str) -> Weights:
             {
                 "tag": tag,
                 "metrics": [{k: m[k] for k in known if k in m} for m in metrics],
+                "labels": _learnt_with_labels(config.get("training")),
                 **{key: config[key] for key in _FROM_CONFIG if key in config},
                 **{key: place[key] for key in ("repo", "revision") if key in place},
             }
         )
     except (TypeError, KeyError) as error:
         raise InvalidConfig(f"{folder}: {error!r} in metrics.json or config.json") from None
+
+
+def _learnt_with_labels(training: Any) -> bool:
+    """What the trainer wrote down of the recipe, which may be anything."""
+    recipe = training.get("recipe") if isinstance(training, dict) else None
+    return isinstance(recipe, dict) and recipe.get("labels") is True
 
 
 HUB_RECORD = "hub.json"

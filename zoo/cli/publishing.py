@@ -52,25 +52,44 @@ def card(name: str | None, out: Path | None) -> None:
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
     help="Write the Markdown between the markers in this file.",
 )
+@click.option("--goals", is_flag=True, help="What was to be reached, and whether it was.")
 @as_json
 def leaderboard(
-    data: str | None, metrics: tuple[str, ...], as_markdown: bool, into: Path | None, as_json: bool
+    data: str | None,
+    metrics: tuple[str, ...],
+    as_markdown: bool,
+    into: Path | None,
+    goals: bool,
+    as_json: bool,
 ) -> None:
     """Compare all models with weights, by the figures that they were measured to have.
 
     Figures of raw pixels and the like (floors) are rows of their own; the best of each column
-    has a star.
+    has a star. With --goals there is a row for each goal instead: the best weights for it, by how
+    much they miss it, and what others published. The Markdown has both.
     """
     from zoo import leaderboard as lb
 
-    boards = lb.leaderboard(data, metrics)
+    boards = [] if goals else lb.leaderboard(data, metrics)
+    standings = []
+    if goals or ((as_markdown or into) and not (data or metrics)):
+        standings = lb.standings(data, metrics)
     if into is not None:
-        lb.write_into(into, boards)
-        click.echo(f"the figures of {len(boards)} data sets are in {into}")
+        lb.write_into(into, lb.markdown(boards, standings))
+        click.echo(
+            f"the figures of {len(boards)} data sets and {len(standings)} goals are in {into}"
+        )
     elif as_json:
-        click.echo(json.dumps([board.to_dict() for board in boards], indent=2))
+        rows = standings if goals else boards
+        click.echo(json.dumps([row.to_dict() for row in rows], indent=2))
     elif as_markdown:
-        click.echo(lb.markdown(boards))
+        click.echo(lb.markdown(boards, standings))
+    elif goals:
+        table = new_table(*lb.GOAL_HEADER)
+        table.columns[2].no_wrap = True
+        for standing in standings:
+            table.add_row(*lb.goal_cells(standing))
+        print_table(table)
     elif not boards:
         click.echo("Nothing was measured yet. Type: zoo evaluate NAME --data SET")
     for board in boards if not (into or as_json or as_markdown) else ():
@@ -78,7 +97,7 @@ def leaderboard(
         for column in table.columns[1:]:
             column.justify = "right"
         for row in board.rows:
-            name = lb.FLOORS[row.name] if row.parameters is None else row.name
+            name = lb.FLOORS[row.name] if row.parameters is None else row.name + lb.label(row)
             table.add_row(name, *lb.cells(board, row, "*{}"))
         print_table(table)
 
