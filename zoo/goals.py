@@ -199,7 +199,7 @@ SOURCES = {
     "DEC-DA": "Guo et al. 2018, github.com/XifengGuo/DEC-DA, with augmentation",
     "N2D": "McConville et al. 2020, quoted in github.com/rymc/n2d, issues 8 and 10",
     "one layer of k-means": "in Radford et al. 2015, as S. Sodhani's summary quotes it",
-    "DCGAN of ImageNet": "Radford et al. 2015, as the same summary quotes it, learnt from ImageNet-1k",
+    "DCGAN of ImageNet": "Radford et al. 2015, as that summary quotes it, learnt from ImageNet-1k",
     "ACN": "nearest neighbours of the codes, github.com/johannah/acn",
     "Deep SVDD": "Ruff et al. 2018, mean of the ten classes as a rerun quotes them",
     "BiGAN": "encoder's features, log of github.com/jeffdonahue/bigan at epoch 400",
