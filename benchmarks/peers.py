@@ -6,7 +6,8 @@ widths, and the same time to learn on all cores, alone and one after the other:
 deep_ae      784-1000-500-250-30 by zoo.training's loop, with the model's own recipe
 vae          784-200-200-50, the same
 pythae AE    the layers of deep_ae by pythae's BaseTrainer: Adam at 1e-3, cosine, the best epoch by
-             the images that are held out; its GaussianMixtureSampler of 50 components
+             the images that are held out; its GaussianMixtureSampler of 50 components, fitted to
+             as many codes as deep_ae's
 pythae VAE   the layers of vae, the same; its NormalSampler (--pythae VENV, which is made with
              `pip install pythae` when it is not there; both are left out without the option)
 sklearn PCA  30 components, in closed form
@@ -257,9 +258,13 @@ np.savez(f"{folder}/given.npz",
 
 def pythae_side(
     kind: str, widths: list[int], activation: str,
-    data: Data, seconds: float, folder: Path, venv: Path,
+    data: Data, seconds: float, folder: Path, python: Path,
 ) -> Given:  # fmt: skip
-    """pythae's ``kind``, AE or VAE, of ``widths`` from pixels to code, in a process of its own."""
+    """pythae's ``kind``, AE or VAE, of ``widths`` from pixels to code, in a process of ``python``.
+
+    Raises:
+        ZooError: the process failed; the text has the end of what it said.
+    """
     np.savez(
         folder / "images.npz",
         train=data.train.images.numpy(), test=data.test.images.numpy(),
@@ -269,16 +274,17 @@ def pythae_side(
     arguments = [
         str(folder), kind, widths, activation, BATCH, seconds, SAMPLES, COMPONENTS, ENOUGH, SEED,
     ]  # fmt: skip
-    run = subprocess.run(
-        [pythae_python(venv), "-c", PYTHAE, json.dumps(arguments)],
-        capture_output=True, text=True, env=AS_FOUND,
-    )  # fmt: skip
-    if run.returncode:
-        raise ZooError(f"pythae's {kind} failed in {venv}:\n{run.stderr[-2000:]}")
+    _run(python, "-c", PYTHAE, json.dumps(arguments))
     with np.load(folder / "given.npz", allow_pickle=False) as arrays:
         given = {name: torch.from_numpy(arrays[name]) for name in arrays.files}
     took, epochs = float(given.pop("seconds")), int(given.pop("epochs"))
     return Given(**given, seconds=took, epochs=epochs)
+
+
+def _run(python: Path, *arguments: str) -> None:
+    run = subprocess.run([python, *arguments], capture_output=True, text=True, env=AS_FOUND)
+    if run.returncode:
+        raise ZooError(f"pythae failed in {python.parents[1]}:\n{run.stderr[-2000:]}")
 
 
 # -- scikit-learn ----------------------------------------------------------------------------------
@@ -385,6 +391,9 @@ def measure(
     """All sides on the data set ``name``, and the rows of :data:`PAIRS`."""
     classifier = load_classifier(name)
     data = read(name, images, data_dir)
+    if venv is not None:  # made, and seen to work, before anything has learnt for minutes
+        python = pythae_python(venv)
+        _run(python, "-c", "import pythae")
     deep, variational = (registry().find(model)[1].config for model in ("deep_ae", "vae"))
     deep_widths = [28 * 28, *deep["hidden"], deep["code"]]
     vae_widths = [28 * 28, variational["hidden"], variational["hidden"], variational["code"]]
@@ -396,10 +405,10 @@ def measure(
         }
         if venv is not None:
             sides["pythae AE"] = lambda: pythae_side(
-                "AE", deep_widths, "SiLU", data, seconds, folder, venv
+                "AE", deep_widths, "SiLU", data, seconds, folder, python
             )
             sides["pythae VAE"] = lambda: pythae_side(
-                "VAE", vae_widths, "Tanh", data, seconds, folder, venv
+                "VAE", vae_widths, "Tanh", data, seconds, folder, python
             )
         sides["sklearn PCA"] = lambda: pca_side(deep["code"], data)
         sides["sklearn MLP"] = lambda: mlp_side(deep_widths, data, seconds)
