@@ -425,9 +425,9 @@ def compression(
     """A row for each model and way to code, with JPEG and WebP at its rate."""
     beside = codecs(parts.test)
     for name, model in models.items():
+        say(f"{parts.name}: codes of {name}")
         try:
             for row in coded(model, parts):
-                say(f"{parts.name}: {name}, {row['code']}")
                 rate = row.pop("bits") / _pixels(parts.test)
                 yield {
                     "data": parts.name,
