@@ -6,8 +6,8 @@ widths, and the same time to learn on all cores, alone and one after the other:
 deep_ae      784-1000-500-250-30 by zoo.training's loop, with the model's own recipe
 vae          784-200-200-50, the same
 pythae AE    the layers of deep_ae by pythae's BaseTrainer: Adam at 1e-3, cosine, batches of 64, the
-             best epoch by the images that are held out; its GaussianMixtureSampler of 50 components, fitted to
-             as many codes as deep_ae's
+             best epoch by the images that are held out; its GaussianMixtureSampler of 50
+             components, fitted to as many codes as deep_ae's
 pythae VAE   the layers of vae, the same; its NormalSampler (--pythae VENV, which is made with
              `pip install pythae` when it is not there; both are left out without the option)
 sklearn PCA  30 components, in closed form
