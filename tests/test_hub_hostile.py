@@ -466,3 +466,5 @@ def test_they_are_counted_in_the_guide():
     guide = (Path(__file__).parents[1] / "docs" / "hub.md").read_text("utf-8")
     said = f"{len(REPOSITORIES)} repositories and {len(LIES)} answers of a Hub that mean"
     assert said in " ".join(guide.split())
+    readme = (Path(__file__).parents[1] / "README.md").read_text("utf-8")
+    assert f"{len(REPOSITORIES) + len(LIES)} hostile answers" in " ".join(readme.split())
