@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -261,7 +262,13 @@ def test_demo(tmp_path):
     said = json.loads(result.stdout)
     assert said["seconds"] < 60
     weights = zoo.list_models(pretrained=True)
-    assert len(said["files"]) == 2 * len(weights) + 2  # and one for each of two data sets
+    files = [Path(row["file"]).name for row in said["files"]]
+    for name in weights:
+        can = zoo.info(name).capabilities
+        assert (f"{name}.generated.png" in files) == ("generate" in can), name
+        walk, search = f"{name}.interpolated.png" in files, f"{name}.neighbours.png" in files
+        assert walk + search == (name not in said["not_shown"]), name
+        assert walk <= ("reconstruct" in can), name
     for row in said["files"]:
         with Image.open(row["file"]) as picture:
             pixels = np.asarray(picture)

@@ -183,6 +183,16 @@ def walks(model: "ZooModel", ends: "Tensor", steps: int) -> "Tensor":
     return model.decode(torch.cat(walks)).cpu()
 
 
+def nearest(model: "ZooModel", images: "Tensor", queries: int, columns: int) -> "Tensor":
+    """A row for each of the first ``queries`` images: itself, then the most alike of ``images``."""
+    from torch.nn import functional as F
+
+    features = F.normalize(model.features(images))
+    similarity = features[:queries] @ features.T  # cosine, queries x N
+    similarity.fill_diagonal_(2)  # itself first, though an image may be there twice
+    return images[similarity.topk(columns).indices.flatten()]
+
+
 @click.command()
 @click.option(
     "--out",
@@ -193,7 +203,7 @@ def walks(model: "ZooModel", ends: "Tensor", steps: int) -> "Tensor":
 )
 @as_json
 def demo(out: Path, as_json: bool) -> None:
-    """Encode, rebuild and generate with every model that has weights, in under a minute.
+    """Encode, rebuild, generate and search with every model that has weights, in a minute.
 
     Clothes are test images of Fashion-MNIST that come with the zoo. Digits to rebuild are those
     that a model generated before, since MNIST itself is not included.
@@ -212,6 +222,7 @@ def demo(out: Path, as_json: bool) -> None:
         )
     begin = time.perf_counter()
     made: list[dict[str, Any]] = []
+    unseen: list[str] = []
 
     def write(file: str, images: "Tensor", columns: int, what: str) -> None:
         write_png(grid(images, columns=columns), out / file)
@@ -221,29 +232,49 @@ def demo(out: Path, as_json: bool) -> None:
         models = {
             name: zoo.load(name) for name in names if zoo.info(name).weights[0].dataset == dataset
         }
-        for name, model in models.items():
-            write(f"{name}.generated.png", model.generate(64, seed=0), 8, "64 new images, seed 0")
+        makers = [name for name, model in models.items() if "generate" in model.capabilities]
+        rebuilders = [n for n, model in models.items() if "reconstruct" in model.capabilities]
+        for name in makers:
+            write(
+                f"{name}.generated.png", models[name].generate(64, seed=0), 8,
+                "64 new images, seed 0",
+            )  # fmt: skip
         if dataset == "fashion_mnist":
-            whose, pictures = "sample images", model.preprocess(sample()[0][:40])
-        else:
+            whose, pictures = "sample images", next(iter(models.values())).preprocess(sample()[0])
+        elif makers:
             # The GAN's are the sharpest, if there is one.
-            source = next((n for n in models if zoo.info(n).family == "gan"), next(iter(models)))
-            whose, pictures = f"images by {source}", models[source].generate(40, seed=1)
-        originals, pair = pictures[:10], pictures[10:]
-        rows = torch.cat([originals, *(m.reconstruct(originals) for m in models.values())])
-        write(
-            f"{dataset}.reconstructed.png", rows, 10,
-            f"{whose} (top row), then rebuilt by {', '.join(models)}",
-        )  # fmt: skip
+            source = next((n for n in makers if zoo.info(n).family == "gan"), makers[0])
+            whose, pictures = f"images by {source}", models[source].generate(100, seed=1)
+        else:
+            unseen += [name for name in models if name not in rebuilders]
+            continue
+        if rebuilders:
+            originals = pictures[:10]
+            rows = torch.cat([originals, *(models[n].reconstruct(originals) for n in rebuilders)])
+            write(
+                f"{dataset}.reconstructed.png", rows, 10,
+                f"{whose} (top row), then rebuilt by {', '.join(rebuilders)}",
+            )  # fmt: skip
         for name, model in models.items():
-            steps = walks(model, pair[:10], 10)
-            write(f"{name}.interpolated.png", steps, 10, "walks through the codes of two images")
+            if name in rebuilders:
+                steps = walks(model, pictures[10:20], 10)
+                write(f"{name}.interpolated.png", steps, 10, "walks through the codes of images")
+            else:
+                write(
+                    f"{name}.neighbours.png", nearest(model, pictures, 8, 10), 10,
+                    f"{whose} (left), then the nearest of {len(pictures)} by their features",
+                )  # fmt: skip
     seconds = time.perf_counter() - begin
     if as_json:
-        click.echo(json.dumps({"seconds": round(seconds, 1), "files": made}, indent=2))
+        click.echo(
+            json.dumps({"seconds": round(seconds, 1), "files": made, "not_shown": unseen}, indent=2)
+        )
         return
     table = new_table("file", "what it shows")
     for row in made:
         table.add_row(row["file"], row["what"])
     print_table(table)
-    click.echo(f"{len(made)} pictures by {len(names)} models in {seconds:.1f} s. Open one!")
+    shown = len(names) - len(unseen)
+    click.echo(f"{len(made)} pictures by {shown} models in {seconds:.1f} s. Open one!")
+    if unseen:
+        click.echo(f"Nothing to show without a data set: {', '.join(unseen)}")
