@@ -36,7 +36,9 @@ def test_figures_are_exactly_those_of_metrics_json():
                 if m["dataset"] == board["dataset"]
             }
             assert row["figures"] == {c: measured[c] for c in board["columns"] if c in measured}
-            assert row["parameters"] == read_json(folder / "config.json")["parameters"]
+            config = read_json(folder / "config.json")
+            assert row["parameters"] == config["parameters"]
+            assert row["seconds"] == config["training"]["seconds"]
     names = zoo.list_models(pretrained=True)
     assert seen == {name for name in names if zoo.info(name).weights[0].metrics}
 
@@ -112,12 +114,21 @@ def test_best_of_each_column(measured):
         c=[metric("probe", 0.95)],
     )
     assert table() == [
-        ["weights", "error ↓", "probe ↑", "Fréchet ↓", "parameters"],
-        ["---", "--:", "--:", "--:", "--:"],
-        ["`a.x`", "**2.00**", "0.900", "-", "1,234"],
-        ["`b.x`", "3.00", "**0.950**", "**4.00**", "1,234"],
-        ["`c.x`", "-", "**0.950**", "-", "1,234"],
+        ["weights", "error ↓", "probe ↑", "Fréchet ↓", "parameters", "minutes"],
+        ["---", "--:", "--:", "--:", "--:", "--:"],
+        ["`a.x`", "**2.00**", "0.900", "-", "1,234", "-"],
+        ["`b.x`", "3.00", "**0.950**", "**4.00**", "1,234", "-"],
+        ["`c.x`", "-", "**0.950**", "-", "1,234", "-"],
     ]
+
+
+def test_the_time_of_learning(monkeypatch):
+    took = {"a.x": weights(metric("sse", 2.0), seconds=5340), "b.x": weights(metric("sse", 3.0))}
+    monkeypatch.setattr(leaderboard, "_measured", lambda: took)
+    said = leaderboard.markdown(leaderboard.leaderboard())
+    rows = [line.split("|")[-2].strip() for line in said.splitlines() if line.startswith("|")]
+    assert rows == ["minutes", "--:", "89", "-"]
+    assert said.endswith("Learning took all of these together 1.5 hours by the clock.")
 
 
 def test_floors_on_which_all_agree(measured):
@@ -158,7 +169,7 @@ def test_learnt_with_labels_is_said_and_out_of_competition(measured):
         ["`b.x` (labels)", "0.990"],
     ]
     assert leaderboard.LABELS in run("--markdown").stdout
-    assert ["b.x", "(labels)", "0.990", "1,234"] in map(str.split, run().stdout.splitlines())
+    assert ["b.x", "(labels)", "0.990", "1,234", "-"] in map(str.split, run().stdout.splitlines())
     assert [row["labels"] for row in json.loads(run("--json").stdout)[0]["rows"]] == [False, True]
     measured(a=[metric("probe", 0.9)])
     assert "(labels):" not in run("--markdown").stdout
@@ -189,7 +200,7 @@ def test_shell(measured):
         b=[metric("sse", 6.0, floors={"mean_image": 52.9})],
     )
     lines = run().stdout.splitlines()
-    assert any(line.split() == ["a.x", "*5.00", "1,234"] for line in lines)
+    assert any(line.split() == ["a.x", "*5.00", "1,234", "-"] for line in lines)
     assert "a[b]|" in run("--metric", "a[b]|\x1b").stdout
     assert "\x1b" not in run("--metric", "a[b]|\x1b").stdout
     measured()

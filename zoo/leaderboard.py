@@ -48,6 +48,8 @@ class Row:
     """None for a floor."""
     labels: bool = False
     """Whether they were learnt with labels; all others know none."""
+    seconds: float | None = None
+    """What learning took."""
 
 
 @dataclass(frozen=True)
@@ -113,6 +115,7 @@ def leaderboard(dataset: str | None = None, metrics: Sequence[str] = ()) -> list
                 {c: figures[c].value for c in columns if c in figures},
                 measured[name].parameters,
                 measured[name].labels,
+                measured[name].seconds,
             )
             for name, figures in of_data.items()
             if not figures.keys().isdisjoint(columns)
@@ -183,7 +186,11 @@ def cells(board: Board, row: Row, mark: str = "{}") -> list[str]:
         cell = number(value, f".{meaning(column).digits}f")
         best = value == board.best(column) and not row.labels
         shown.append(mark.format(cell) if best else cell)
-    return [*shown, "-" if row.parameters is None else f"{row.parameters:,}"]
+    return [
+        *shown,
+        "-" if row.parameters is None else f"{row.parameters:,}",
+        "-" if row.seconds is None else f"{row.seconds / 60:.0f}",
+    ]
 
 
 def header(board: Board) -> list[str]:
@@ -192,6 +199,7 @@ def header(board: Board) -> list[str]:
     return [
         *(line(meaning(c).column) + arrows[meaning(c).better] for c in board.columns),
         "parameters",
+        "minutes",
     ]
 
 
@@ -250,7 +258,7 @@ def goals_markdown(standings: Sequence[Standing]) -> str:
     return "\n\n".join(parts)
 
 
-def markdown(boards: Iterable[Board], standings: Sequence[Standing] = ()) -> str:
+def markdown(boards: Sequence[Board], standings: Sequence[Standing] = ()) -> str:
     """The boards as Markdown, a heading and a table each; the best of a column is bold.
 
     The goals follow, if there are any.
@@ -269,6 +277,8 @@ def markdown(boards: Iterable[Board], standings: Sequence[Standing] = ()) -> str
         parts.append(f"### {text(title(board))}\n\n{body}")
         if any(row.labels for row in board.rows):
             parts.append(LABELS)
+    if hours := sum(row.seconds or 0 for board in boards for row in board.rows) / 3600:
+        parts.append(f"Learning took all of these together {hours:.1f} hours by the clock.")
     if standings:
         parts.append(goals_markdown(standings))
     return "\n\n".join(parts)

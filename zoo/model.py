@@ -42,10 +42,9 @@ class Recipe:
     linearly over the last ``decay`` of the epochs. ``average`` is the decay, a step, of the moving
     average of the weights that a phase asks for (0: none).
 
-    ``affine`` is the strength of random affine maps of one half of each batch at the start (1: up
-    to 15 degrees, 15 % of scale and shear, 2 of 28 pixels of shift); it fades out linearly until
-    ``affine_until`` of a phase has passed. The other half stays as it is, since maps blur.
-    ``precision`` is ``fp32``, ``bf16`` (autocast), or
+    ``affine`` is the strength of random affine maps of all images at the start (1: up to 15
+    degrees, 15 % of scale and shear, 2 of 28 pixels of shift); it fades out linearly until
+    ``affine_until`` of a phase has passed. ``precision`` is ``fp32``, ``bf16`` (autocast), or
     ``auto``: bf16 where the processor computes in it, which elsewhere is ten times slower.
     ``channels_last`` lays tensors out so, which some convolutional nets compute faster in.
     """

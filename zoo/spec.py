@@ -6,6 +6,7 @@ Nothing here imports torch.
 """
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -209,6 +210,8 @@ class Weights(_Record):
     metrics: tuple[Metric, ...] = ()
     labels: bool = False
     """Whether they were learnt with the labels of the data, and so are not unsupervised."""
+    seconds: float | None = None
+    """What learning took, as the clock has it, if that was written down."""
 
     def __post_init__(self) -> None:
         _check(
@@ -252,6 +255,12 @@ class Weights(_Record):
             self.metrics,
         )
         _check(isinstance(self.labels, bool), f"{where}.labels", "true or false", self.labels)
+        _check(
+            self.seconds is None or _is_duration(self.seconds),
+            f"{where}.seconds",
+            "a number of seconds, or None",
+            self.seconds,
+        )
         self._freeze_config("config")
         object.__setattr__(self, "metrics", tuple(self.metrics))
 
@@ -502,6 +511,7 @@ def weights_record(folder: Path, tag: str) -> Weights:
                 "tag": tag,
                 "metrics": [{k: m[k] for k in known if k in m} for m in metrics],
                 "labels": _learnt_with_labels(config.get("training")),
+                "seconds": _training_seconds(config.get("training")),
                 **{key: config[key] for key in _FROM_CONFIG if key in config},
                 **{key: place[key] for key in ("repo", "revision") if key in place},
             }
@@ -510,10 +520,21 @@ def weights_record(folder: Path, tag: str) -> Weights:
         raise InvalidConfig(f"{folder}: {error!r} in metrics.json or config.json") from None
 
 
+def _is_duration(value: Any) -> bool:
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    return number and 0 <= value < math.inf
+
+
 def _learnt_with_labels(training: Any) -> bool:
     """What the trainer wrote down of the recipe, which may be anything."""
     recipe = training.get("recipe") if isinstance(training, dict) else None
     return isinstance(recipe, dict) and recipe.get("labels") is True
+
+
+def _training_seconds(training: Any) -> float | None:
+    """The same: what is no duration was not written down by the trainer."""
+    seconds = training.get("seconds") if isinstance(training, dict) else None
+    return seconds if _is_duration(seconds) else None
 
 
 HUB_RECORD = "hub.json"

@@ -172,7 +172,7 @@ def train_classifier(
 def _augmented(images: Tensor, recipe: ClassifierRecipe, chance: torch.Generator) -> Tensor:
     from zoo.training.chance import affine_maps, warp
 
-    images = warp(images, affine_maps(len(images), recipe.affine, chance))
+    images = warp(images, affine_maps(len(images), recipe.affine, chance), mode="bilinear")
     if recipe.flip:
         mirrored = torch.rand(len(images), generator=chance) < 0.5
         images[mirrored] = images[mirrored].flip(3)

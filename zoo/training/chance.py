@@ -60,7 +60,10 @@ def affine_maps(n: int, strength: float, chance: torch.Generator) -> Tensor:
     return torch.stack(rows, dim=1)
 
 
-def warp(images: Tensor, maps: Tensor) -> Tensor:
-    """Each of ``images`` (N x C x H x W in [0, 1]) under its own of ``maps`` (N x 2 x 3)."""
+def warp(images: Tensor, maps: Tensor, *, mode: str = "bicubic") -> Tensor:
+    """Each of ``images`` (N x C x H x W in [0, 1]) under its own of ``maps`` (N x 2 x 3).
+
+    Bilinear maps blur, and a net that only saw such images rebuilds sharp ones worse.
+    """
     where = F.affine_grid(maps.to(images), list(images.shape), align_corners=False)
-    return F.grid_sample(images, where, align_corners=False).clamp_(0, 1)
+    return F.grid_sample(images, where, mode=mode, align_corners=False).clamp_(0, 1)

@@ -253,14 +253,11 @@ class Run:
     def _augment(
         self, images: Tensor, mine: Tensor, progress: float, chance: torch.Generator
     ) -> Tensor:
-        """Affine maps of the first half of the whole batch, as far as it is this process's."""
+        """Affine maps of the whole batch, as far as it is this process's."""
         strength = self.recipe.affine * max(0.0, 1 - progress / (self.recipe.affine_until or 1.0))
         if not strength:
             return images
-        maps = affine_maps(self.size // 2, strength, chance)
-        here = mine[mine < len(maps)]
-        images[: len(here)] = warp(images[: len(here)], maps[here])
-        return images
+        return warp(images, affine_maps(self.size, strength, chance)[mine])
 
     def _autocast(self) -> contextlib.AbstractContextManager:
         enabled = self.recipe.precision == "bf16"
