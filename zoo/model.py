@@ -40,7 +40,8 @@ class Recipe:
 
     ``optimizer`` and ``schedule`` are timm's names; ``wsd`` holds the rate and lets it fall
     linearly over the last ``decay`` of the epochs. ``average`` is the decay, a step, of the moving
-    average of the weights that a phase asks for (0: none).
+    average of the weights that a phase asks for (0: none). ``clip`` is the greatest norm of a
+    player's gradient, which is scaled down to it (0: as it is).
 
     ``affine`` is the strength of random affine maps of all images at the start (1: up to 15
     degrees, 15 % of scale and shear, 2 of 28 pixels of shift); it fades out linearly until
@@ -58,6 +59,7 @@ class Recipe:
     schedule: str = "cosine"
     decay: float = 0.5
     average: float = 0.0
+    clip: float = 0.0
     precision: str = "auto"
     channels_last: bool = False
     affine: float = 0.0

@@ -168,6 +168,20 @@ def test_averaged_weights_are_what_ships(tmp_path, train):
     assert 0 < averaged < 0.1 * moved, "24 steps hardly move an average over a thousand"
 
 
+def test_a_clipped_gradient(tmp_path, train):
+    """With plain descent, momentum 0.9, 24 steps together go at most 24 x 10 times the norm."""
+    settings = {"optimizer": "sgd", "lr": 0.1, "schedule": "constant"}
+    with seeded(0):
+        start = zoo.create("ae", hidden=8, code=4).state_dict()
+    moved = {}
+    for clip in (0.0, 0.01):
+        learnt = tensors(train("ae", tmp_path / str(clip), settings={**settings, "clip": clip}))
+        weights = [key for key in learnt if "density" not in key]
+        moved[clip] = sum(float((learnt[k].float() - start[k]).norm()) ** 2 for k in weights) ** 0.5
+    assert moved[0.0] > 1
+    assert 0.01 < moved[0.01] <= 24 * 10 * 0.1 * 0.01
+
+
 @pytest.mark.parametrize("kind", ["mask", "noise", "blur", "salt"])
 def test_learning_to_repair(tmp_path, train, kind):
     clean = tensors(train("ae", tmp_path / "clean"))

@@ -37,7 +37,7 @@ class Players:
     """The optimisers, schedules and moving average of one phase."""
 
     def __init__(self, phase: Phase, recipe: Recipe, steps: int, accelerator: Any):
-        self.phase, self.accelerator = phase, accelerator
+        self.phase, self.accelerator, self.clip = phase, accelerator, recipe.clip
         self.optimizers = {
             name: _optimizer(module, recipe, phase.rates.get(name, recipe.lr))
             for name, module in phase.players.items()
@@ -57,10 +57,12 @@ class Players:
         self.accelerator.backward(loss)
         if self.accelerator.num_processes > 1:
             self._average_gradients(optimizer)
+        if self.clip:
+            nn.utils.clip_grad_norm_(_parameters(optimizer), self.clip)
         optimizer.step()
 
     def _average_gradients(self, optimizer: torch.optim.Optimizer) -> None:
-        parameters = [p for g in optimizer.param_groups for p in g["params"] if p.requires_grad]
+        parameters = [p for p in _parameters(optimizer) if p.requires_grad]
         gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
         flat = torch.cat([g.flatten() for g in gradients])  # one message instead of one a tensor
         parts = self.accelerator.reduce(flat, "mean").split([g.numel() for g in gradients])
@@ -82,6 +84,10 @@ class Players:
     def modules(self) -> dict[str, nn.Module]:
         """What a checkpoint holds besides the model."""
         return {} if self.average is None else {"average": self.average.module}
+
+
+def _parameters(optimizer: torch.optim.Optimizer) -> list[nn.Parameter]:
+    return [p for group in optimizer.param_groups for p in group["params"]]
 
 
 def _optimizer(module: nn.Module, recipe: Recipe, lr: float) -> torch.optim.Optimizer:
