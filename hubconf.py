@@ -73,10 +73,10 @@ def gan(pretrained=False, **config):
     return _model("gan", pretrained, config)
 
 
-def bigan(pretrained=False, **config):
+def bigan(pretrained=True, **config):
     """A GAN whose encoder is learnt in the game (Donahue et al. 2017).
 
-    No weights yet. Images are N x channels x size x size float32 in [0, 1].
+    Tags: mnist (default). Images are N x channels x size x size float32 in [0, 1].
     """
     return _model("bigan", pretrained, config)
 
@@ -121,10 +121,10 @@ def vae(pretrained=False, **config):
     return _model("vae", pretrained, config)
 
 
-def conv_vae(pretrained=False, **config):
+def conv_vae(pretrained=True, **config):
     """Convolutional variational autoencoder for pictures of 8 to 256 pixels, grey or colour.
 
-    No weights yet. Images are N x channels x size x size float32 in [0, 1].
+    Tags: fashion_mnist (default). Images are N x channels x size x size float32 in [0, 1].
     """
     return _model("conv_vae", pretrained, config)
 

@@ -74,6 +74,7 @@ def test_core_alone(clean_env, wheels):
         ("latentzoo-ae", ["ae", "deep_ae"]),
         ("latentzoo-baseline", ["pca"]),
         ("latentzoo-gan", ["bigan", "dcgan", "gan", "stacked_gan"]),
+        ("latentzoo-vae", ["conv_vae", "vae", "vq_vae"]),
     ],
 )
 def test_one_plugin_alone_works_offline(clean_env, wheels, plugin, models):
