@@ -113,10 +113,10 @@ def vicreg(pretrained=False, **config):
     return _model("vicreg", pretrained, config)
 
 
-def vae(pretrained=False, **config):
+def vae(pretrained=True, **config):
     """Variational autoencoder 784-200-200-50 for binary images (Kingma & Welling 2013).
 
-    No weights yet. Images are N x 1 x 28 x 28 float32 in [0, 1].
+    Tags: mnist (default). Images are N x 1 x 28 x 28 float32 in [0, 1].
     """
     return _model("vae", pretrained, config)
 
