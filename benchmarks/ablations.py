@@ -10,14 +10,14 @@ test part. A run that was stopped goes on where it was, and one that is finished
 
 import argparse
 import json
-import os
-import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+from weights import measured, protocols, say, show
+
+# isort: split
+# What comes above sets the environment of threads, which has to be before torch.
 
 import zoo
 from zoo import figures
@@ -38,7 +38,6 @@ class Ablation:
     model: str
     without: Side
     with_: Side
-    protocols: tuple[str, ...]
     metrics: tuple[str, ...]
 
 
@@ -51,7 +50,6 @@ ABLATIONS = {
         model="deep_ae",
         without=Side(name="off", settings={"epochs": 20, "hidden_weight": 0.0}),
         with_=Side(name="on", settings={"epochs": 20}),
-        protocols=("reconstruction", "probe"),
         metrics=("sse", "probe"),
     ),
     "rbm": Ablation(
@@ -70,7 +68,6 @@ ABLATIONS = {
             },
             config={"activation": "sigmoid"},
         ),
-        protocols=("reconstruction", "probe"),
         metrics=("sse", "probe"),
     ),
     "average": Ablation(
@@ -78,7 +75,6 @@ ABLATIONS = {
         model="dcgan",
         without=Side(name="off", settings={"epochs": 8, "encoder_epochs": 1, "average": 0.0}),
         with_=Side(name="on", settings={"epochs": 8, "encoder_epochs": 1}),
-        protocols=("generation",),
         metrics=("frechet", "generated_1nn"),
     ),
     "mixture": Ablation(
@@ -86,7 +82,6 @@ ABLATIONS = {
         model="conv_vae",
         without=Side(name="one Gaussian", settings={"epochs": 10}, config={"components": 1}),
         with_=Side(name="mixture of 20", settings={"epochs": 10}, config={"components": 20}),
-        protocols=("generation",),
         metrics=("frechet", "generated_1nn"),
     ),
     "iwae": Ablation(
@@ -94,40 +89,31 @@ ABLATIONS = {
         model="vae",
         without=Side(name="k = 1", settings={"epochs": 60}),
         with_=Side(name="k = 5", settings={"epochs": 60, "samples": 5, "iwae": True}),
-        protocols=("likelihood",),
         metrics=("nll",),
     ),
 }  # fmt: skip
 
 
-def say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
-
-
-def measured(key: str, side: Side, data: str, runs: Path) -> dict[str, float]:
+def run(key: str, side: Side, data: str, runs: Path) -> dict[str, float]:
     """Train this side of the ablation ``key``, or go on, and measure it."""
     ablation = ABLATIONS[key]
-    run = runs / f"{key}.{data}.{'with' if side is ablation.with_ else 'without'}"
-    if not (run / "weights").exists():
+    out = runs / f"{key}.{data}.{'with' if side is ablation.with_ else 'without'}"
+    if not (out / "weights").exists():
         say(f"{ablation.model}: {ablation.what}: {side.name}")
         zoo.train(
             ablation.model,
             data=data,
-            out=run,
+            out=out,
             config=side.config,
             settings=side.settings,
-            resume=any(run.glob("checkpoint*.safetensors")),
-            report=lambda line: None,
+            resume=any(out.glob("checkpoint*.safetensors")),
+            report=show,
         )
-    path = run / "weights" / "metrics.json"
-    recorded = json.loads(path.read_text("utf-8")) if path.exists() else {"metrics": []}
-    values = {m["name"]: m["value"] for m in recorded["metrics"]}
-    if not set(ablation.metrics) <= values.keys():
-        result = zoo.evaluate(
-            f"local-dir:{run}", protocols=ablation.protocols, floors=False, progress=say
-        )
-        values = {m["name"]: m["value"] for m in result["metrics"]}
-    return {name: values[name] for name in ablation.metrics}
+    if not set(ablation.metrics) <= measured(out / "weights").keys():
+        wanted = protocols(list(ablation.metrics))
+        zoo.evaluate(f"local-dir:{out}", protocols=wanted, floors=False, progress=say)
+    found = measured(out / "weights")
+    return {name: found[name] for name in ablation.metrics}
 
 
 def main() -> None:
@@ -143,8 +129,8 @@ def main() -> None:
     try:
         for key in arguments.keys or ABLATIONS:
             ablation = ABLATIONS[key]
-            without = measured(key, ablation.without, arguments.data, arguments.runs)
-            with_ = measured(key, ablation.with_, arguments.data, arguments.runs)
+            without = run(key, ablation.without, arguments.data, arguments.runs)
+            with_ = run(key, ablation.with_, arguments.data, arguments.runs)
             for metric in ablation.metrics:
                 gain = (with_[metric] - without[metric]) * figures.meaning(metric).better
                 rows.append(

@@ -8,11 +8,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from click.testing import CliRunner
 from PIL import Image
 
 import zoo
 from zoo.cli import main
+from zoo.cli.pictures import nearest
+from zoo.sample import sample
 
 HEAVY = ["torch", "torchvision", "timm", "sklearn", "huggingface_hub", "numpy", "PIL"]
 
@@ -273,3 +276,19 @@ def test_demo(tmp_path):
         with Image.open(row["file"]) as picture:
             pixels = np.asarray(picture)
         assert pixels.std() > 20, "there is something to see"
+
+
+def test_nearest():
+    """What the demo shows of weights that only encode; here of others, with an image put twice."""
+    model = zoo.load("pca.fashion_mnist")
+    images = model.preprocess(sample()[0][:60])
+    images = torch.cat([images, images[:3]])
+    rows = nearest(model, images, 5, 4).unflatten(0, (5, 4))
+    assert torch.equal(rows[:, 0], images[:5]), "itself first"
+    assert torch.equal(rows[:3, 1], images[:3]), "then the same once more"
+    features = torch.nn.functional.normalize(model.features(images))
+    of_row = (
+        features[:5, None]
+        @ torch.nn.functional.normalize(model.features(rows.flatten(0, 1))).unflatten(0, (5, 4)).mT
+    )
+    assert bool((of_row[:, 0].diff(dim=1) <= 1e-5).all()), "the most alike come first"

@@ -239,6 +239,12 @@ def test_affine_maps():
     assert float((moved - images).abs().mean(dim=(1, 2, 3)).min()) > 0.01, "every image is moved"
     assert float((warp(images, affine_maps(50, 1e-6, generator(0))) - images).abs().max()) < 0.01
 
+    def sharpness(x):
+        return float(x.diff(dim=2).square().sum())
+
+    turned = warp(images, affine_maps(50, 0.3, generator(0)))
+    assert sharpness(turned) > 0.7 * sharpness(images), "bilinear maps leave 0.56"
+
 
 def test_a_full_name(tmp_path, train):
     """As it has to be written where two plugins declare one model."""

@@ -246,7 +246,7 @@ def demo(out: Path, as_json: bool) -> None:
             source = next((n for n in makers if zoo.info(n).family == "gan"), makers[0])
             whose, pictures = f"images by {source}", models[source].generate(100, seed=1)
         else:
-            unseen += [name for name in models if name not in rebuilders]
+            unseen += models
             continue
         if rebuilders:
             originals = pictures[:10]

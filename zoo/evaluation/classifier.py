@@ -172,6 +172,7 @@ def train_classifier(
 def _augmented(images: Tensor, recipe: ClassifierRecipe, chance: torch.Generator) -> Tensor:
     from zoo.training.chance import affine_maps, warp
 
+    # Bilinear, as those that ship have learnt: other bytes would move every figure that they give.
     images = warp(images, affine_maps(len(images), recipe.affine, chance), mode="bilinear")
     if recipe.flip:
         mirrored = torch.rand(len(images), generator=chance) < 0.5
