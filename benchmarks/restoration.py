@@ -185,6 +185,7 @@ def restoration(
             yield {
                 "data": parts.name,
                 "images": len(parts.test),
+                "held_out": len(parts.held_out),
                 "damage": f"{kind} {strength:g}",
                 "method": name,
                 "settings": settings.get(name, {}),
@@ -536,7 +537,7 @@ def print_restoration(rows: list[dict[str, Any]]) -> None:
         own = [row for row in rows if row["data"] == data]
         print(
             f"Restoration, {own[0]['images']:,} test images of {data}; settings chosen on "
-            f"{HELD_OUT} held-out images of train"
+            f"{own[0]['held_out']} held-out images of train"
         )
         table = new_table("damage", "method", "PSNR", "SSIM", "settings")
         for damage in dict.fromkeys(row["damage"] for row in own):

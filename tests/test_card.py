@@ -25,6 +25,7 @@ from zoo.spec import read_json
 
 CARDS = Path(__file__).resolve().parents[1] / "model_cards"
 NAMES = zoo.list_models(pretrained=True)
+DRAWN = [n for n in NAMES if {"decode", "generate"} & set(zoo.info(n).capabilities)]
 PARSER = MarkdownIt("commonmark").enable("table")
 
 every_card = pytest.mark.parametrize("name", NAMES)
@@ -37,11 +38,12 @@ def card_of(name):
 @every_card
 def test_card_is_its_rendering(name):
     folder = weights_folder(name)
-    assert card_of(name) == render_card(folder, name, f"{name}.png"), "type: make cards"
+    picture = f"{name}.png" if name in DRAWN else None
+    assert card_of(name) == render_card(folder, name, picture), "type: make cards"
     assert read_json(folder / "metrics.json")["metrics"], "measured"
 
 
-@every_card
+@pytest.mark.parametrize("name", DRAWN)
 def test_picture_is_what_the_model_makes(name):
     path = CARDS / f"{name}.png"
     assert path.stat().st_size < MOST_BYTES
@@ -57,8 +59,8 @@ def test_picture_is_what_the_model_makes(name):
 
 def test_no_card_without_weights():
     assert {path.stem for path in CARDS.glob("*.md")} == set(NAMES)
-    assert {path.stem for path in CARDS.glob("*.png")} == set(NAMES)
-    assert NAMES
+    assert {path.stem for path in CARDS.glob("*.png")} == set(DRAWN)
+    assert DRAWN
 
 
 @every_card

@@ -1,0 +1,77 @@
+"""benchmarks/restoration.py as it is called, on a few pictures."""
+
+import json
+import math
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from zoo.sample import sample
+
+TREE = Path(__file__).parents[2]
+MODEL = "deep_ae.fashion_mnist"
+
+
+@pytest.fixture(scope="module")
+def clothes(tmp_path_factory):
+    """A data set of two parts: 240 clothes to choose on, 60 to measure on."""
+    images, labels = sample()
+    path = tmp_path_factory.mktemp("data") / "clothes.npz"
+    np.savez(
+        path,
+        train_images=images[:240], train_labels=labels[:240],
+        test_images=images[240:], test_labels=labels[240:],
+    )  # fmt: skip
+    return path
+
+
+def run(*arguments):
+    command = [sys.executable, TREE / "benchmarks" / "restoration.py", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=600)
+
+
+@pytest.mark.slow
+def test_restoration(clothes):
+    done = run(MODEL, "--data", clothes, "--images", 20, "--only", "restoration", "--json")
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert found["compression"] == found["left_out"] == []
+    rows = found["restoration"]
+    assert {(row["data"], row["images"]) for row in rows} == {("clothes", 20)}
+    psnr = {(row["damage"], row["method"]): row["psnr"] for row in rows}
+    damages = list(dict.fromkeys(row["damage"] for row in rows))
+    assert len(damages) == 5
+    before = [psnr[damage, "damaged"] for damage in damages]
+    missing, noise = before[:2], before[2:]
+    assert missing == sorted(missing, reverse=True)
+    assert noise == sorted(noise, reverse=True)
+    # Noise of deviation 0.1 is 20 dB, and what is clamped to [0, 1] a little less of it.
+    assert 20 < noise[0] < 24
+    for damage in damages:  # the settings are chosen: a filter that only spoils would be none
+        assert psnr[damage, "median"] > psnr[damage, "damaged"] - 1
+        assert psnr[damage, MODEL] > 10
+
+
+@pytest.mark.slow
+def test_compression(clothes):
+    done = run(MODEL, "--data", clothes, "--images", 20, "--only", "compression", "--json")
+    assert done.returncode == 0, done.stderr
+    rows = json.loads(done.stdout)["compression"]
+    *quantised, whole = rows
+    assert whole["code"] == "float32"
+    assert whole["rate"] == pytest.approx(30 * 32 / 784)
+    for row in quantised:
+        assert row["rate"] < whole["rate"]
+        assert row["psnr"] < whole["psnr"] + 0.5, "fewer bits are not better, but for chance"
+        for way in row["beside"].values():
+            assert way is None or math.isfinite(way["psnr"])
+
+
+def test_a_mistake_is_named(tmp_path):
+    done = run("nonsense.mnist")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "nonsense" in done.stderr
+    assert "Traceback" not in done.stderr
