@@ -22,9 +22,10 @@ Options, each off by default:
     Miyato et al. 2018, equations 16 and 17.
 ``classes=10``
     a generator for each class (the paper's section 6 has one such): codes end in ``classes``
-    numbers, one of them 1, and the discriminator is told the class by projection (Miyato & Koyama
-    2018, arXiv:1802.05637, equation 3). Such a model is NOT learnt without labels, and the recipe
-    has to say so: ``labels=true``.
+    numbers, one of them not 0, and the discriminator is told the class by as many maps beside the
+    image (Mirza & Osindero 2014, "Conditional generative adversarial nets", arXiv:1411.1784,
+    section 3.2). Such a model is NOT learnt without labels, and the recipe has to say so:
+    ``labels=true``.
 """
 
 from dataclasses import dataclass
@@ -116,25 +117,31 @@ class Trunk(nn.Module):
 class Discriminator(nn.Module):
     """Images in tanh's range to one logit each: real above zero, generated below.
 
-    With ``classes`` it is told which the image should be of, N x classes.
+    With ``classes`` it is told which the image should be of, N x classes that sum to 1.
     """
 
     def __init__(self, channels: int, size: int, width: int, norm: str = "batch", classes: int = 0):
         super().__init__()
-        self.trunk = Trunk(channels, size, width, norm)
+        self.trunk = Trunk(channels + classes, size, width, norm)
         self.head = nn.Conv2d(self.trunk.channels, 1, 4)
-        self.project = nn.Linear(classes, self.trunk.channels, bias=False) if classes else None
+        self.classes = classes
 
     def forward(self, x: Tensor, classes: Tensor | None = None) -> Tensor:
-        top = self.trunk(x)[-1]
-        logits = self.head(top).flatten()  # N
+        return self.head(self.trunk(self._told(x, classes))[-1]).flatten()  # N
+
+    def _told(self, x: Tensor, classes: Tensor | None) -> Tensor:
+        """``x`` with a map for each class beside it; all of them alike when it may be any."""
+        if not self.classes:
+            return x
         if classes is None:
-            return logits
-        return logits + (self.project(classes) * top.sum((2, 3))).sum(1)
+            classes = x.new_full((len(x), self.classes), 1 / self.classes)
+        maps = classes[:, :, None, None].expand(-1, -1, *x.shape[2:])
+        return torch.cat([x, maps.to(x)], dim=1)
 
     def features(self, x: Tensor) -> Tensor:
         """Section 5.1: every layer max-pooled to 4 x 4, all of them in one vector."""
-        pooled = [F.adaptive_max_pool2d(layer, 4).flatten(1) for layer in self.trunk(x)]
+        layers = self.trunk(self._told(x, None))
+        pooled = [F.adaptive_max_pool2d(layer, 4).flatten(1) for layer in layers]
         return torch.cat(pooled, dim=1)  # N x 16 * 7w
 
 
@@ -192,6 +199,8 @@ class DCGAN(InvertedGAN):
                 nn.init.normal_(module.weight, 0, 0.02)
             elif isinstance(module, nn.BatchNorm2d):
                 nn.init.normal_(module.weight, 1, 0.02)
+        if classes:  # as loud as the rest of the code together, or the generator does not listen
+            nn.init.normal_(self.generator.layers[0][0].weight[latent:], 0, 0.02 * latent**0.5)
         check_fit(self)
         if norm == "spectral":
             for module in list(self.discriminator.modules()):
@@ -258,9 +267,10 @@ def check_fit(model: DCGAN) -> None:
         InvalidConfig: they do not fit together; the text names the part.
     """
     (latent,), data = model.code_shape, model.image_shape
+    told = (data[0] + model.classes, *data[1:])
     for name, part, start, end in (
         ("generator", model.generator, (latent, 1, 1), data),
-        ("discriminator", model.discriminator, data, (1, 1, 1)),
+        ("discriminator", model.discriminator, told, (1, 1, 1)),
         (
             "encoder's trunk",
             model.encoder.trunk,
