@@ -33,10 +33,10 @@ def conv_ae(pretrained=False, **config):
     return _model("conv_ae", pretrained, config)
 
 
-def denoising_ae(pretrained=False, **config):
+def denoising_ae(pretrained=True, **config):
     """Convolutional autoencoder that repairs noise and missing pixels.
 
-    No weights yet. Images are N x channels x size x size float32 in [0, 1].
+    Tags: fashion_mnist (default). Images are N x channels x size x size float32 in [0, 1].
     """
     return _model("denoising_ae", pretrained, config)
 

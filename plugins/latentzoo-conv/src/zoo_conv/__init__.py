@@ -19,7 +19,7 @@ def zoo_models():
             code_shape=(32,),
             config={"channels": 1, "size": 28, "width": 32, "code": 32},
             weights=(weights := bundled_weights(__file__, "conv_ae")),
-            default_tag="mnist" if weights else None,
+            default_tag="fashion_mnist" if weights else None,
         ),
         ModelSpec(
             name="denoising_ae",
