@@ -45,6 +45,16 @@ def unlabelled(data):
 
 
 @pytest.fixture
+def strangers(data):
+    """The same images, the test part of classes that are not in train, as of people's faces."""
+    with np.load(data) as file:
+        arrays = dict(file)
+    arrays["test_labels"] = arrays["test_labels"] + 100
+    np.savez(data.with_name("strangers.npz"), **arrays)
+    return data.with_name("strangers.npz")
+
+
+@pytest.fixture
 def folder(tmp_path, data):
     with torch.random.fork_rng():
         torch.manual_seed(0)
@@ -83,6 +93,14 @@ def names(result):
 
 
 # -- what is measured --------------------------------------------------------------------------
+
+
+def test_what_tells_classes_needs_some_of_them_in_both_parts(folder, strangers):
+    result = evaluate(f"local-dir:{folder}", data=strangers)
+    reasons = {out["protocol"]: out["reason"] for out in result["left_out"]}
+    for protocol in ("probe", "knn", "few", "robustness"):
+        assert reasons[protocol] == "no class of the test part of strangers is in its train part"
+    assert "kmeans_acc" in names(result), "grouping needs no train part"
 
 
 def test_result_is_what_metrics_json_holds(folder, data):

@@ -57,6 +57,7 @@ PROTOCOLS = {
             gives=("probe",),
             needs=("features",),
             labels=True,
+            predicts=True,
         ),
         Protocol(
             name="knn",
@@ -65,6 +66,7 @@ PROTOCOLS = {
             gives=("knn1", "knn20"),
             needs=("features",),
             labels=True,
+            predicts=True,
         ),
         Protocol(
             name="few",
@@ -73,6 +75,7 @@ PROTOCOLS = {
             gives=("few10",),
             needs=("features",),
             labels=True,
+            predicts=True,
         ),
         Protocol(
             name="robustness",
@@ -81,6 +84,7 @@ PROTOCOLS = {
             gives=("robust_*",),
             needs=("features",),
             labels=True,
+            predicts=True,
         ),
         Protocol(
             name="kmeans",
@@ -371,11 +375,15 @@ def _chosen(names: Iterable[str] | None) -> list[Protocol]:
 
 def _unsuited(protocol: Protocol, context: Context) -> str | None:
     """Why a protocol cannot be run on this model and these data, if so."""
+    import torch
+
     missing = [c for c in protocol.needs if c not in context.model.capabilities]
     if missing:
         return f"{context.name} cannot {' and '.join(missing)}"
     if protocol.labels and (context.train.labels is None or context.test.labels is None):
         return f"{context.test.name} has no labels"
+    if protocol.predicts and not torch.isin(context.test.labels, context.train.labels).any():
+        return f"no class of the test part of {context.test.name} is in its train part"
     return None
 
 

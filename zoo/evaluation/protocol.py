@@ -68,6 +68,8 @@ class Protocol:
     """Capabilities of the model."""
     labels: bool = False
     """Whether the data must have labels."""
+    predicts: bool = False
+    """Whether it learns classes on train to tell them on test: some have to be in both."""
     standard: bool = True
     """Whether it runs when nobody names a protocol."""
 
