@@ -25,10 +25,10 @@ def ae(pretrained=True, **config):
     return _model("ae", pretrained, config)
 
 
-def conv_ae(pretrained=False, **config):
+def conv_ae(pretrained=True, **config):
     """Convolutional autoencoder for pictures of 8 to 256 pixels, grey or colour.
 
-    No weights yet. Images are N x channels x size x size float32 in [0, 1].
+    Tags: fashion_mnist (default), cifar10. Images are N x channels x size x size float32 in [0, 1].
     """
     return _model("conv_ae", pretrained, config)
 
@@ -65,10 +65,10 @@ def dcgan(pretrained=True, **config):
     return _model("dcgan", pretrained, config)
 
 
-def gan(pretrained=False, **config):
+def gan(pretrained=True, **config):
     """The first GAN, fully connected (Goodfellow et al. 2014), with an encoder that inverts it.
 
-    No weights yet. Images are N x channels x size x size float32 in [0, 1].
+    Tags: mnist (default). Images are N x channels x size x size float32 in [0, 1].
     """
     return _model("gan", pretrained, config)
 

@@ -34,6 +34,9 @@ COLUMNS = (
 )  # fmt: skip
 """The main figures: what is shown when nobody asks for others."""
 
+SAME = 5e-3
+"""By how much, as a share, the same floor may differ between machines: raw pixels' probe by 2e-3."""
+
 MARKERS = re.compile(r"(<!-- figures: [^\n]*-->\n)(.*?)(\n<!-- end -->)", re.DOTALL)
 """Around the table in a Markdown file."""
 
@@ -169,7 +172,7 @@ def _floors(of_data: Iterable[Mapping[str, Metric]], columns: tuple[str, ...]) -
         for floor in FLOORS:
             values = [found[floor] for found in beside if floor in found]
             if len(values) == len(beside) and all(
-                finite(v) and math.isclose(v, values[0], rel_tol=1e-3) for v in values
+                finite(v) and math.isclose(v, values[0], rel_tol=SAME) for v in values
             ):
                 agreed.setdefault(floor, {})[column] = values[0]
     return [Row(floor, agreed[floor], None) for floor in FLOORS if floor in agreed]
