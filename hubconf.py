@@ -36,7 +36,7 @@ def conv_ae(pretrained=True, **config):
 def denoising_ae(pretrained=True, **config):
     """Convolutional autoencoder that repairs noise and missing pixels.
 
-    Tags: fashion_mnist (default). Images are N x channels x size x size float32 in [0, 1].
+    Tags: fashion_mnist (default), cifar10. Images are N x channels x size x size float32 in [0, 1].
     """
     return _model("denoising_ae", pretrained, config)
 
