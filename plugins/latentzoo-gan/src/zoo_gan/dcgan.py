@@ -22,7 +22,7 @@ Options, each off by default:
     Miyato et al. 2018, equations 16 and 17.
 ``classes=10``
     a generator for each class (the paper's section 6 has one such): codes end in ``classes``
-    numbers, one of them not 0, and the discriminator is told the class by as many maps beside the
+    numbers, one of them 1, and the discriminator is told the class by as many maps beside the
     image (Mirza & Osindero 2014, "Conditional generative adversarial nets", arXiv:1411.1784,
     section 3.2). Such a model is NOT learnt without labels, and the recipe has to say so:
     ``labels=true``.
