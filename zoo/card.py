@@ -133,12 +133,20 @@ def _originals(folder: Path, dataset: str, preprocess: Any) -> "Tensor":
         from zoo.sample import sample
 
         return preprocess(sample()[0][:PAIRS])
+    return vector_images(folder)[:PAIRS]
+
+
+def vector_images(folder: Path) -> "Tensor":
+    """The test images in vectors.safetensors, N x C x H x W.
+
+    Raises: CorruptWeights: it cannot be read.
+    """
     import safetensors
 
     path = folder / "vectors.safetensors"
     try:
         with safetensors.safe_open(path, "pt") as file:
-            return file.get_tensor("images")[:PAIRS]
+            return file.get_tensor("images")
     except (safetensors.SafetensorError, OSError) as error:
         raise CorruptWeights(f"{path} does not hold images: {error}") from None
 

@@ -21,6 +21,8 @@ from zoo.cli.shared import (
 from zoo.errors import InputError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from torch import Tensor
 
     from zoo.model import ZooModel
@@ -193,6 +195,22 @@ def nearest(model: "ZooModel", images: "Tensor", queries: int, columns: int) -> 
     return images[similarity.topk(columns).indices.flatten()]
 
 
+def few_images(names: "Iterable[str]") -> "Tensor | None":
+    """The test images that came with the first weights that have some: an even number, or None.
+
+    Raises: CorruptWeights: they cannot be read.
+    """
+    from zoo.api import weights_folder
+    from zoo.card import vector_images
+
+    for name in names:
+        folder = weights_folder(name)
+        if (folder / "vectors.safetensors").is_file():
+            images = vector_images(folder)
+            return images[: len(images) // 2 * 2] if len(images) > 1 else None
+    return None
+
+
 @click.command()
 @click.option(
     "--out",
@@ -205,8 +223,8 @@ def nearest(model: "ZooModel", images: "Tensor", queries: int, columns: int) -> 
 def demo(out: Path, as_json: bool) -> None:
     """Encode, rebuild, generate and search with every model that has weights, in a minute.
 
-    Clothes are test images of Fashion-MNIST that come with the zoo. Digits to rebuild are those
-    that a model generated before, since MNIST itself is not included.
+    Clothes are test images of Fashion-MNIST that come with the zoo. Of other data sets there are
+    the few that come with the weights, and to search in, those that a model generates.
     """
     import time
 
@@ -240,30 +258,32 @@ def demo(out: Path, as_json: bool) -> None:
                 "64 new images, seed 0",
             )  # fmt: skip
         if dataset == "fashion_mnist":
-            whose, pictures = "sample images", next(iter(models.values())).preprocess(sample()[0])
-        elif makers:
-            # The GAN's are the sharpest, if there is one.
-            source = next((n for n in makers if zoo.info(n).family == "gan"), makers[0])
-            whose, pictures = f"images by {source}", models[source].generate(100, seed=1)
+            many = next(iter(models.values())).preprocess(sample()[0])
+            originals, ends, whose = many[:10], many[10:20], "sample images"
         else:
-            unseen += models
-            continue
-        if rebuilders:
-            originals = pictures[:10]
+            originals = ends = few_images(models)
+            many, whose = None, "test images"
+        if rebuilders and originals is not None:
             rows = torch.cat([originals, *(models[n].reconstruct(originals) for n in rebuilders)])
             write(
-                f"{dataset}.reconstructed.png", rows, 10,
+                f"{dataset}.reconstructed.png", rows, len(originals),
                 f"{whose} (top row), then rebuilt by {', '.join(rebuilders)}",
             )  # fmt: skip
+        if many is None and makers:
+            # To search in, it takes more than a few. A GAN's are the sharpest, if there is one.
+            source = next((n for n in makers if zoo.info(n).family == "gan"), makers[0])
+            many, whose = models[source].generate(100, seed=1), f"images by {source}"
         for name, model in models.items():
-            if name in rebuilders:
-                steps = walks(model, pictures[10:20], 10)
+            if name in rebuilders and ends is not None:
+                steps = walks(model, ends, 10)
                 write(f"{name}.interpolated.png", steps, 10, "walks through the codes of images")
-            else:
+            elif name not in rebuilders and many is not None:
                 write(
-                    f"{name}.neighbours.png", nearest(model, pictures, 8, 10), 10,
-                    f"{whose} (left), then the nearest of {len(pictures)} by their features",
+                    f"{name}.neighbours.png", nearest(model, many, 8, 10), 10,
+                    f"{whose} (left), then the nearest of {len(many)} by their features",
                 )  # fmt: skip
+            elif name not in makers:
+                unseen.append(name)
     seconds = time.perf_counter() - begin
     if as_json:
         click.echo(
