@@ -92,11 +92,17 @@ def test_known_anomalies(dataset):
 
 @pytest.mark.parametrize("name", zoo.list_models(pretrained=True))
 def test_figures_come_out_again(name):
-    """Those without chance that take seconds; a deviation raises, and names each figure."""
-    rows = needs_data(verify, name, protocols=["reconstruction", "knn"])
-    again = {row["name"]: row["measured"] for row in rows}
+    """Those without chance; a deviation raises, and names each figure.
+
+    Neighbours of MNIST alone, but for what rebuilds nothing: all of them are a quarter of an hour.
+    """
     recorded = {m.name for m in zoo.info(name).weights[0].metrics}
-    assert {"sse", "knn1"} & again.keys() == {"sse", "knn1"} & recorded != set()
+    protocols = {"sse": "reconstruction"} if "sse" in recorded else {"knn1": "knn"}
+    if name.endswith(".mnist"):
+        protocols["knn1"] = "knn"
+    rows = needs_data(verify, name, protocols=protocols.values())
+    again = {row["name"]: row["measured"] for row in rows}
+    assert again.keys() >= protocols.keys()
     if name in SSE:
         assert again["sse"] < SSE[name]
     if name == "dcgan.mnist":
