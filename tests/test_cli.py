@@ -13,8 +13,11 @@ from click.testing import CliRunner
 from PIL import Image
 
 import zoo
+from zoo.api import weights_folder
+from zoo.card import vector_images
 from zoo.cli import main
 from zoo.cli.pictures import nearest
+from zoo.images import grid
 from zoo.sample import sample
 
 HEAVY = ["torch", "torchvision", "timm", "sklearn", "huggingface_hub", "numpy", "PIL"]
@@ -276,6 +279,11 @@ def test_demo(tmp_path):
         with Image.open(row["file"]) as picture:
             pixels = np.asarray(picture)
         assert pixels.std() > 20, "there is something to see"
+    real = vector_images(weights_folder("ae.mnist"))
+    row = np.asarray(grid(real, columns=len(real)))
+    with Image.open(tmp_path / "mnist.reconstructed.png") as picture:
+        top = np.asarray(picture)[: row.shape[0] // 2]
+    assert np.array_equal(top, row[: row.shape[0] // 2]), "test images, not made up"
 
 
 def test_nearest():

@@ -1,14 +1,11 @@
-"""benchmarks/ablations.py: what is compared differs in what is said, and a run of one pair."""
+"""benchmarks/ablations.py as it is called, on a few pictures."""
 
 import json
 import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
-
-from zoo.sample import sample
 
 TREE = Path(__file__).parents[2]
 SCRIPT = TREE / "benchmarks" / "ablations.py"
@@ -23,19 +20,6 @@ for ablation in ablations.ABLATIONS.values():
         side.settings["epochs"] = 1
 ablations.main()
 """
-
-
-@pytest.fixture
-def clothes(tmp_path):
-    """A data set of two parts."""
-    images, labels = sample()
-    path = tmp_path / "clothes.npz"
-    np.savez(
-        path,
-        train_images=images[:240], train_labels=labels[:240],
-        test_images=images[240:], test_labels=labels[240:],
-    )  # fmt: skip
-    return path
 
 
 def test_an_ablation_that_is_not_there():

@@ -6,26 +6,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
-
-from zoo.sample import sample
 
 TREE = Path(__file__).parents[2]
 MODEL = "deep_ae.fashion_mnist"
-
-
-@pytest.fixture(scope="module")
-def clothes(tmp_path_factory):
-    """A data set of two parts: 240 clothes to choose on, 60 to measure on."""
-    images, labels = sample()
-    path = tmp_path_factory.mktemp("data") / "clothes.npz"
-    np.savez(
-        path,
-        train_images=images[:240], train_labels=labels[:240],
-        test_images=images[240:], test_labels=labels[240:],
-    )  # fmt: skip
-    return path
 
 
 def run(*arguments):
@@ -50,9 +34,11 @@ def test_restoration(clothes):
     assert noise == sorted(noise, reverse=True)
     # Noise of deviation 0.1 is 20 dB, and what is clamped to [0, 1] a little less of it.
     assert 20 < noise[0] < 24
-    for damage in damages:  # the settings are chosen: a filter that only spoils would be none
-        assert psnr[damage, "median"] > psnr[damage, "damaged"] - 1
-        assert psnr[damage, MODEL] > 10
+    for damage in damages[2:]:  # what the filters are for
+        for method in ("median", "non-local means"):
+            assert psnr[damage, method] > psnr[damage, "damaged"]
+    for damage in damages[:2]:  # the rest of the picture is there, and is put back
+        assert psnr[damage, f"{MODEL} (is told where)"] > psnr[damage, MODEL]
 
 
 @pytest.mark.slow
