@@ -13,11 +13,13 @@ import zoo
 from zoo.data import load_data
 from zoo.errors import DataError
 from zoo.evaluation import anomaly, evaluate, verify
-from zoo.spec import Preprocessing
+from zoo.evaluation.protocol import Context
+from zoo.evaluation.recognition import neighbours, probe
 
 pytestmark = pytest.mark.slow
 
 SETS = ("mnist", "fashion_mnist")
+SPLITS = ("train", "test")
 
 # Measured with numpy and scikit-learn; the first is also the "standard PCA" of Hinton &
 # Salakhutdinov 2006. Raw pixels, the canonical parts.
@@ -40,14 +42,17 @@ def needs_data(measure, *arguments, **options):
 
 
 @cache
-def of_pca(dataset):
-    result = needs_data(evaluate, f"pca.{dataset}", protocols=["reconstruction", "probe", "knn"])
-    return {m["name"]: m for m in result["metrics"]}
+def beside_pca(dataset):
+    """What a protocol is given for the floors of ``dataset``; what they need is computed once."""
+    model = zoo.load(f"pca.{dataset}")
+    train, test = (needs_data(load_data, dataset, s, model.preprocessing) for s in SPLITS)
+    return Context(model, model.name, train, test)
 
 
 @pytest.mark.parametrize("dataset", SETS)
 def test_known_reconstruction_error(dataset):
-    sse = of_pca(dataset)["sse"]
+    result = needs_data(evaluate, f"pca.{dataset}", protocols=["reconstruction"])
+    (sse,) = [m for m in result["metrics"] if m["name"] == "sse"]
     assert sse["floors"]["pca_unclamped"] == pytest.approx(PCA_30_SSE[dataset], abs=0.1)
     # The model saw a twentieth less of the training images than its floor, and is clamped.
     assert sse["value"] == pytest.approx(sse["floors"]["pca"], rel=1e-3)
@@ -68,23 +73,27 @@ def test_the_pca_model_unclamped_is_standard_pca(dataset):
 
 @pytest.mark.parametrize("dataset", SETS)
 def test_known_probe(dataset):
-    floors = of_pca(dataset)["probe"]["floors"]
-    assert floors["pca"] == pytest.approx(PCA_64_PROBE[dataset], abs=0.005)
+    context = beside_pca(dataset)
+    of_test = context.features("pca", "test"), context.labels("test")
+    accuracy = probe(context, "pca").accuracy(*of_test)
+    assert accuracy == pytest.approx(PCA_64_PROBE[dataset], abs=0.005)
 
 
 @pytest.mark.parametrize("dataset", SETS)
 def test_known_neighbours(dataset):
-    floors = of_pca(dataset)["knn1"]["floors"]
-    assert floors["pixels"] == pytest.approx(PIXELS_KNN1[dataset], abs=0.0005)
+    context = beside_pca(dataset)
+    nearest = neighbours(*(context.features("pixels", split) for split in SPLITS), 1)
+    right = context.labels("train")[nearest[:, 0]] == context.labels("test")
+    assert float(right.double().mean()) == pytest.approx(PIXELS_KNN1[dataset], abs=0.0005)
 
 
 @pytest.mark.parametrize("dataset", SETS)
 def test_known_anomalies(dataset):
-    shape = Preprocessing(channels=1, height=28, width=28)
-    train, test = (needs_data(load_data, dataset, s, shape) for s in ("train", "test"))
-    pixels, queries = (data.images.flatten(1).float() / 255 for data in (train, test))
+    context = beside_pca(dataset)
+    pixels, queries = (context.features("pixels", split) for split in SPLITS)
+    labels, answers = (context.labels(split) for split in SPLITS)
     areas = [
-        anomaly.auroc(anomaly.pca_error(pixels[train.labels == c], queries), test.labels != c)
+        anomaly.auroc(anomaly.pca_error(pixels[labels == c], queries), answers != c)
         for c in range(10)
     ]
     assert sum(areas) / 10 == pytest.approx(PCA_30_AUROC[dataset], abs=0.005)

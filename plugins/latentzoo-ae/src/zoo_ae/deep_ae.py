@@ -26,11 +26,13 @@ ACTIVATIONS = {"silu": nn.SiLU, "relu": nn.ReLU, "sigmoid": nn.Sigmoid, "tanh": 
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe(AutoencoderRecipe):
-    epochs: int = 55
-    batch_size: int = 64
-    lr: float = 1e-3
+    epochs: int = 120
+    batch_size: int = 128
+    lr: float = 3e-3
+    clip: float = 20.0
     affine: float = 1.0  # without it this net learns its training set by heart
-    hidden_weight: float = 0.005  # 0: the error of the images alone
+    affine_until: float = 1.0
+    hidden_weight: float = 0.001  # 0: the error of the images alone; more costs error
     pretrain: str = ""  # rbm: each pair of layers first, as a restricted Boltzmann machine
     pretrain_epochs: int = 10  # of each; the paper's 50 are of plain gradient steps
     pretrain_lr: float = 1e-3
