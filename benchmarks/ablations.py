@@ -41,15 +41,15 @@ class Ablation:
     metrics: tuple[str, ...]
 
 
-# Four pairs of layers, three passes for each: the side without has as many more of all layers.
-RBM_EPOCHS = 3
+# Four pairs of layers, two passes for each: the side without has as many more of all layers.
+RBM_EPOCHS = 2
 
 ABLATIONS = {
     "hidden": Ablation(
         what="loss on the hidden layers",
         model="deep_ae",
-        without=Side(name="off", settings={"epochs": 20, "hidden_weight": 0.0}),
-        with_=Side(name="on", settings={"epochs": 20}),
+        without=Side(name="off", settings={"epochs": 12, "hidden_weight": 0.0}),
+        with_=Side(name="on", settings={"epochs": 12}),
         metrics=("sse", "probe"),
     ),
     "rbm": Ablation(
@@ -57,13 +57,13 @@ ABLATIONS = {
         model="deep_ae",
         without=Side(
             name="off",
-            settings={"epochs": 15 + 4 * RBM_EPOCHS, "hidden_weight": 0.0},
+            settings={"epochs": 8 + 4 * RBM_EPOCHS, "hidden_weight": 0.0},
             config={"activation": "sigmoid"},
         ),
         with_=Side(
             name="on",
             settings={
-                "epochs": 15, "hidden_weight": 0.0, "pretrain": "rbm",
+                "epochs": 8, "hidden_weight": 0.0, "pretrain": "rbm",
                 "pretrain_epochs": RBM_EPOCHS,
             },
             config={"activation": "sigmoid"},
@@ -73,8 +73,8 @@ ABLATIONS = {
     "average": Ablation(
         what="moving average of the generator",
         model="dcgan",
-        without=Side(name="off", settings={"epochs": 8, "encoder_epochs": 1, "average": 0.0}),
-        with_=Side(name="on", settings={"epochs": 8, "encoder_epochs": 1}),
+        without=Side(name="off", settings={"epochs": 3, "encoder_epochs": 1, "average": 0.0}),
+        with_=Side(name="on", settings={"epochs": 3, "encoder_epochs": 1}),
         metrics=("frechet", "generated_1nn"),
     ),
     "mixture": Ablation(
@@ -87,8 +87,8 @@ ABLATIONS = {
     "iwae": Ablation(
         what="samples of the importance-weighted bound",
         model="vae",
-        without=Side(name="k = 1", settings={"epochs": 60}),
-        with_=Side(name="k = 5", settings={"epochs": 60, "samples": 5, "iwae": True}),
+        without=Side(name="k = 1", settings={"epochs": 20}),
+        with_=Side(name="k = 5", settings={"epochs": 20, "samples": 5, "iwae": True}),
         metrics=("nll",),
     ),
 }  # fmt: skip
