@@ -28,7 +28,8 @@ def ae(pretrained=True, **config):
 def conv_ae(pretrained=True, **config):
     """Convolutional autoencoder for pictures of 8 to 256 pixels, grey or colour.
 
-    Tags: fashion_mnist (default), cifar10. Images are N x channels x size x size float32 in [0, 1].
+    Tags: fashion_mnist (default), mnist, cifar10.
+    Images are N x channels x size x size float32 in [0, 1].
     """
     return _model("conv_ae", pretrained, config)
 
