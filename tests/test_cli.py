@@ -254,6 +254,7 @@ def test_train_then_use(tmp_path):
     assert "images/s" in result.stderr
     assert "left" in result.stderr
     assert "trained on 114 images" in result.stdout
+    assert result.stdout.endswith(f"Try: zoo generate local-dir:{out}\n")
     result = run("generate", f"local-dir:{out}", "--out", tmp_path / "new.png")
     assert result.exit_code == 0, result.stderr
     assert zoo.load(f"local-dir:{out}").code_shape == (8,)

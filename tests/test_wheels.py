@@ -73,6 +73,7 @@ def test_core_alone(clean_env, wheels):
     [
         ("latentzoo-ae", ["ae", "deep_ae"]),
         ("latentzoo-baseline", ["pca"]),
+        ("latentzoo-contrastive", ["simclr", "vicreg"]),
         ("latentzoo-conv", ["conv_ae", "denoising_ae", "timm_ae"]),
         ("latentzoo-gan", ["bigan", "dcgan", "gan", "stacked_gan"]),
         ("latentzoo-vae", ["conv_vae", "vae", "vq_vae"]),

@@ -133,11 +133,14 @@ def train(
     if int(os.environ.get("RANK", "0")):
         return  # the first process of several speaks for all
     trained = json.loads((weights / "config.json").read_text("utf-8"))["training"]
+    made = f"local-dir:{out}"
+    makes = "generate" in zoo.info(model).capabilities
+    use = f"generate {made}" if makes else f"encode {made} PICTURES --out codes.npz"
     skipped = f" ({trained['skipped']} files skipped)" if trained["skipped"] else ""
     report(
         as_json,
         f"trained on {trained['images']:,} images{skipped} in {minutes(trained['seconds'])}; "
-        f"weights in {weights}\nTry: zoo generate local-dir:{out}",
+        f"weights in {weights}\nTry: zoo {use}",
         weights=str(weights),
         **trained,
     )

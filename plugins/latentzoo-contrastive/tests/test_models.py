@@ -5,14 +5,18 @@ import math
 import os
 import signal
 
+import numpy as np
 import pytest
 import torch
+from click.testing import CliRunner
 from torch.nn import functional as F
 from zoo_contrastive.simclr import nt_xent
 from zoo_contrastive.vicreg import covariance_loss, variance_loss
 
 import zoo
+from zoo.cli import main
 from zoo.errors import CapabilityError, InvalidConfig, RunStopped
+from zoo.sample import sample
 
 MODELS = ("simclr", "vicreg")
 
@@ -198,3 +202,14 @@ def test_a_stopped_run_goes_on_to_the_same_end(tmp_path):
         zoo.train("simclr", out=tmp_path / "parts", report=stop, **asked)
     parts = zoo.train("simclr", out=tmp_path / "parts", resume=True, **asked)
     assert (parts / "model.safetensors").read_bytes() == (whole / "model.safetensors").read_bytes()
+
+
+def test_what_to_type_after_training(tmp_path):
+    """It is something that the model can do."""
+    images, out = sample()[0][:64], tmp_path / "run"
+    np.savez(tmp_path / "ours.npz", images=images)
+    command = ["train", "simclr", "--data", tmp_path / "ours.npz", "--out", out, "--epochs", 1]
+    command += ["--config", "width=4", "--set", "batch_size=16"]
+    done = CliRunner().invoke(main, [str(part) for part in command])
+    assert done.exit_code == 0, done.output
+    assert done.stdout.endswith(f"Try: zoo encode local-dir:{out} PICTURES --out codes.npz\n")
