@@ -82,10 +82,10 @@ def bigan(pretrained=True, **config):
     return _model("bigan", pretrained, config)
 
 
-def stacked_gan(pretrained=False, **config):
+def stacked_gan(pretrained=True, **config):
     """A stack of GANs that invert the levels of an encoder (Huang et al. 2017), without labels.
 
-    No weights yet. Images are N x channels x size x size float32 in [0, 1].
+    Tags: mnist (default). Images are N x channels x size x size float32 in [0, 1].
     """
     return _model("stacked_gan", pretrained, config)
 
@@ -98,10 +98,10 @@ def pca(pretrained=True, **config):
     return _model("pca", pretrained, config)
 
 
-def simclr(pretrained=False, **config):
+def simclr(pretrained=True, **config):
     """Features from comparing two views of a picture with all others (Chen et al. 2020).
 
-    No weights yet. Images are N x channels x size x size float32 in [0, 1].
+    Tags: fashion_mnist (default). Images are N x channels x size x size float32 in [0, 1].
     """
     return _model("simclr", pretrained, config)
 
