@@ -102,7 +102,7 @@ def test_a_finished_run_is_not_overwritten(tmp_path, train):
 
 def test_recipe_is_over_the_models_own():
     recipe = make_recipe(zoo.create("deep_ae").recipe, {"lr": 1, "hidden_weight": 0.0})
-    assert (recipe.lr, recipe.hidden_weight, recipe.batch_size) == (1, 0.0, 64)
+    assert (recipe.lr, recipe.hidden_weight, recipe.batch_size) == (1, 0.0, 128)
 
 
 def test_recipe_from_a_file(tmp_path, train):
