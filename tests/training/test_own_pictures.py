@@ -48,7 +48,8 @@ def test_colour_pictures_of_64_pixels(tmp_path, emoji):
     out = tmp_path / "run"
     done = subprocess.run(
         [sys.executable, "-m", "zoo.cli", "train", "conv_ae", "--data", emoji, "--out", out,
-         "--config", "size=64", "--config", "channels=3", "--config", "code=128", "--epochs", "15",
+         "--config", "size=64", "--config", "channels=3", "--config", "code=128",
+         "--config", "width=16", "--epochs", "15",
          "--set", "batch_size=32", "--device", "cpu"],
         capture_output=True, text=True,
     )  # fmt: skip
