@@ -4,15 +4,16 @@
 PYTHON ?= python3
 BIN := .venv/bin
 PLUGINS := $(sort $(wildcard plugins/*))
-# A test file a core, each in one thread: the nets of tests are too small to share.
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile
+# A worker a core, each in one thread: the nets of tests are too small to share. The tests of a file
+# mostly stay together, with what it has trained; who is done takes some from who is not.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal
 PROJECTS := pyproject.toml $(wildcard plugins/*/pyproject.toml)
 
 export OMP_WAIT_POLICY ?= passive
 export GOMP_SPINCOUNT ?= 1000
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test test-slow lint benchmark weights docs cards clean
+.PHONY: demo test test-slow lint benchmark weights verify docs cards clean
 
 demo: .venv/installed
 	$(BIN)/zoo demo --out out
@@ -35,6 +36,14 @@ benchmark: .venv/installed-dev
 # on where it was. Some: make weights NAMES="ae.mnist dcgan.mnist"
 weights: .venv/installed-dev
 	$(BIN)/python benchmarks/weights.py $(NAMES)
+
+# Every figure of all weights that ship, measured again and compared, to the last though one differs;
+# hours. Some: make verify NAMES="ae.mnist dcgan.mnist"
+ALL = $(shell $(BIN)/python -c "import zoo; print(*zoo.list_models(pretrained=True))")
+verify: .venv/installed-dev
+	@differ=; for name in $(or $(NAMES),$(ALL)); do \
+	    $(BIN)/zoo evaluate $$name --verify || differ="$$differ $$name"; \
+	done; test -z "$$differ" || { echo "not as recorded:$$differ"; exit 1; }
 
 # After a change of commands, options, hooks or checks.
 docs: .venv/installed-dev

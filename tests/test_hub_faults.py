@@ -15,11 +15,14 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from multiprocessing.process import BaseProcess
 from pathlib import Path
+from queue import Queue
 from typing import Any
 
 import pytest
 from hubserver import HubServer
+from preloaded import publish
 
 from zoo.api import weights_folder
 
@@ -537,17 +540,17 @@ def test_killed_while_it_loads(scene: Scene, moment: str):
 
 # ---------------------------------------------------------------- publishing
 
-PUBLISH = """
-import sys, zoo
-done = zoo.publish(sys.argv[1], sys.argv[2], tag=sys.argv[3])
-print("commit:", done.commit)
-"""
 TO = "org/pca.new"
 
 
-def publishing(scene: Scene, tag: str = "v1") -> subprocess.Popen[str]:
-    scene.token = "hf_secret_org"
-    return scene.start(PUBLISH, MODEL, TO, tag)
+def publishing(scene: Scene) -> BaseProcess:
+    return publish(scene.hub.env(scene.home, "hf_secret_org"), MODEL, TO, tag="v1")
+
+
+def finished(process: BaseProcess) -> int | None:
+    """The exit code; None: it is still at it after a minute and a half."""
+    process.join(90)
+    return process.exitcode
 
 
 def uploaded(scene: Scene, revision: str = "main") -> bool:
@@ -573,16 +576,15 @@ def test_killed_while_it_publishes(scene: Scene, state: str):
     kind = {"before": "gone", "after": "lost"}[state]
     for request in asked:
         scene.hub.repos.pop(TO, None)
-        process = publishing(scene)
-        scene.fault(request, kind, 1, call=process.kill)
-        process.communicate()
-        assert process.returncode == -signal.SIGKILL, f"not killed at {request}"
+        started: Queue[BaseProcess] = Queue()
+        scene.fault(request, kind, 1, call=lambda started=started: started.get().kill())
+        started.put(process := publishing(scene))
+        assert finished(process) == -signal.SIGKILL, f"not killed at {request}"
         whole = uploaded(scene)
         tags = scene.hub.tags(TO) if TO in scene.hub.repos else {}
         assert whole or not tags, f"{request}: a tag of nothing"
         scene.hub.heal()
-        ended = finish(publishing(scene))
-        assert ended.code == 0, f"after a kill at {request}:\n{ended.err}"
+        assert finished(publishing(scene)) == 0, f"after a kill at {request}"
         assert uploaded(scene)
         assert uploaded(scene, "v1")
 
@@ -590,8 +592,7 @@ def test_killed_while_it_publishes(scene: Scene, state: str):
 def requests_of_a_publication(scene: Scene) -> list[str]:
     """Patterns of those that one consists of, in order, once each; commits are others each time."""
     scene.hub.requests.clear()
-    ended = finish(publishing(scene))
-    assert ended.code == 0, ended.err
+    assert finished(publishing(scene)) == 0
     assert uploaded(scene)
     exact = (re.escape(str(request)) for request in scene.hub.requests)
     asked = list(dict.fromkeys(re.sub(r"\b[0-9a-f]{40}\b", "[0-9a-f]{40}", e) for e in exact))

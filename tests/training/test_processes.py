@@ -13,6 +13,9 @@ import safetensors.torch
 import zoo
 
 
+NARROW = ["--config", "hidden=[64,32]"]
+
+
 def command(model, data, out, *more):
     return [
         *("-m", "zoo.cli", "train", model, "--data", "mnist", "--data-dir", data, "--out", out),
@@ -41,7 +44,7 @@ def test_two_processes_learn_what_one_does(tmp_path, data):
 
     A checkpoint is due at every step: only one of them knows, and none may wait for another.
     """
-    more = ["--epochs", 7, "--checkpoint-every", 0]
+    more = ["--epochs", 7, "--checkpoint-every", 0, *NARROW]
     together = torchrun(*command("deep_ae", data, tmp_path / "two", *more))
     assert together.returncode == 0, together.stderr
     assert "2 x cpu" in together.stderr
@@ -94,7 +97,7 @@ def test_a_killed_companion_ends_the_other(tmp_path, data, victim):
     out, port = tmp_path / "run", str(free_port())
     pair = [
         subprocess.Popen(
-            [sys.executable, *map(str, command("deep_ae", data, out, "--epochs", 100_000))],
+            [sys.executable, *map(str, command("deep_ae", data, out, "--epochs", 100_000, *NARROW))],
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
             env={**os.environ, "RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2",
                  "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port,
