@@ -12,7 +12,6 @@ import safetensors.torch
 
 import zoo
 
-
 NARROW = ["--config", "hidden=[64,32]"]
 
 
@@ -95,9 +94,10 @@ def free_port():
 def test_a_killed_companion_ends_the_other(tmp_path, data, victim):
     """Without a launcher that would end it: the message is the process's own."""
     out, port = tmp_path / "run", str(free_port())
+    train = command("deep_ae", data, out, "--epochs", 100_000, *NARROW)
     pair = [
         subprocess.Popen(
-            [sys.executable, *map(str, command("deep_ae", data, out, "--epochs", 100_000, *NARROW))],
+            [sys.executable, *map(str, train)],
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
             env={**os.environ, "RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2",
                  "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port,
