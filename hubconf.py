@@ -101,7 +101,7 @@ def pca(pretrained=True, **config):
 def simclr(pretrained=True, **config):
     """Features from comparing two views of a picture with all others (Chen et al. 2020).
 
-    Tags: fashion_mnist (default). Images are N x channels x size x size float32 in [0, 1].
+    Tags: fashion_mnist (default), cifar10. Images are N x channels x size x size float32 in [0, 1].
     """
     return _model("simclr", pretrained, config)
 
@@ -130,10 +130,10 @@ def conv_vae(pretrained=True, **config):
     return _model("conv_vae", pretrained, config)
 
 
-def vq_vae(pretrained=False, **config):
+def vq_vae(pretrained=True, **config):
     """Autoencoder with discrete codes and a prior that writes them (van den Oord et al. 2017).
 
-    No weights yet. Images are N x channels x size x size float32 in [0, 1].
+    Tags: cifar10 (default). Images are N x channels x size x size float32 in [0, 1].
     """
     return _model("vq_vae", pretrained, config)
 
