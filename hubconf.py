@@ -125,7 +125,7 @@ def vae(pretrained=True, **config):
 def conv_vae(pretrained=True, **config):
     """Convolutional variational autoencoder for pictures of 8 to 256 pixels, grey or colour.
 
-    Tags: fashion_mnist (default). Images are N x channels x size x size float32 in [0, 1].
+    Tags: fashion_mnist (default), cifar10. Images are N x channels x size x size float32 in [0, 1].
     """
     return _model("conv_vae", pretrained, config)
 
