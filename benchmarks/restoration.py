@@ -44,7 +44,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
+from PIL import Image, ImageFile
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -324,6 +324,8 @@ class Codec:
             file = io.BytesIO()
             mode = "L" if picture.shape[2] == 1 else "RGB"
             whole = {"optimize": True} if self.format == "JPEG" and self.counted != "data" else {}
+            # An optimised JPEG is written at once, and Pillow makes room for a byte a pixel only.
+            ImageFile.MAXBLOCK = max(ImageFile.MAXBLOCK, 2 * picture.nbytes)
             Image.fromarray(picture.squeeze(-1) if mode == "L" else picture).save(
                 file, self.format, quality=quality, **self.options, **whole
             )

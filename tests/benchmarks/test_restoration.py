@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 TREE = Path(__file__).parents[2]
 MODEL = "deep_ae.fashion_mnist"
@@ -54,6 +55,17 @@ def test_compression(clothes):
         assert row["psnr"] < whole["psnr"] + 0.5, "fewer bits are not better, but for chance"
         for way in row["beside"].values():
             assert way is None or math.isfinite(way["psnr"])
+
+
+def test_a_sheet_of_the_highest_quality(monkeypatch):
+    """Noise in colour takes more bytes than pixels."""
+    monkeypatch.syspath_prepend(TREE / "benchmarks")
+    from restoration import Codec
+
+    images = torch.rand(300, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    found = Codec("JPEG", "sheet", images, {"subsampling": "4:4:4"}).at(math.inf)
+    assert found["quality"] == 100
+    assert found["rate"] > 8
 
 
 def test_a_mistake_is_named(tmp_path):
