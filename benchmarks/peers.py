@@ -78,6 +78,8 @@ PAIRS = (
 )
 
 REASONS: dict[tuple[str, str], str] = {
+    ("pythae AE", "probe"): "a line tells classes worse by codes that rebuild more; `ablations.py "
+    "rbm` has the same within one net",
     ("pythae VAE", "sse"): "vae learns binary images drawn from the grey ones, as Burda et al. "
     "2015 do, and pythae the grey values themselves",
 }
