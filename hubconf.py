@@ -101,7 +101,8 @@ def pca(pretrained=True, **config):
 def simclr(pretrained=True, **config):
     """Features from comparing two views of a picture with all others (Chen et al. 2020).
 
-    Tags: fashion_mnist (default), cifar10. Images are N x channels x size x size float32 in [0, 1].
+    Tags: fashion_mnist (default), mnist, cifar10.
+    Images are N x channels x size x size float32 in [0, 1].
     """
     return _model("simclr", pretrained, config)
 
