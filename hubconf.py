@@ -53,7 +53,8 @@ def timm_ae(pretrained=False, **config):
 def deep_ae(pretrained=True, **config):
     """Deep autoencoder 784-1000-500-250-30 (Hinton & Salakhutdinov 2006).
 
-    Tags: mnist (default), fashion_mnist, olivetti. Images are N x 1 x 28 x 28 float32 in [0, 1].
+    Tags: mnist (default), fashion_mnist, olivetti. Images are N x 1 x 28 x 28 (olivetti:
+    64 x 64) float32 in [0, 1].
     """
     return _model("deep_ae", pretrained, config)
 

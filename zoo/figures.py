@@ -115,6 +115,7 @@ DATASETS = {
     ),
     "cifar10": ("CIFAR-10", "uoft-cs/cifar10", "colour photographs of ten kinds of things"),
     "usps": ("USPS", None, "handwritten digits from envelopes, light on black"),
+    "olivetti_faces": ("Olivetti faces", None, "grey photographs of the faces of 40 people"),
 }  # fmt: skip
 """Data sets by the zoo's name: what people call them, their name on the Hub, what they show."""
 
