@@ -96,7 +96,7 @@ def test_list():
     assert names == zoo.list_models()
     assert {"ae", "conv_ae", "dcgan", "deep_ae", "pca"} <= set(names)
     weights = rows[names.index("deep_ae")]["weights"]
-    assert weights == ["deep_ae.fashion_mnist", "deep_ae.mnist"]
+    assert weights == ["deep_ae.fashion_mnist", "deep_ae.mnist", "deep_ae.olivetti"]
     table = run("list", "*ae").stdout
     assert "deep_ae.mnist" in table
     assert "dcgan" not in table

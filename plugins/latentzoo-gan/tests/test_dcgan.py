@@ -285,7 +285,7 @@ def test_a_conditional_generator_learns_what_the_labels_say(tmp_path):
     images = torch.randint(0, 60, (256, 1, 28, 28), generator=chance, dtype=torch.uint8)
     images[labels == 1] += 190  # the second class is bright
     data = Dataset("two kinds", "train", images, labels, "made here", "MIT")
-    settings = {"epochs": 12, "batch_size": 32, "lr": 2e-3, "encoder_epochs": 1, "average": 0.9}
+    settings = {"epochs": 30, "batch_size": 32, "lr": 2e-3, "encoder_epochs": 1, "average": 0.9}
     train = partial(
         zoo.train, "dcgan", data=data, config={**SMALL, "classes": 2}, device="cpu"
     )  # fmt: skip
