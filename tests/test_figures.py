@@ -8,10 +8,8 @@ from functools import cache
 from pathlib import Path
 
 import pytest
-import safetensors
 
 import zoo
-from zoo.api import weights_folder
 from zoo.data import load_data
 from zoo.errors import DataError
 from zoo.evaluation import anomaly, evaluate, verify
@@ -32,10 +30,6 @@ PCA_30_AUROC = {"mnist": 0.957, "fashion_mnist": 0.905}
 
 # Sum of squared errors per image, at most.
 SSE = {"ae.mnist": 9.0, "deep_ae.mnist": 2.5}
-
-# Neighbours among wider features take more than a minute each; their features are held by vectors,
-# and `make verify` measures all figures of all weights again.
-WIDE = 1024
 
 
 def needs_data(measure, *arguments, **options):
@@ -108,9 +102,7 @@ def test_known_anomalies(dataset):
 @pytest.mark.parametrize("name", zoo.list_models(pretrained=True))
 def test_figures_come_out_again(name):
     """Those without chance; a deviation raises, and names each figure."""
-    gives = {"reconstruction": "sse"}
-    if name == "dcgan.mnist" or features(name) <= WIDE:
-        gives["knn"] = "knn1"
+    gives = {"reconstruction": "sse", "knn": "knn1"}
     recorded = {m.name for m in zoo.info(name).weights[0].metrics}
     protocols = [protocol for protocol, metric in gives.items() if metric in recorded]
     rows = needs_data(verify, name, protocols=protocols)
@@ -122,9 +114,3 @@ def test_figures_come_out_again(name):
         mean = 52.897  # the squared error of the mean training image
         assert again["sse"] <= mean / 3
         assert again["knn1"] >= 0.96
-
-
-def features(name):
-    """How many numbers an image becomes."""
-    with safetensors.safe_open(weights_folder(name) / "vectors.safetensors", "pt") as vectors:
-        return vectors.get_slice("features").get_shape()[1]
