@@ -62,7 +62,7 @@ def deep_ae(pretrained=True, **config):
 def dcgan(pretrained=True, **config):
     """Deep convolutional GAN (Radford et al. 2015) with an encoder that inverts its generator.
 
-    Tags: mnist (default), fashion_mnist. Images are N x 1 x 28 x 28 float32 in [0, 1].
+    Tags: mnist (default), fashion_mnist, cifar10. Images are N x 1 x 28 x 28 float32 in [0, 1].
     """
     return _model("dcgan", pretrained, config)
 
@@ -97,6 +97,15 @@ def pca(pretrained=True, **config):
     Tags: mnist (default), fashion_mnist. Images are N x 1 x 28 x 28 float32 in [0, 1].
     """
     return _model("pca", pretrained, config)
+
+
+def patch_kmeans(pretrained=True, **config):
+    """One layer of k-means on patches (Coates, Lee & Ng 2011): features without a network.
+
+    Tags: cifar10 (default), fashion_mnist.
+    Images are N x channels x size x size float32 in [0, 1].
+    """
+    return _model("patch_kmeans", pretrained, config)
 
 
 def simclr(pretrained=True, **config):

@@ -131,8 +131,12 @@ def main() -> None:
         folder_config(weights_folder(n)).get("training", {}).get("seconds", 0) for n in names
     ]
     say(f"{len(names)} sets of weights; their training took {sum(seconds) / 3600:.1f} hours")
-    for name in names:
-        again(name, arguments.runs)
+    try:
+        for name in names:
+            again(name, arguments.runs)
+    except KeyboardInterrupt:
+        say(f"\nStopped at {name}; the same command goes on from there.")
+        raise SystemExit(130) from None
 
 
 if __name__ == "__main__":

@@ -198,6 +198,10 @@ def unmaterialised() -> Iterator[None]:
                 setattr(nn.init, name, function)
 
 
+WIDE = 2048
+"""Numbers of an image's code or features above which one image is vectors enough."""
+
+
 def save(
     model: ZooModel,
     folder: Path,
@@ -254,7 +258,12 @@ def save(
 
 
 def _vectors(model: ZooModel, images: Tensor) -> bytes:
-    made = {"images": images, **measure(model, images)}
+    made = measure(model, images)
+    widths = [made[name][0].numel() for name in ("codes", "features") if name in made]
+    if max(widths, default=0) > WIDE:
+        images = images[:1]
+        made = measure(model, images)
+    made["images"] = images
     metadata = {name: str(TOLERANCES[name]) for name in made if name in TOLERANCES}
     return safetensors.torch.save({k: v.contiguous().clone() for k, v in made.items()}, metadata)
 

@@ -7,6 +7,7 @@ __all__ = ["zoo_models"]
 
 @hookimpl
 def zoo_models():
+    pca, patch_kmeans = (bundled_weights(__file__, name) for name in ("pca", "patch_kmeans"))
     return [
         ModelSpec(
             name="pca",
@@ -18,7 +19,21 @@ def zoo_models():
             image_shape=(1, 28, 28),
             code_shape=(30,),
             config={"channels": 1, "size": 28, "code": 30},
-            weights=(weights := bundled_weights(__file__, "pca")),
-            default_tag="mnist" if weights else None,
+            weights=pca,
+            default_tag="mnist" if pca else None,
+        ),
+        ModelSpec(
+            name="patch_kmeans",
+            family="baseline",
+            builder="zoo_baseline.patch_kmeans:PatchKMeans",
+            summary="One layer of k-means on patches: what features cost that no network learnt",
+            paper="Coates, Lee & Ng 2011, An analysis of single-layer networks in unsupervised "
+            "feature learning, AISTATS, PMLR 15:215-223",
+            image_shape=(1, 28, 28),
+            code_shape=(1600, 2, 2),
+            config={"channels": 1, "size": 28, "patch": 6, "centroids": 1600, "grid": 2},
+            capabilities=("encode", "features", "score"),
+            weights=patch_kmeans,
+            default_tag="cifar10" if patch_kmeans else None,
         ),
     ]

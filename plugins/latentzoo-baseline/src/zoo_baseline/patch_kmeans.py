@@ -1,0 +1,192 @@
+"""One layer of k-means on patches: Coates, Lee & Ng 2011, "An analysis of single-layer networks in
+unsupervised feature learning", AISTATS, PMLR 15.
+
+Section 3.1: random patches, brought to one brightness and contrast, and whitened. Section 3.2: the
+centroids of k-means, and how much nearer a patch is to each than to the average one, if it is
+nearer ("triangle"). Section 3.3: all patches of a picture, one pixel apart, their answers averaged
+over each of its quarters.
+
+In one thing it differs: distances are squared. The squares of a patch's own length then cancel, and
+what is left is one layer of a convolutional net, filters and rectifiers, at half the time.
+"""
+
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from zoo._optional import optional
+from zoo.errors import InvalidConfig, TrainingError
+from zoo.model import Recipe as BaseRecipe
+from zoo.model import ZooModel
+
+__all__ = ["PatchKMeans"]
+
+PATCHES = 400_000
+"""Patches that k-means sees (section 4.1), at most ``EACH`` of a picture at a time."""
+
+EACH = 8
+ROUNDS = 20
+
+CONTRAST = 10 / 255**2
+"""Added to a patch's variance, so that noise in an even one is not blown up (section 3.1.1)."""
+
+WHITENING = 0.1
+"""Added to the variances of all directions, for the same reason."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe(BaseRecipe):
+    # Nothing is learnt in steps: no setting of a recipe matters.
+    epochs: int = 1
+    precision: str = "fp32"
+
+
+class PatchKMeans(ZooModel):
+    """Code: how near the patches of each part of the picture are to each centroid.
+
+    ``features`` are the roots of these numbers: a few strong answers then do not outweigh all
+    others in a distance (Arandjelović & Zisserman 2012, "Three things everyone should know to
+    improve object retrieval", section 3). ``score`` is the squared distance of the whitened
+    patches to their nearest centroid, averaged over the picture: parts never seen are strange,
+    their order is not.
+
+    Args:
+        channels: 1 or 3.
+        size: height and width of the pictures, from 8 to 512.
+        patch: height and width of a patch.
+        centroids: of k-means.
+        grid: parts of the picture, across and down, over which answers are averaged.
+
+    Raises:
+        InvalidConfig: a setting that is not of these.
+    """
+
+    recipe = Recipe
+
+    def __init__(
+        self,
+        *,
+        channels: int = 1,
+        size: int = 28,
+        patch: int = 6,
+        centroids: int = 1600,
+        grid: int = 2,
+    ):
+        super().__init__()
+        fits = 8 <= size <= 512 and 2 <= patch <= 16 and patch + grid <= size + 1
+        if not (channels in (1, 3) and fits and 2 <= centroids <= 16_384 and 1 <= grid <= 4):
+            raise InvalidConfig(
+                "patch_kmeans: expected 1 or 3 channels, a size from 8 to 512, a patch from 2 to "
+                "16 that fits the size, 2 to 16,384 centroids and a grid from 1 to 4, got "
+                f"{channels=}, {size=}, {patch=}, {centroids=}, {grid=}"
+            )
+        self.image_shape = (channels, size, size)
+        self.code_shape = (centroids, grid, grid)
+        self.patch, self.grid = patch, grid
+        numbers = channels * patch * patch  # D, of a patch
+        whitening = torch.zeros(numbers, numbers)
+        whitening.diagonal().fill_(1)
+        # Not learnt by gradients; parameters still, as what is learnt is stored as float16.
+        self.mean = nn.Parameter(torch.zeros(numbers), requires_grad=False)  # D
+        self.whitening = nn.Parameter(whitening, requires_grad=False)  # D x D
+        self.centroids = nn.Parameter(torch.randn(centroids, numbers), requires_grad=False)  # K x D
+
+    def _encode(self, images: Tensor) -> Tensor:
+        # The mean of |x - c|^2 over all c, less that of one c, by halves: x (c - mean c) - ...
+        lengths = self.centroids.square().sum(1) / 2  # K
+        filters = (self.centroids - self.centroids.mean(0)) @ self.whitening  # K x D
+        offsets = lengths.mean() - lengths - filters @ self.mean  # K
+        side = self.image_shape[1] - self.patch + 1  # L
+        # On a CPU, what two pictures make stays in the cache: twice as fast as a whole batch.
+        parts = images.split(2) if images.device.type == "cpu" else [images]
+        codes = []
+        for part in parts:
+            answers = F.linear(self._patches(part), filters, offsets).relu_()  # N x L² x K
+            maps = answers.unflatten(1, (side, side)).permute(0, 3, 1, 2)  # N x K x L x L
+            codes.append(F.adaptive_avg_pool2d(maps, self.grid))
+        return torch.cat(codes)  # N x K x 2 x 2
+
+    def _features(self, images: Tensor) -> Tensor:
+        return self._encode(images).sqrt().flatten(1)  # N x 4K
+
+    def _score(self, images: Tensor) -> Tensor:
+        lengths = self.centroids.square().sum(1) / 2  # K
+        scores = []
+        for part in images.split(2):
+            x = self._white(self._patches(part))  # N x L² x D
+            nearest = F.linear(x, self.centroids, -lengths).amax(2)  # N x L²
+            scores.append((x.square().sum(2) - 2 * nearest).mean(1))
+        return torch.cat(scores)
+
+    def _patches(self, images: Tensor) -> Tensor:
+        """All patches, one pixel apart: N x C x H x W to N x L² x D."""
+        return even(F.unfold(images, self.patch).transpose(1, 2))
+
+    def _white(self, patches: Tensor) -> Tensor:
+        return (patches - self.mean) @ self.whitening
+
+    # -- training ------------------------------------------------------------------------------
+
+    def fit(self, images: Callable[[], Iterator[Tensor]], seed: int) -> None:
+        """Whitening in closed form, centroids by Lloyd's algorithm (scikit-learn).
+
+        Patches of one colour are left out. A tenth of those of clothes and digits are, and k-means
+        would begin with many centroids that are alike, and move them to the rarest patches.
+
+        Raises:
+            MissingDependency: scikit-learn is not installed.
+            TrainingError: the pictures have fewer patches than there are centroids.
+        """
+        patches = self._drawn(images, torch.Generator().manual_seed(seed))  # M x D
+        patches = patches[patches.abs().amax(1) > 1e-2].double()
+        if len(patches) < len(self.centroids):
+            raise TrainingError(
+                f"patch_kmeans: {len(patches):,} patches of more than one colour, fewer than its "
+                f"{len(self.centroids):,} centroids; take more pictures, or "
+                f"--config centroids={max(2, len(patches) // 10)}"
+            )
+        self.mean.copy_(patches.mean(0))
+        variances, directions = torch.linalg.eigh(patches.T.cov())
+        # ZCA: back in the directions of pixels (section 3.1.2)
+        scale = (variances.clamp(min=0) + WHITENING).rsqrt()
+        self.whitening.copy_(directions * scale @ directions.T)
+        cluster = optional("sklearn.cluster", "scikit-learn", "train")
+        exceptions = optional("sklearn.exceptions", "scikit-learn", "train")
+        kmeans = cluster.KMeans(
+            len(self.centroids), init="random", n_init=1, max_iter=ROUNDS, random_state=seed
+        )
+        white = self._white(patches.to(self.mean)).cpu().numpy()
+        with warnings.catch_warnings():
+            # Few pictures may have fewer different patches than centroids: some are then the same.
+            warnings.simplefilter("ignore", exceptions.ConvergenceWarning)
+            kmeans.fit(white)
+        self.centroids.copy_(torch.from_numpy(kmeans.cluster_centers_))
+
+    def _drawn(self, images: Callable[[], Iterator[Tensor]], chance: torch.Generator) -> Tensor:
+        """Random patches, M x D, of few pictures several times over."""
+        side = self.image_shape[1] - self.patch + 1  # L
+        drawn: list[Tensor] = []
+        count, most = 0, PATCHES
+        while count < most:
+            pictures = 0
+            for batch in images():
+                n = len(batch)
+                places = batch.unfold(2, self.patch, 1).unfold(3, self.patch, 1)
+                y, x = torch.randint(side, (2, n, EACH), generator=chance).to(batch.device)
+                rows = torch.arange(n, device=batch.device)[:, None]
+                drawn.append(even(places[rows, :, y, x].flatten(2).flatten(0, 1)))  # 8N x D
+                count, pictures = count + n * EACH, pictures + n
+                if count >= most:
+                    break
+            most = min(most, pictures * side**2)
+        return torch.cat(drawn)[:PATCHES]
+
+
+def even(patches: Tensor) -> Tensor:
+    """Each of ``patches`` (... x D) at the mean 0 and, but for :data:`CONTRAST`, variance 1."""
+    variance, mean = torch.var_mean(patches, dim=-1, keepdim=True, correction=0)
+    return (patches - mean) * (variance + CONTRAST).rsqrt()
