@@ -102,6 +102,8 @@ def test_known_anomalies(dataset):
 @pytest.mark.parametrize("name", zoo.list_models(pretrained=True))
 def test_figures_come_out_again(name):
     """Those without chance; a deviation raises, and names each figure."""
+    if name.startswith("patch_kmeans."):
+        pytest.skip(f"its 6,400 features of all images take ten minutes: make verify NAMES={name}")
     gives = {"reconstruction": "sse", "knn": "knn1"}
     recorded = {m.name for m in zoo.info(name).weights[0].metrics}
     protocols = [protocol for protocol, metric in gives.items() if metric in recorded]

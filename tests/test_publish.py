@@ -623,9 +623,12 @@ def test_bundled_weights_are_published_and_remember_where(hub, tmp_path, plugin)
     done = bundled(hub, tmp_path / "home", plugin, *command)
     assert done.returncode == 0, done.stderr
     results = {result["repo"]: result for result in json.loads(done.stdout)}
-    assert results.keys() == hub.repos.keys() == {"org/pca.fashion_mnist", "org/pca.mnist"}
+    weights = plugin / "zoo_baseline" / "weights"
+    shipped = {f"org/{folder.name}" for folder in weights.iterdir()}
+    assert results.keys() == hub.repos.keys() == shipped
+    assert {"org/pca.fashion_mnist", "org/pca.mnist"} <= shipped
     for repo, result in results.items():
-        folder = plugin / "zoo_baseline" / "weights" / repo.removeprefix("org/")
+        folder = weights / repo.removeprefix("org/")
         place = {"repo": repo, "revision": hub.commits(repo)[0].sha}
         assert read_json(folder / "hub.json") == place
         assert result["commit"] == place["revision"]

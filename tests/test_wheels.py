@@ -72,7 +72,7 @@ def test_core_alone(clean_env, wheels):
     ("plugin", "models"),
     [
         ("latentzoo-ae", ["ae", "deep_ae"]),
-        ("latentzoo-baseline", ["pca"]),
+        ("latentzoo-baseline", ["patch_kmeans", "pca"]),
         ("latentzoo-contrastive", ["simclr", "vicreg"]),
         ("latentzoo-conv", ["conv_ae", "denoising_ae", "timm_ae"]),
         ("latentzoo-gan", ["bigan", "dcgan", "gan", "stacked_gan"]),
