@@ -59,7 +59,8 @@ class PatchKMeans(ZooModel):
         size: height and width of the pictures, from 8 to 512.
         patch: height and width of a patch.
         centroids: of k-means.
-        grid: parts of the picture, across and down, over which answers are averaged.
+        grid: parts of the picture, across and down, over which answers are averaged; 2 is the
+            paper's, and more with fewer centroids is better where pictures lie all alike.
 
     Raises:
         InvalidConfig: a setting that is not of these.
@@ -78,10 +79,10 @@ class PatchKMeans(ZooModel):
     ):
         super().__init__()
         fits = 8 <= size <= 512 and 2 <= patch <= 16 and patch + grid <= size + 1
-        if not (channels in (1, 3) and fits and 2 <= centroids <= 16_384 and 1 <= grid <= 4):
+        if not (channels in (1, 3) and fits and 2 <= centroids <= 16_384 and 1 <= grid <= 8):
             raise InvalidConfig(
                 "patch_kmeans: expected 1 or 3 channels, a size from 8 to 512, a patch from 2 to "
-                "16 that fits the size, 2 to 16,384 centroids and a grid from 1 to 4, got "
+                "16 that fits the size, 2 to 16,384 centroids and a grid from 1 to 8, got "
                 f"{channels=}, {size=}, {patch=}, {centroids=}, {grid=}"
             )
         self.image_shape = (channels, size, size)
@@ -108,10 +109,10 @@ class PatchKMeans(ZooModel):
             answers = F.linear(self._patches(part), filters, offsets).relu_()  # N x L² x K
             maps = answers.unflatten(1, (side, side)).permute(0, 3, 1, 2)  # N x K x L x L
             codes.append(F.adaptive_avg_pool2d(maps, self.grid))
-        return torch.cat(codes)  # N x K x 2 x 2
+        return torch.cat(codes)  # N x K x G x G
 
     def _features(self, images: Tensor) -> Tensor:
-        return self._encode(images).sqrt().flatten(1)  # N x 4K
+        return self._encode(images).sqrt().flatten(1)  # N x KG²
 
     def _score(self, images: Tensor) -> Tensor:
         lengths = self.centroids.square().sum(1) / 2  # K
