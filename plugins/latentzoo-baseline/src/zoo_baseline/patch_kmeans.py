@@ -97,7 +97,8 @@ class PatchKMeans(ZooModel):
         self.centroids = nn.Parameter(torch.randn(centroids, numbers), requires_grad=False)  # K x D
 
     def _encode(self, images: Tensor) -> Tensor:
-        # The mean of |x - c|^2 over all c, less that of one c, by halves: x (c - mean c) - ...
+        # Half of how much |x - c|² is below its mean over all c:
+        # x (c - mean c) + (mean |c|² - |c|²) / 2, where the x are whitened.
         lengths = self.centroids.square().sum(1) / 2  # K
         filters = (self.centroids - self.centroids.mean(0)) @ self.whitening  # K x D
         offsets = lengths.mean() - lengths - filters @ self.mean  # K
