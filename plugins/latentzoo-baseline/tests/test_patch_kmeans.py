@@ -17,7 +17,7 @@ def clothes(n=60):
 @pytest.fixture(scope="module")
 def fitted():
     pytest.importorskip("sklearn")
-    model = zoo.create("patch_kmeans", centroids=24)
+    model = zoo.create("patch_kmeans", centroids=24, grid=2)
     model.fit(lambda: iter(clothes().split(16)), seed=0)
     return model
 
@@ -82,7 +82,7 @@ def test_brightness_and_contrast_of_a_picture_hardly_matter(fitted):
 
 
 def test_a_seed_gives_the_same_centroids(fitted):
-    again, other = (zoo.create("patch_kmeans", centroids=24) for _ in range(2))
+    again, other = (zoo.create("patch_kmeans", centroids=24, grid=2) for _ in range(2))
     again.fit(lambda: iter(clothes().split(16)), seed=0)
     other.fit(lambda: iter(clothes().split(16)), seed=1)
     assert torch.equal(again.centroids, fitted.centroids)
@@ -95,13 +95,13 @@ def test_an_even_picture_has_no_patches_to_compare():
 
 def test_few_pictures_lend_all_their_patches():
     pytest.importorskip("sklearn")
-    model = zoo.create("patch_kmeans", size=8, centroids=9, patch=6)
+    model = zoo.create("patch_kmeans", size=8, centroids=9, grid=2)
     model.fit(lambda: iter([clothes(2)[:, :, 10:18, 10:18]]), seed=0)  # 2 x 9 patches
     assert bool(torch.isfinite(model.centroids).all())
 
 
 def test_too_few_pictures():
-    model = zoo.create("patch_kmeans", size=8, centroids=100, patch=6)
+    model = zoo.create("patch_kmeans", size=8, centroids=100, grid=2)
     with pytest.raises(TrainingError) as error:
         model.fit(lambda: iter([clothes(2)[:, :, 10:18, 10:18]]), seed=0)
     assert str(error.value) == (
@@ -112,7 +112,7 @@ def test_too_few_pictures():
 
 def test_patches_of_one_colour_are_no_centroids():
     pytest.importorskip("sklearn")
-    model = zoo.create("patch_kmeans", centroids=24)
+    model = zoo.create("patch_kmeans", centroids=24, grid=2)
     framed = F.pad(clothes()[:, :, 10:18, 10:18], (10, 10, 10, 10))  # three of four are empty
     model.fit(lambda: iter([framed]), seed=0)
     apart = torch.cdist(model.centroids, model.centroids).fill_diagonal_(1)
@@ -124,7 +124,7 @@ def test_patches_of_one_colour_are_no_centroids():
 @pytest.mark.parametrize(("channels", "size"), [(1, 28), (3, 32), (3, 64)])
 def test_learns_at_the_sizes_it_claims(channels, size):
     pytest.importorskip("sklearn")
-    model = zoo.create("patch_kmeans", channels=channels, size=size, centroids=16)
+    model = zoo.create("patch_kmeans", channels=channels, size=size, centroids=16, grid=2)
     images = F.interpolate(clothes(12), (size, size)).expand(-1, channels, -1, -1).contiguous()
     before = model.centroids.clone()
     model.fit(lambda: iter(images.split(5)), seed=0)
@@ -134,7 +134,7 @@ def test_learns_at_the_sizes_it_claims(channels, size):
 
 @pytest.mark.parametrize(
     "config",
-    [{"channels": 2}, {"size": 7}, {"patch": 1}, {"size": 8, "patch": 8}, {"centroids": 1},
+    [{"channels": 2}, {"size": 7}, {"patch": 1}, {"size": 8}, {"centroids": 1},
      {"grid": 0}, {"grid": 9}],
     ids=str,
 )  # fmt: skip

@@ -30,8 +30,8 @@ def zoo_models():
             paper="Coates, Lee & Ng 2011, An analysis of single-layer networks in unsupervised "
             "feature learning, AISTATS, PMLR 15:215-223",
             image_shape=(1, 28, 28),
-            code_shape=(1600, 2, 2),
-            config={"channels": 1, "size": 28, "patch": 6, "centroids": 1600, "grid": 2},
+            code_shape=(150, 6, 6),
+            config={"channels": 1, "size": 28, "patch": 6, "centroids": 150, "grid": 6},
             capabilities=("encode", "features", "score"),
             weights=patch_kmeans,
             default_tag="cifar10" if patch_kmeans else None,

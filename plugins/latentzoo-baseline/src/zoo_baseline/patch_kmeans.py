@@ -59,8 +59,9 @@ class PatchKMeans(ZooModel):
         size: height and width of the pictures, from 8 to 512.
         patch: height and width of a patch.
         centroids: of k-means.
-        grid: parts of the picture, across and down, over which answers are averaged; 2 is the
-            paper's, and more with fewer centroids is better where pictures lie all alike.
+        grid: parts of the picture, across and down, over which answers are averaged. The
+            paper has 1,600 centroids and a grid of 2, for CIFAR-10; fewer and a finer grid are
+            better for small pictures whose things lie all alike.
 
     Raises:
         InvalidConfig: a setting that is not of these.
@@ -74,15 +75,16 @@ class PatchKMeans(ZooModel):
         channels: int = 1,
         size: int = 28,
         patch: int = 6,
-        centroids: int = 1600,
-        grid: int = 2,
+        centroids: int = 150,
+        grid: int = 6,
     ):
         super().__init__()
         fits = 8 <= size <= 512 and 2 <= patch <= 16 and patch + grid <= size + 1
         if not (channels in (1, 3) and fits and 2 <= centroids <= 16_384 and 1 <= grid <= 8):
             raise InvalidConfig(
                 "patch_kmeans: expected 1 or 3 channels, a size from 8 to 512, a patch from 2 to "
-                "16 that fits the size, 2 to 16,384 centroids and a grid from 1 to 8, got "
+                "16, a grid from 1 to 8 (patch and grid together at most 1 more than the size), "
+                "and 2 to 16,384 centroids, got "
                 f"{channels=}, {size=}, {patch=}, {centroids=}, {grid=}"
             )
         self.image_shape = (channels, size, size)
