@@ -73,8 +73,8 @@ ABLATIONS = {
     "average": Ablation(
         what="moving average of the generator",
         model="dcgan",
-        without=Side(name="off", settings={"epochs": 3, "encoder_epochs": 1, "average": 0.0}),
-        with_=Side(name="on", settings={"epochs": 3, "encoder_epochs": 1}),
+        without=Side(name="off", settings={"epochs": 10, "encoder_epochs": 1, "average": 0.0}),
+        with_=Side(name="on", settings={"epochs": 10, "encoder_epochs": 1}),
         metrics=("frechet", "generated_1nn"),
     ),
     "mixture": Ablation(
