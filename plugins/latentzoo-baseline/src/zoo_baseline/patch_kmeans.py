@@ -1,18 +1,16 @@
 """One layer of k-means on patches: Coates, Lee & Ng 2011, "An analysis of single-layer networks in
 unsupervised feature learning", AISTATS, PMLR 15.
 
-Section 3.1: random patches, brought to one brightness and contrast, and whitened. Section 3.2: the
-centroids of k-means, and how much nearer a patch is to each than to the average one, if it is
-nearer ("triangle"). Section 3.3: all patches of a picture, one pixel apart, their answers averaged
-over each of its quarters.
+Section 3: random patches, brought to one brightness and contrast, and whitened; the centroids of
+k-means, and how much nearer a patch is to each than to the average one, if it is nearer
+("triangle"); all patches of a picture, one pixel apart, their answers pooled over its quarters.
 
 In one thing it differs: distances are squared. The squares of a patch's own length then cancel, and
-what is left is one layer of a convolutional net, filters and rectifiers, at half the time.
+what is left is one layer of a convolutional net, filters and rectifiers.
 """
 
 import warnings
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -20,29 +18,22 @@ from torch.nn import functional as F
 
 from zoo._optional import optional
 from zoo.errors import InvalidConfig, TrainingError
-from zoo.model import Recipe as BaseRecipe
 from zoo.model import ZooModel
+from zoo_baseline.pca import Recipe
 
 __all__ = ["PatchKMeans"]
 
 PATCHES = 400_000
-"""Patches that k-means sees (section 4.1), at most ``EACH`` of a picture at a time."""
+"""Patches that k-means sees, at most ``EACH`` of a picture at a time."""
 
 EACH = 8
 ROUNDS = 20
 
 CONTRAST = 10 / 255**2
-"""Added to a patch's variance, so that noise in an even one is not blown up (section 3.1.1)."""
+"""Added to a patch's variance, so that noise in an even one is not blown up."""
 
 WHITENING = 0.1
 """Added to the variances of all directions, for the same reason."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Recipe(BaseRecipe):
-    # Nothing is learnt in steps: no setting of a recipe matters.
-    epochs: int = 1
-    precision: str = "fp32"
 
 
 class PatchKMeans(ZooModel):
@@ -50,7 +41,7 @@ class PatchKMeans(ZooModel):
 
     ``features`` are the roots of these numbers: a few strong answers then do not outweigh all
     others in a distance (Arandjelović & Zisserman 2012, "Three things everyone should know to
-    improve object retrieval", section 3). ``score`` is the squared distance of the whitened
+    improve object retrieval"). ``score`` is the squared distance of the whitened
     patches to their nearest centroid, averaged over the picture: parts never seen are strange,
     their order is not.
 
@@ -105,7 +96,7 @@ class PatchKMeans(ZooModel):
         filters = (self.centroids - self.centroids.mean(0)) @ self.whitening  # K x D
         offsets = lengths.mean() - lengths - filters @ self.mean  # K
         side = self.image_shape[1] - self.patch + 1  # L
-        # On a CPU, what two pictures make stays in the cache: twice as fast as a whole batch.
+        # The answers of a whole batch are gigabytes, which a CPU would wait for.
         parts = images.split(2) if images.device.type == "cpu" else [images]
         codes = []
         for part in parts:
@@ -138,7 +129,7 @@ class PatchKMeans(ZooModel):
     def fit(self, images: Callable[[], Iterator[Tensor]], seed: int) -> None:
         """Whitening in closed form, centroids by Lloyd's algorithm (scikit-learn).
 
-        Patches of one colour are left out. A tenth of those of clothes and digits are, and k-means
+        Patches of one colour are left out. A tenth of those of clothes are, and k-means
         would begin with many centroids that are alike, and move them to the rarest patches.
 
         Raises:
@@ -155,7 +146,7 @@ class PatchKMeans(ZooModel):
             )
         self.mean.copy_(patches.mean(0))
         variances, directions = torch.linalg.eigh(patches.T.cov())
-        # ZCA: back in the directions of pixels (section 3.1.2)
+        # ZCA: back in the directions of pixels
         scale = (variances.clamp(min=0) + WHITENING).rsqrt()
         self.whitening.copy_(directions * scale @ directions.T)
         cluster = optional("sklearn.cluster", "scikit-learn", "train")
