@@ -6,7 +6,6 @@ import pytest
 import torch
 from torch import nn
 from torch.distributions import Bernoulli, Normal, kl_divergence
-from zoo_vae.vae import sum_of_softplus
 from zoo_vae.variational import draw, kl
 
 import zoo
@@ -82,16 +81,6 @@ def test_many_log_weights_are_those_of_few():
     alone = [model.log_weights(image[None], 800, g) for g in [chance(1)] for image in images]
     assert torch.equal(many, torch.cat(alone))
     assert generator.get_state().equal(generator.get_state())
-
-
-@pytest.mark.parametrize("pixels", [1, 7, 36, 784])
-def test_sum_of_softplus(pixels):
-    x = torch.linspace(-90, 90, 5 * pixels).view(5, pixels).T.reshape(5, pixels).requires_grad_()
-    expected = nn.functional.softplus(x.double()).sum(1)
-    came = sum_of_softplus(x)
-    assert torch.allclose(came.double(), expected, rtol=1e-6)
-    (gradient,) = torch.autograd.grad(came.sum(), x)
-    assert torch.allclose(gradient, x.detach().sigmoid(), atol=1e-6)
 
 
 def test_bounds():
