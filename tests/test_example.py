@@ -74,5 +74,8 @@ def test_all_together(together):
 def test_first_party_alone(clean_env, core_wheel, build_wheel, plugin):
     env = clean_env(core_wheel, build_wheel(TREE / "plugins" / plugin))
     assert faults(env) == {plugin: None}
-    done = env.run(*ZOO, "check", plugin, check=False)
+    # The plugin's own tests hold each of its models to the contract; here one without the others.
+    names = [model["name"] for model in json.loads(env.run(*ZOO, "list", "--json").stdout)]
+    first = next((name for name in names if ":" not in name), plugin)
+    done = env.run(*ZOO, "check", first, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
