@@ -237,6 +237,17 @@ def test_faulty_plugins_disturb_no_other(report):
     assert sound == ["double", "mixed", "twin-a", "twin-b", "zoo-good"]
 
 
+@pytest.mark.parametrize("command", [["list"], ["leaderboard"], ["leaderboard", "--json"]])
+def test_plugins_that_are_left_out_are_named(report, crowd, command):
+    """Nothing that is missing in a table is missing in silence."""
+    said = crowd.run("-m", "zoo.cli", *command).stderr
+    for name in FAULTS:
+        (entry,) = of(report, name)
+        assert f"{name} {entry['version']}" in said, name
+    assert said.count("failed to load: ") == len([e for e in report if e["fatal"]])
+    assert "zoo-good" not in said
+
+
 def test_order_is_that_of_the_names(report):
     names = [(entry["distribution"], entry["entry_point"]) for entry in report]
     assert names == sorted(names)

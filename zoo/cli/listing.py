@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 import zoo
-from zoo.cli.shared import as_json, new_table, print_table, printable, size
+from zoo.cli.shared import as_json, new_table, print_table, printable, size, warn_of_faults
 
 if TYPE_CHECKING:
     from zoo.spec import ModelSpec
@@ -41,7 +41,7 @@ def list_command(pattern: str, as_json: bool) -> None:
         )
     else:
         click.echo(f"No model matches {pattern!r}. There are: {', '.join(zoo.list_models())}")
-    _warn_of_faults()
+    warn_of_faults()
 
 
 def _row(name: str, spec: "ModelSpec") -> dict[str, Any]:
@@ -181,15 +181,3 @@ def plugins(traceback: bool, as_json: bool) -> None:
         for p in found:
             if p.fault:
                 click.echo(f"\n{p}\n" + printable("".join(tb.format_exception(p.fault.exception))))
-
-
-def _warn_of_faults() -> None:
-    from zoo.registry import registry
-
-    for plugin in registry().plugins:
-        if plugin.fault:
-            word = "failed to load" if plugin.fault.fatal else "is slow to load"
-            click.echo(
-                printable(f"The plugin {plugin} {word}: {plugin.fault}. More: zoo plugins"),
-                err=True,
-            )

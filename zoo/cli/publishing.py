@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 import zoo
-from zoo.cli.shared import as_json, new_table, print_table, printable
+from zoo.cli.shared import as_json, new_table, print_table, printable, warn_of_faults
 from zoo.errors import InputError
 
 if TYPE_CHECKING:
@@ -41,6 +41,8 @@ def card(name: str | None, out: Path | None) -> None:
         path = out if out.suffix == ".md" else out / f"{file}.md"
         write_card(weights_folder(each), path, each)
         click.echo(f"the card of {each} is in {path}")
+    if name is None:
+        warn_of_faults()
 
 
 @click.command()
@@ -100,6 +102,7 @@ def leaderboard(
             name = lb.FLOORS[row.name] if row.parameters is None else row.name + lb.label(row)
             table.add_row(name, *lb.cells(board, row, "*{}"))
         print_table(table)
+    warn_of_faults()
 
 
 @click.command()

@@ -82,6 +82,19 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() or c == "\n" else "?" for c in text)
 
 
+def warn_of_faults() -> None:
+    """Say on stderr which plugins are left out, or slow, and why."""
+    from zoo.registry import registry
+
+    for plugin in registry().plugins:
+        if plugin.fault:
+            word = "failed to load" if plugin.fault.fatal else "is slow to load"
+            click.echo(
+                printable(f"The plugin {plugin} {word}: {plugin.fault}. More: zoo plugins"),
+                err=True,
+            )
+
+
 def tell_of_the_hub() -> None:
     """From now on say on stderr which commit is taken, and when it is only one of the cache."""
     import logging
