@@ -27,6 +27,7 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
+from zoo.density import GaussianMixture
 from zoo.errors import CorruptWeights, TensorMismatch, UnsafeWeights, WeightsError, WeightsNotFound
 from zoo.files import PICKLES, TENSORS, VECTORS, write_atomically, write_json
 from zoo.model import ZooModel
@@ -218,14 +219,17 @@ def save(
         images: a few inputs for the test vectors, N x C x H x W.
         plugin: the distribution that the model comes from.
         facts: more for config.json: data set, licence, how it was trained.
-        half: store learned parameters as float16.
+        half: store learned parameters, and the factors of densities, as float16.
 
     Raises:
         WeightsError: the folder exists, or cannot be written.
     """
     if folder.exists():
         raise WeightsError(f"{folder} exists already; weights are never overwritten")
-    learned = {name for name, _ in model.named_parameters()}
+    # Statistics of batch norm, counters and the like stay as they are.
+    learned = {name for name, _ in model.named_parameters()} | {
+        f"{name}.scales" for name, m in model.named_modules() if isinstance(m, GaussianMixture)
+    }
     tensors = {
         name: (t.half() if half and name in learned else t).detach().cpu().contiguous()
         for name, t in model.state_dict().items()
