@@ -75,7 +75,10 @@ def _solve(features: Tensor, targets: Tensor, mean: Tensor, scale: Tensor):
     with warnings.catch_warnings():
         # Pixels are nearly collinear: their last digits of accuracy settle long before the weights.
         warnings.simplefilter("ignore", exceptions.ConvergenceWarning)
-        fitted = linear.LogisticRegression(C=1.0, max_iter=300).fit(standard, targets.numpy())
+        # At scikit-learn's own tolerance rounding decides where it stops: of 30 numbers of clothes
+        # accuracies from .8132 to .8141 came out; at a tenth of it .8131 and .8132.
+        fitted = linear.LogisticRegression(C=1.0, tol=1e-5, max_iter=500)
+        fitted.fit(standard, targets.numpy())
     weight, bias = torch.from_numpy(fitted.coef_), torch.from_numpy(fitted.intercept_)
     if len(weight) == 1:  # two classes: scikit-learn keeps one row, the difference
         weight, bias = torch.cat([-weight, weight]) / 2, torch.cat([-bias, bias]) / 2
