@@ -265,6 +265,30 @@ def test_vectors_that_cannot_be_read(folder):
         weights.verify(model, folder)
 
 
+def test_vectors_hold_few_answers_but_all_images(tmp_path):
+    """Those of a photograph are many numbers; the card shows the images all the same."""
+    for name, size, few in (("a", 28, 2), ("b", 64, 1)):
+        torch.manual_seed(0)
+        model = zoo.create("ae", size=size, hidden=6, code=4)
+        images = torch.rand(4, 1, size, size)
+        facts = {"dataset": "none", "licence": "none"}
+        weights.save(model, tmp_path / name, images=images, plugin="latentzoo-ae", facts=facts)
+        held = safetensors.torch.load_file(tmp_path / name / "vectors.safetensors")
+        assert torch.equal(held.pop("images"), images)
+        assert {len(answer) for answer in held.values()} == {few}
+        assert max(weights.verify(model, tmp_path / name).values()) <= 1
+
+
+@pytest.mark.parametrize("change", ["scores", "codes", "images"])
+def test_vectors_with_another_number_of_answers(folder, change):
+    path = folder / "vectors.safetensors"
+    held = safetensors.torch.load_file(path)
+    held[change] = held[change][:0] if change == "images" else held[change].sum(0)
+    safetensors.torch.save_file(held, path)
+    with pytest.raises(errors.CorruptWeights, match="has not one number of answers"):
+        weights.verify(load(folder), folder)
+
+
 def test_unmaterialised():
     before = {n: getattr(nn.init, n) for n in dir(nn.init)}
     with weights.unmaterialised():

@@ -166,7 +166,7 @@ def check_shapes_and_range(name: str) -> None:
         ("encode", "codes", (n, *model.code_shape)),
         ("decode", "decoded", (n, *model.image_shape)),
         ("reconstruct", "reconstructions", (n, *model.image_shape)),
-        ("generate", "generated", (4, *model.image_shape)),
+        ("generate", "generated", (n, *model.image_shape)),
         ("score", "scores", (n,)),
     ):
         if call in can and key in made:

@@ -199,8 +199,8 @@ def unmaterialised() -> Iterator[None]:
                 setattr(nn.init, name, function)
 
 
-WIDE = 2048
-"""Numbers of an image's code or features above which one image is vectors enough."""
+ANSWERS = 6000
+"""Numbers in the answers that vectors hold, unless those to one image are more."""
 
 
 def save(
@@ -262,18 +262,21 @@ def save(
 
 
 def _vectors(model: ZooModel, images: Tensor) -> bytes:
-    made = measure(model, images)
-    widths = [made[name][0].numel() for name in ("codes", "features") if name in made]
-    if max(widths, default=0) > WIDE:
-        images = images[:1]
-        made = measure(model, images)
+    """All of ``images``, which cards show too, and what ``model`` makes of the first of them."""
+    made = measure(model, images[:1])
+    few = min(len(images), ANSWERS // sum(answer.numel() for answer in made.values()))
+    if few > 1:
+        made = measure(model, images[:few])
     made["images"] = images
     metadata = {name: str(TOLERANCES[name]) for name in made if name in TOLERANCES}
     return safetensors.torch.save({k: v.contiguous().clone() for k, v in made.items()}, metadata)
 
 
 def measure(model: ZooModel, images: Tensor) -> dict[str, Tensor]:
-    """What ``model`` makes of ``images`` in every call that it declares, by name of the vector."""
+    """What ``model`` makes of ``images`` in every call that it declares, by name of the vector.
+
+    It generates as many as there are images.
+    """
     can = model.capabilities
     made = {}
     if "encode" in can:
@@ -283,7 +286,7 @@ def measure(model: ZooModel, images: Tensor) -> dict[str, Tensor]:
     if "reconstruct" in can:
         made["reconstructions"] = model.reconstruct(images)
     if "generate" in can:
-        made["generated"] = model.generate(4, seed=0)
+        made["generated"] = model.generate(len(images), seed=0)
     if "features" in can:
         made["features"] = model.features(images)
     if "score" in can:
@@ -310,7 +313,11 @@ def verify(model: ZooModel, folder: Path) -> dict[str, float]:
         raise CorruptWeights(f"{path} is not a valid safetensors file: {error}") from None
     if "images" not in recorded:
         raise CorruptWeights(f"{path} has no images")
-    made = measure(model, recorded.pop("images"))
+    images = recorded.pop("images")
+    counts = {len(answer) if answer.ndim else 0 for answer in recorded.values()}
+    if len(counts) != 1 or not 1 <= (few := counts.pop()) <= len(images):
+        raise CorruptWeights(f"{path} has not one number of answers to some of its images")
+    made = measure(model, images[:few])
     if made.keys() != recorded.keys():
         raise CorruptWeights(
             f"{path} has vectors for {sorted(recorded)}, the model answers {sorted(made)}"
