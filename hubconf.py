@@ -62,7 +62,8 @@ def deep_ae(pretrained=True, **config):
 def dcgan(pretrained=True, **config):
     """Deep convolutional GAN (Radford et al. 2015) with an encoder that inverts its generator.
 
-    Tags: mnist (default), fashion_mnist, cifar10. Images are N x 1 x 28 x 28 float32 in [0, 1].
+    Tags: mnist (default), fashion_mnist, cifar10, mnist_conditional.
+    Images are N x 1 x 28 x 28 float32 in [0, 1].
     """
     return _model("dcgan", pretrained, config)
 

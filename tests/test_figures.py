@@ -36,6 +36,7 @@ SSE = {"ae.mnist": 9.0, "deep_ae.mnist": 2.5}
 LEFT_TO_VERIFY = {
     "dcgan.cifar10",
     "dcgan.fashion_mnist",
+    "dcgan.mnist_conditional",
     "denoising_ae.fashion_mnist",
     "patch_kmeans.cifar10",
     "patch_kmeans.fashion_mnist",

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 from click.testing import CliRunner
 from PIL import Image
 
@@ -40,6 +41,18 @@ def folder(tmp_path, monkeypatch):
 def test_python(folder):
     text = next(b for b in blocks("python") if "zoo.load" in b)
     subprocess.run([sys.executable, "-c", text], check=True, cwd=folder)
+
+
+def test_digits_that_are_asked_for(folder):
+    from zoo.evaluation.classifier import load_classifier
+
+    (text,) = (b for b in blocks("python") if "_conditional" in b)
+    space = {}
+    torch.manual_seed(0)
+    exec(text, space)
+    classifier = load_classifier("mnist")
+    seen = classifier.classify(classifier.features(space["digits"]))
+    assert (seen == torch.arange(10)).sum() >= 9
 
 
 def test_torch_hub(folder):
