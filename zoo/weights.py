@@ -313,9 +313,10 @@ def verify(model: ZooModel, folder: Path) -> dict[str, float]:
         raise CorruptWeights(f"{path} is not a valid safetensors file: {error}") from None
     if "images" not in recorded:
         raise CorruptWeights(f"{path} has no images")
-    images = recorded.pop("images")
-    counts = {len(answer) if answer.ndim else 0 for answer in recorded.values()}
-    if len(counts) != 1 or not 1 <= (few := counts.pop()) <= len(images):
+    counts = {name: len(tensor) if tensor.ndim else 0 for name, tensor in recorded.items()}
+    images, most = recorded.pop("images"), counts.pop("images")
+    few = min(counts.values(), default=0)
+    if not 1 <= few == max(counts.values()) <= most:
         raise CorruptWeights(f"{path} has not one number of answers to some of its images")
     made = measure(model, images[:few])
     if made.keys() != recorded.keys():
