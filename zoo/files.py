@@ -28,3 +28,12 @@ def write_atomically(path: Path, data: bytes) -> None:
 def write_json(path: Path, value: Any) -> None:
     """``value`` as indented JSON, atomically."""
     write_atomically(path, (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode())
+
+
+def path_text(path: str | os.PathLike[str]) -> str:
+    r"""``path`` as text that any file, stream and table can hold: odd bytes become ``\udcNN``.
+
+    Python keeps the bytes of a name that is not UTF-8 as surrogates, which neither JSON in UTF-8
+    nor Parquet nor a terminal takes. The result is for people and records, not for opening files.
+    """
+    return os.fspath(path).encode("utf-8", "backslashreplace").decode("utf-8")
