@@ -24,6 +24,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from zoo.errors import ImageError, InputError
+from zoo.listing import list_folder
 from zoo.spec import Preprocessing
 
 FORMATS = ("PNG", "JPEG", "GIF", "BMP", "WEBP", "TIFF", "PPM")
@@ -68,11 +69,16 @@ def to_images(x: Any, preprocessing: Preprocessing) -> Tensor:
 
 @dataclass
 class Pictures:
-    """What was read from files: the images with their paths, and what was left out and why."""
+    """What was read from files: the images with their paths, and what was left out and why.
+
+    ``skipped`` is what could not be read; ``notes`` are sentences on what was left out on purpose,
+    such as hidden files.
+    """
 
     images: Tensor  # N x C x H x W, float32 in [0, 1]
     paths: list[Path]
     skipped: list[tuple[Path, str]] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
 
 def read_pictures(
@@ -84,6 +90,9 @@ def read_pictures(
 ) -> Pictures:
     """Read files, and all files in folders and their subfolders, in the order of their names.
 
+    Of a folder, hidden files and those of other programs are left out, and linked folders are read
+    once: see :func:`zoo.listing.list_folder`. A file or folder that is named itself is read.
+
     Args:
         strict: raise at the first file that cannot be read, instead of counting and naming it.
         progress: wraps the files, to show how many are done.
@@ -91,8 +100,12 @@ def read_pictures(
     Raises:
         ImageError: a source does not exist, nothing could be read, or (strict) a file could not.
     """
-    images, paths, skipped = [], [], []
-    for path in progress(list(_files(sources))):
+    files, skipped, notes = _listed(sources)
+    if strict and skipped:
+        path, reason = skipped[0]
+        raise ImageError(f"{path}: {reason}")
+    images, paths = [], []
+    for path in progress(files):
         try:
             if path.suffix.lower() not in ENDINGS:
                 raise ImageError(f"{path}: its name has no ending of a picture")
@@ -103,15 +116,24 @@ def read_pictures(
                 raise
             skipped.append((path, str(error).removeprefix(f"{path}: ")))
     if not images:
-        raise nothing_read(skipped)
-    return Pictures(torch.cat(images), paths, skipped)
+        raise nothing_read(skipped, notes)
+    return Pictures(torch.cat(images), paths, skipped, notes)
 
 
-def nothing_read(skipped: list[tuple[Path, str]]) -> ImageError:
-    """What to raise when all that was listed had to be skipped."""
-    named = "".join(f"\n  {path}: {reason}" for path, reason in skipped[:10])
-    more = f"\n  and {len(skipped) - 10} more" if len(skipped) > 10 else ""
-    return ImageError(f"no picture could be read out of {len(skipped)} files{named}{more}")
+def nothing_read(skipped: list[tuple[Path, str]], notes: Iterable[str] = ()) -> ImageError:
+    """What to raise when all that was listed had to be skipped, or was left out on purpose."""
+    first = f"no picture could be read out of {len(skipped)} files"
+    return ImageError("\n".join([first, *_named(skipped, 10), *notes]))
+
+
+def skipped_text(skipped: list[tuple[Path, str]]) -> str:
+    """What could not be read, counted and named, as a user should see it; empty without any."""
+    return "\n".join([f"{len(skipped)} files skipped:", *_named(skipped, 20)]) if skipped else ""
+
+
+def _named(skipped: list[tuple[Path, str]], most: int) -> list[str]:
+    lines = [f"  {path}: {reason}" for path, reason in skipped[:most]]
+    return lines + [f"  and {len(skipped) - most} more"] * (len(skipped) > most)
 
 
 def decode_many(
@@ -184,16 +206,27 @@ def _fit_all(read: list[np.ndarray], p: Preprocessing) -> Tensor:
     return images
 
 
-def _files(sources: Iterable[str | Path]) -> Iterator[Path]:
+def _listed(
+    sources: Iterable[str | Path],
+) -> tuple[list[Path], list[tuple[Path, str]], list[str]]:
+    """All files of the sources, what of them cannot be read and why, and what else to say."""
+    files: list[Path] = []
+    skipped: list[tuple[Path, str]] = []
+    notes: list[str] = []
     for source in map(Path, sources):
         if source.is_dir():
-            for folder, folders, files in os.walk(source):
-                folders.sort()
-                yield from (Path(folder, name) for name in sorted(files))
+            try:
+                listing = list_folder(source)
+            except OSError as error:
+                raise ImageError(f"{source}: the folder cannot be read: {error.strerror}") from None
+            files += (source / name for name in listing.names)
+            skipped += listing.skipped
+            notes += listing.notes
         elif source.exists():
-            yield source
+            files.append(source)
         else:
             raise ImageError(f"{source}: there is no such file or folder")
+    return files, skipped, notes
 
 
 def _read(path: Path, preprocessing: Preprocessing) -> Tensor:
@@ -420,6 +453,7 @@ __all__: Sequence[str] = [
     "nothing_read",
     "pairs",
     "read_pictures",
+    "skipped_text",
     "to_images",
     "write_png",
 ]

@@ -183,7 +183,7 @@ class Display:
 
     def show(self, line: dict[str, Any]) -> None:
         """One line of the run: of a whole epoch, of where it is within one, or a text."""
-        for kind, before in (("start", ""), ("warning", "Warning: ")):
+        for kind, before in (("start", ""), ("note", ""), ("warning", "Warning: ")):
             if kind in line:
                 self._say(before + printable(line[kind]))
                 return

@@ -63,6 +63,7 @@ def encode(name: str, sources: tuple[Path], out: Path, what: str, strict: bool, 
         out=str(out),
         pictures=len(pictures.paths),
         skipped=[{"path": str(path), "reason": reason} for path, reason in pictures.skipped],
+        notes=pictures.notes,
     )
 
 
@@ -123,6 +124,7 @@ def reconstruct(
         pictures=len(rebuilt),
         mse=error,
         skipped=[{"path": str(path), "reason": reason} for path, reason in pictures.skipped],
+        notes=pictures.notes,
     )
 
 

@@ -28,7 +28,7 @@ def png_out(default: str):
 
 def read(model: "ZooModel", sources: tuple[Path, ...], strict: bool):
     """The pictures of ``sources``, or some of the embedded sample; what was skipped is said."""
-    from zoo.images import Pictures, read_pictures
+    from zoo.images import Pictures, read_pictures, skipped_text
 
     if not sources:
         from zoo.sample import sample
@@ -36,12 +36,10 @@ def read(model: "ZooModel", sources: tuple[Path, ...], strict: bool):
         images = model.preprocess(sample()[0][:30])
         return Pictures(images, [Path(f"sample/{i}") for i in range(len(images))])
     pictures = read_pictures(sources, model.preprocessing, strict=strict, progress=_track)
+    for note in pictures.notes:
+        click.echo(printable(note), err=True)
     if pictures.skipped:
-        click.echo(f"{len(pictures.skipped)} files skipped:", err=True)
-        for path, reason in pictures.skipped[:20]:
-            click.echo(printable(f"  {path}: {reason}"), err=True)
-        if len(pictures.skipped) > 20:
-            click.echo(f"  and {len(pictures.skipped) - 20} more", err=True)
+        click.echo(printable(skipped_text(pictures.skipped)), err=True)
     return pictures
 
 

@@ -25,7 +25,7 @@ from zoo.data.parquet import open_parquet
 from zoo.data.source import SPLITS, Source, cache_folder
 from zoo.errors import DataError, ImageError
 from zoo.files import write_atomically
-from zoo.images import nothing_read
+from zoo.images import nothing_read, skipped_text
 from zoo.spec import Preprocessing
 
 __all__ = [
@@ -45,7 +45,9 @@ _DECODING = 1
 class Dataset:
     """Images N x C x H x W uint8, in memory or in a file, with labels when the set has them.
 
-    Labels are N int64; ``classes`` are their names, where they have any.
+    Labels are N int64; ``classes`` are their names, where they have any. ``skipped`` is what could
+    not be read, ``notes`` are sentences that a user should see once: what was left out on purpose,
+    and what was chosen where there was a choice.
     """
 
     name: str
@@ -56,9 +58,15 @@ class Dataset:
     licence: str
     skipped: list[tuple[Path, str]] = field(default_factory=list)
     classes: tuple[str, ...] = ()
+    notes: list[str] = field(default_factory=list)
 
     def __len__(self) -> int:
         return len(self.images)
+
+    @property
+    def remarks(self) -> list[str]:
+        """What a user should see once: the notes, and what could not be read."""
+        return [*self.notes, *filter(None, [skipped_text(self.skipped)])]
 
     def batches(self, size: int = 500) -> Iterator[Tensor]:
         """All images in order, as float32 in [0, 1]."""
@@ -132,7 +140,7 @@ def load_data(
         data = _read(source, preprocessing, strict, memory, cache, progress)
     _check_shape(data.name, tuple(data.images.shape[1:]), preprocessing)
     if len(data) == 0:
-        raise DataError(f"{data.source} holds no images")
+        raise DataError("\n".join([f"{data.source} holds no images", *data.notes]))
     return data
 
 
@@ -183,7 +191,7 @@ def _read(
                 progress(min(done, source.most), source.most)
             yield part.images
         if skipped and len(skipped) == done:
-            raise nothing_read(skipped)
+            raise nothing_read(skipped, source.notes)
 
     kept: Tensor | ImageFile
     if source.most * math.prod(source.shape) <= (_half_of_memory() if memory is None else memory):
@@ -209,6 +217,7 @@ def _read(
         licence="of their owner",
         skipped=skipped,
         classes=source.classes,
+        notes=source.notes,
     )
 
 

@@ -11,11 +11,13 @@ from zoo.data.parquet import of_part, open_parquet
 from zoo.data.source import SPLITS, Part, Source
 from zoo.errors import DataError
 from zoo.images import ENDINGS, chunk_size, decode_many
+from zoo.listing import list_folder
 from zoo.spec import Preprocessing
 
 
 def open_folder(path: Path, split: str, preprocessing: Preprocessing) -> Source:
-    names = _listing(path)
+    listing = list_folder(path)
+    names = listing.names
     pictures = [name for name in names if name.lower().endswith(ENDINGS)]
     parquet = [name for name in names if name.endswith(".parquet")]
     if parquet and not pictures:
@@ -31,7 +33,7 @@ def open_folder(path: Path, split: str, preprocessing: Preprocessing) -> Source:
         classes = tuple(sorted({*both[0], *both[1]})) if all(both) else ()
         names = [n for n in names if n.startswith(split + os.sep)]
     numbers = {name: i for i, name in enumerate(classes)}
-    files, others, digest = [], [], hashlib.sha256(os.fsencode(path.absolute()))
+    files, others, digest = [], [*listing.skipped], hashlib.sha256(os.fsencode(path.absolute()))
     for name in names:
         if not name.lower().endswith(ENDINGS):
             others.append((path / name, "its name has no ending of a picture"))
@@ -66,27 +68,14 @@ def open_folder(path: Path, split: str, preprocessing: Preprocessing) -> Source:
         key=digest.hexdigest(),
         parts=parts,
         classes=classes,
+        notes=listing.notes,
     )
-
-
-def _listing(folder: Path) -> list[str]:
-    """All files below ``folder``, relative to it, in the order of their names."""
-
-    def refuse(error: OSError) -> None:
-        raise error
-
-    names: list[str] = []
-    for at, folders, files in os.walk(folder, onerror=refuse):
-        folders.sort()
-        inside = os.path.relpath(at, folder)
-        names += [os.path.normpath(os.path.join(inside, name)) for name in sorted(files)]
-    return names
 
 
 def _stat(path: Path) -> os.stat_result | None:
     try:
         return path.stat()
-    except FileNotFoundError:  # a link to nowhere
+    except FileNotFoundError:  # gone since the folder was listed
         return None
 
 

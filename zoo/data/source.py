@@ -3,7 +3,7 @@
 import hashlib
 import os
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from torch import Tensor
@@ -32,6 +32,7 @@ class Source:
     key: str  # changes whenever the files do
     parts: Callable[[], Iterator[Part]]
     classes: tuple[str, ...] = ()
+    notes: list[str] = field(default_factory=list)
 
 
 def key_of(files: Iterable[Path]) -> str:

@@ -177,7 +177,8 @@ def evaluate(
         floors: whether floors are measured too, which takes most of the time.
         write: keep metrics.json of a ``local-dir:`` folder up to date after each protocol; figures
             of other protocols stay in it.
-        progress: called with a line for each protocol that starts.
+        progress: called with a line for each protocol that starts, and with what is to be said of
+            the data.
 
     Returns:
         What metrics.json holds: ``data``, ``seed``, ``metrics`` (records with their seconds),
@@ -205,6 +206,8 @@ def evaluate(
     before = _recorded(folder) if write else {}
     data = str(data or folder_config(folder)["dataset"])
     train, test = _parts(model, data, data_dir, seed)
+    for note in dict.fromkeys([*test.remarks, *train.remarks]):
+        progress(note)
     # A folder's path is nobody's business in what is published of it.
     called = model.spec.name if name.startswith("local-dir:") else model.name
     context = Context(model, called, train, test, seed, floors)

@@ -83,7 +83,7 @@ def train(
         resume: go on from the last good checkpoint in ``out``, to the very same end.
         checkpoint_every: seconds between two checkpoints.
         report: called with each line of the log as it is written, about once a second with where
-            the run is, with ``start`` and ``warning`` texts, and while pictures are read.
+            the run is, with ``start``, ``note`` and ``warning`` texts, and while pictures are read.
 
     Returns:
         The weights folder.
@@ -143,6 +143,8 @@ def train(
         if run.phases:
             _require_batches(dataset, chosen, chosen_recipe, accelerator.num_processes)
         if accelerator.is_main_process:
+            for note in dataset.remarks:
+                report({"note": note})
             report({"start": _introduction(network, dataset, run)})
         if resume and (problem := run.resume()):
             report({"warning": problem})

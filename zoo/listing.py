@@ -1,0 +1,184 @@
+"""The one walk over a folder of pictures: what is in it, and what is left out of it and why.
+
+Nothing heavy is imported here, and no file is opened.
+"""
+
+import contextlib
+import errno
+import os
+import stat
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from zoo.files import path_text
+
+__all__ = ["Listing", "is_hidden", "list_folder"]
+
+SYSTEM = frozenset((
+    # Windows
+    "$recycle.bin", "recycler", "recycled", "system volume information", "found.000",
+    "thumbs.db", "ehthumbs.db", "ehthumbs_vista.db", "desktop.ini",
+    # macOS (most of what it writes begins with a dot), and what its archives bring elsewhere
+    "__macosx", "icon\r", "network trash folder", "temporary items", "thevolumesettingsfolder",
+    # Linux, Android
+    "lost+found", "lost.dir",
+    # network storage: thumbnails, recycle bins and snapshots
+    "@eadir", "@tmp", "#recycle", "@recycle", "#snapshot", "@recently-snapshot", "@__thumb",
+    # Python
+    "__pycache__",
+))  # fmt: skip
+"""Names, in small letters, of what systems and other programs put among a user's files."""
+
+_Identity = tuple[int, int]  # device and inode: what a folder is, whatever its paths
+_Link = tuple[str, frozenset[_Identity]]  # its name, and the folders on the way to it
+
+
+@dataclass
+class Listing:
+    """The files below a folder, and what is there and is not among them.
+
+    ``names`` are relative to ``folder``, in the order of names, a folder's own files before those
+    of its subfolders. A file that has several names (by hard or symbolic links) is there under each
+    of them: each is a picture of its own name. A folder's files are there once.
+    """
+
+    folder: Path
+    names: list[str] = field(default_factory=list)
+    skipped: list[tuple[Path, str]] = field(default_factory=list)
+    """What cannot be read, and why: folders, links to nowhere, pipes."""
+    hidden: list[str] = field(default_factory=list)
+    """Hidden files and folders, and those of other programs; of a folder only its own name."""
+    repeated: list[str] = field(default_factory=list)
+    """Links to folders whose files are there already, under another name."""
+
+    @property
+    def notes(self) -> list[str]:
+        """What a user should know of it: a sentence for each kind of thing left out on purpose."""
+        kinds = (
+            (self.hidden, "hidden or system files and folders left out"),
+            (self.repeated, "links left out, to folders that are read already"),
+        )
+        return [f"{len(names)} {what}: {_some(names)}" for names, what in kinds if names]
+
+
+def list_folder(folder: Path) -> Listing:
+    """All files below ``folder``, also in linked folders, which are read once.
+
+    Hidden files and folders (whose names begin with a dot) and those of other programs
+    (:data:`SYSTEM`) are left out; ``folder`` itself may be one. Links are followed after all real
+    folders, so that a folder keeps its own name whatever the links to it are called.
+
+    Raises:
+        OSError: ``folder`` itself cannot be listed. What is below it is in ``skipped`` instead.
+    """
+    walk = _Walk(Listing(folder))
+    links = walk.through("", frozenset())
+    while links:
+        links = [link for name, around in sorted(links) for link in walk.through(name, around)]
+    return walk.finished()
+
+
+def is_hidden(name: str) -> bool:
+    """Whether a file or folder of this name is hidden, or one of a system or another program."""
+    return name.startswith(".") or name.lower() in SYSTEM
+
+
+class _Walk:
+    """A listing under way: what it has seen, and the files of each folder."""
+
+    def __init__(self, listing: Listing) -> None:
+        self.listing = listing
+        self.seen: set[_Identity] = set()
+        self.found: list[tuple[list[str], list[str]]] = []  # the parts of a folder's name, files
+
+    def through(self, top: str, around: frozenset[_Identity]) -> list[_Link]:
+        """Take the folder ``top`` and all real folders below it; the links to others in them.
+
+        ``around``: the folders that hold the ones on the way here. A link to one would lead out of
+        what the user named, and back in again.
+        """
+        folder, skipped = self.listing.folder, self.listing.skipped
+        links: list[str] = []
+        waiting = [top]
+        while waiting:
+            at = waiting.pop()
+            path = folder / at
+            try:
+                identity = _identity(path)
+                if identity in self.seen and identity[1]:  # some file systems number nothing
+                    self.listing.repeated.append(at)
+                elif identity in around:
+                    skipped.append((path, "a link to a folder that this one lies in"))
+                else:
+                    self.seen.add(identity)
+                    inside, linked = self._inside(at, path)
+                    waiting += inside
+                    links += linked
+            except OSError as error:
+                if not at:
+                    raise
+                skipped.append((path, f"the folder cannot be read: {error.strerror}"))
+        around |= _around(folder / top)
+        return [(link, around) for link in links]
+
+    def _inside(self, at: str, path: Path) -> tuple[list[str], list[str]]:
+        """Keep the files of the folder ``at``; its real and its linked folders."""
+        files: list[str] = []
+        folders: list[str] = []
+        links: list[str] = []
+        with os.scandir(path) as scanned:
+            entries = sorted(scanned, key=lambda entry: entry.name)
+        for entry in entries:
+            name = os.path.join(at, entry.name)
+            if is_hidden(entry.name):
+                self.listing.hidden.append(name)
+            elif entry.is_dir(follow_symlinks=False):
+                folders.append(name)
+            elif reason := _no_file(entry):
+                self.listing.skipped.append((self.listing.folder / name, reason))
+            elif entry.is_dir():
+                links.append(name)
+            else:
+                files.append(entry.name)
+        self.found.append((at.split(os.sep) if at else [], files))
+        return folders, links
+
+    def finished(self) -> Listing:
+        for parts, files in sorted(self.found):
+            self.listing.names += [os.path.join(*parts, file) for file in files]
+        for kept in (self.listing.skipped, self.listing.hidden, self.listing.repeated):
+            kept.sort()
+        return self.listing
+
+
+def _no_file(entry: os.DirEntry[str]) -> str:
+    """Why an entry is neither a file nor a link to a file or a folder; empty if it is one."""
+    if entry.is_file(follow_symlinks=False):  # which costs no call of the system
+        return ""
+    try:
+        mode = entry.stat().st_mode
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            return "a link that leads back to itself"
+        if error.errno == errno.ENOENT:
+            return "there is no such file: a link to nowhere"
+        return f"cannot be read: {error.strerror}"
+    return "" if stat.S_ISREG(mode) or stat.S_ISDIR(mode) else "a pipe, a socket or a device"
+
+
+def _identity(folder: Path) -> _Identity:
+    found = folder.stat()
+    return found.st_dev, found.st_ino
+
+
+def _around(folder: Path) -> frozenset[_Identity]:
+    """The folders that really hold ``folder``, as far as they can be looked at."""
+    identities = set()
+    for parent in Path(os.path.realpath(folder)).parents:
+        with contextlib.suppress(OSError):
+            identities.add(_identity(parent))
+    return frozenset(identities)
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(map(path_text, names[:3])) + (", ..." if len(names) > 3 else "")
