@@ -38,6 +38,10 @@ def digest(out: Path) -> str:
     return hashlib.sha256((out / "weights" / "model.safetensors").read_bytes()).hexdigest()
 
 
+def half_written(out: Path) -> list[Path]:
+    return list((out / "unfinished").glob(".zoo-*.tmp"))
+
+
 def kill(process: subprocess.Popen, out: Path, chance: random.Random, every: float) -> str:
     """Kill ``process`` at some moment after its first checkpoint; returns what it was doing."""
     while process.poll() is None and not (out / "checkpoint.safetensors").exists():
@@ -46,11 +50,11 @@ def kill(process: subprocess.Popen, out: Path, chance: random.Random, every: flo
     while time.monotonic() < until and process.poll() is None:
         time.sleep(0.005)
     # Those that write after every step are met while a checkpoint is half written.
-    while not every and process.poll() is None and not list(out.glob("*.tmp-*")):
+    while not every and process.poll() is None and not half_written(out):
         pass
     process.kill()
     process.wait()
-    halves = list(out.glob("*.tmp-*"))  # what a kill in the middle leaves
+    halves = half_written(out)  # what a kill in the middle leaves
     if (out / "weights").exists():
         return "after its end"
     return "writing a checkpoint" if halves else "in an epoch"

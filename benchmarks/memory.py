@@ -89,7 +89,7 @@ def train(folder: Path, out: Path, memory: str, epochs: int) -> dict[str, Any]:
             while process.poll() is None:
                 for key, value in resident(process.pid).items():
                     peaks[key] = max(peaks[key], value)
-                for path in out.glob("data-*.npy"):  # which is gone at the end
+                for path in (out / "unfinished").glob("data-*.npy"):  # which is gone at the end
                     with contextlib.suppress(FileNotFoundError):
                         cached = max(cached, path.stat().st_size)
                 time.sleep(0.05)

@@ -44,6 +44,7 @@ from zoo.sample import sample
 from zoo.training import make_recipe
 from zoo.training.loop import Run
 from zoo.training.record import Record
+from zoo.training.runfolder import RunFolder
 
 IMAGES = 30_000
 
@@ -81,16 +82,18 @@ def zoo_loop(case: Case, images: Tensor, precision: str, out: Path) -> float:
     recipe = with_precision(recipe, precision)
     accelerate.state.AcceleratorState._reset_state()
     chosen = torch.arange(case.steps * case.batch) % len(images)
-    run = Run(
-        model, recipe, images, chosen, images[:20], seed=0, facts={},
-        record=Record(out, images[:20].float() / 255, lambda line: None),
-        accelerator=accelerate.Accelerator(cpu=True),
-    )  # fmt: skip
-    run.phases = run.phases[:1]
-    run.phases[0].finish = lambda: None  # what is measured are steps
-    start = time.perf_counter()
-    run.train()
-    return time.perf_counter() - start
+    with RunFolder(out) as folder:
+        folder.open(resume=False)
+        run = Run(
+            model, recipe, images, chosen, images[:20], seed=0, facts={},
+            record=Record(folder, images[:20].float() / 255, lambda line: None),
+            accelerator=accelerate.Accelerator(cpu=True),
+        )  # fmt: skip
+        run.phases = run.phases[:1]
+        run.phases[0].finish = lambda: None  # what is measured are steps
+        start = time.perf_counter()
+        run.train()
+        return time.perf_counter() - start
 
 
 def bare_step(

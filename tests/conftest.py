@@ -136,7 +136,7 @@ def _build(folder: Path, scratch: Path) -> Path:
     )
     for part in (folder / name for name in names):
         if part.is_dir():
-            ignored = shutil.ignore_patterns("__pycache__", "*.tmp-*")
+            ignored = shutil.ignore_patterns("__pycache__", ".zoo-*.tmp")
             shutil.copytree(part, source / part.name, ignore=ignored)
         elif part.exists():
             shutil.copy2(part, source)

@@ -116,7 +116,7 @@ def test_a_kill_leaves_whole_folders_only(tmp_path, milliseconds):
             time.sleep(0.001)
         time.sleep(milliseconds / 1000)
         os.kill(writer.pid, signal.SIGKILL)
-    whole = [p for p in tmp_path.iterdir() if ".tmp-" not in p.name]
+    whole = [p for p in tmp_path.iterdir() if not p.name.startswith(".zoo-")]
     assert whole
     for path in whole:
         weights.verify(load(path), path)

@@ -181,17 +181,15 @@ def _copy(folder: Path, target: Path) -> None:
     """The files of a weights folder in ``target``, all of them or nothing."""
     import shutil
 
+    from zoo.files import new_folder
     from zoo.hub import FILES
 
-    temporary = target.with_name(f"{target.name}.tmp-{os.getpid()}")
     try:
-        temporary.mkdir(parents=True)
-        for file in FILES:
-            if (folder / file).is_file():
-                shutil.copyfile(folder / file, temporary / file)
-        os.rename(temporary, target)
+        with new_folder(target) as temporary:
+            for file in FILES:
+                if (folder / file).is_file():
+                    shutil.copyfile(folder / file, temporary / file)
     except OSError as error:
-        shutil.rmtree(temporary, ignore_errors=True)
         raise WeightsError(f"{target} cannot be written: {error.strerror}") from error
 
 

@@ -1,10 +1,13 @@
 """Files that are either the old ones or the new ones, whatever happens in between, and names of
 those in a weights folder, which :mod:`zoo.weights` describes."""
 
+import contextlib
 import json
 import os
+import re
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 TENSORS = "model.safetensors"
 VECTORS = "vectors.safetensors"
@@ -12,22 +15,72 @@ PICKLES = (".bin", ".ckpt", ".dill", ".joblib", ".npy", ".pickle", ".pkl", ".pt"
 """Endings of files that run code when they are read; none belongs into a weights folder."""
 
 
-def write_atomically(path: Path, data: bytes) -> None:
-    """Write ``data`` so that a kill at any moment leaves the old file or the new one."""
-    temporary = path.with_name(f"{path.name}.tmp-{os.getpid()}")
+HALF_WRITTEN = re.compile(r"\.zoo-[0-9a-f]{16}\.tmp")
+"""Names of files and folders that are not whole yet: new ones, which nobody else has."""
+
+
+def _new_name() -> str:
+    return f".zoo-{os.urandom(8).hex()}.tmp"
+
+
+@contextlib.contextmanager
+def replacing(path: Path, workspace: Path | None = None) -> Iterator[BinaryIO]:
+    """A new file to write, which takes the place of ``path`` once the block has ended well.
+
+    However the block ends otherwise, the new file is removed, and nothing else is touched.
+
+    Args:
+        path: old or new, never half.
+        workspace: where it lies until then, on the file system of ``path``; beside it by default.
+    """
+    temporary = (workspace or path.parent) / _new_name()
+    file = temporary.open("xb")  # never a file that was there before
     try:
-        with temporary.open("wb") as file:
-            file.write(data)
+        with file:
+            yield file
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
-    finally:
+    except BaseException:
         temporary.unlink(missing_ok=True)
+        raise
 
 
-def write_json(path: Path, value: Any) -> None:
+@contextlib.contextmanager
+def new_folder(target: Path, workspace: Path | None = None) -> Iterator[Path]:
+    """An empty folder to fill, which becomes ``target`` once the block has ended well.
+
+    However the block ends otherwise, the new folder is removed, and nothing else is touched.
+
+    Args:
+        target: not there yet, or an empty folder.
+        workspace: where it lies until then, on the file system of ``target``; beside it by default.
+    """
+    import shutil
+
+    beside = workspace or target.parent
+    beside.mkdir(parents=True, exist_ok=True)
+    temporary = beside / _new_name()
+    temporary.mkdir()
+    try:
+        yield temporary
+        os.rename(temporary, target)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+
+
+def write_atomically(path: Path, data: bytes, workspace: Path | None = None) -> None:
+    """Write ``data`` so that a kill at any moment leaves the old file or the new one."""
+    with replacing(path, workspace) as file:
+        file.write(data)
+
+
+def write_json(path: Path, value: Any, workspace: Path | None = None) -> None:
     """``value`` as indented JSON, atomically."""
-    write_atomically(path, (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode())
+    text = json.dumps(value, indent=2, ensure_ascii=False) + "\n"
+    # Half a surrogate, which UTF-8 has no bytes for, as JSON writes it in ASCII: nothing is lost.
+    write_atomically(path, text.encode("utf-8", "backslashreplace"), workspace)
 
 
 def path_text(path: str | os.PathLike[str]) -> str:

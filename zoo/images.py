@@ -428,14 +428,17 @@ def pairs(originals: Tensor, rebuilt: Tensor, columns: int) -> Tensor:
     return torch.cat(rows)
 
 
-def write_png(picture: Image.Image, path: Path) -> None:
-    """Write ``picture`` as a PNG, atomically, making its folder."""
+def write_png(picture: Image.Image, path: Path, workspace: Path | None = None) -> None:
+    """Write ``picture`` as a PNG, atomically, making its folder.
+
+    ``workspace`` is where it lies until it is whole, as in :func:`zoo.files.replacing`.
+    """
     from zoo.files import write_atomically
 
     buffer = io.BytesIO()
     picture.save(buffer, "PNG", optimize=True)
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(path, buffer.getvalue())
+    write_atomically(path, buffer.getvalue(), workspace)
 
 
 def interpolate(start: Tensor, end: Tensor, steps: int) -> Tensor:

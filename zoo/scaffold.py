@@ -5,14 +5,13 @@ task and no extension: copier refuses templates that want to unless it is told t
 """
 
 import keyword
-import os
 import re
-import shutil
 from pathlib import Path
 
 import zoo
 from zoo._optional import optional
 from zoo.errors import InvalidName, PluginError
+from zoo.files import new_folder
 from zoo.registry import registry
 
 __all__ = ["new_plugin"]
@@ -45,29 +44,25 @@ def new_plugin(name: str, out: Path | None = None) -> Path:
             "another one with --out"
         )
     copier = optional("copier", "copier", "plugin")
-    temporary = folder.absolute().with_name(f".{folder.name}.tmp-{os.getpid()}")
     try:
-        temporary.mkdir(parents=True)
-        copier.run_copy(
-            str(TEMPLATE),
-            temporary,
-            data={
-                "distribution": distribution,
-                "module": f"zoo_{model}",
-                "model": model,
-                "class_name": "".join(word.capitalize() for word in model.split("_")) + "AE",
-                "zoo_version": zoo.__version__,
-            },
-            defaults=True,
-            quiet=True,
-            unsafe=False,
-            skip_tasks=True,
-        )
-        os.replace(temporary, folder)
+        with new_folder(folder.absolute()) as temporary:
+            copier.run_copy(
+                str(TEMPLATE),
+                temporary,
+                data={
+                    "distribution": distribution,
+                    "module": f"zoo_{model}",
+                    "model": model,
+                    "class_name": "".join(word.capitalize() for word in model.split("_")) + "AE",
+                    "zoo_version": zoo.__version__,
+                },
+                defaults=True,
+                quiet=True,
+                unsafe=False,
+                skip_tasks=True,
+            )
     except OSError as error:
         raise PluginError(f"{folder} cannot be written: {error.strerror or error}") from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
     return folder
 
 

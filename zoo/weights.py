@@ -15,7 +15,6 @@ Learned tensors may be stored as float16 and are widened to float32 when they ar
 import contextlib
 import hashlib
 import os
-import shutil
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -29,7 +28,7 @@ from torch import Tensor, nn
 
 from zoo.density import GaussianMixture
 from zoo.errors import CorruptWeights, TensorMismatch, UnsafeWeights, WeightsError, WeightsNotFound
-from zoo.files import PICKLES, TENSORS, VECTORS, write_atomically, write_json
+from zoo.files import PICKLES, TENSORS, VECTORS, new_folder, write_atomically, write_json
 from zoo.model import ZooModel
 from zoo.spec import API_VERSION
 
@@ -211,6 +210,7 @@ def save(
     plugin: str,
     facts: Mapping[str, Any],
     half: bool = True,
+    workspace: Path | None = None,
 ) -> None:
     """Write the weights folder of ``model``, all of it or nothing.
 
@@ -220,11 +220,12 @@ def save(
         plugin: the distribution that the model comes from.
         facts: more for config.json: data set, licence, how it was trained.
         half: store learned parameters, and the factors of densities, as float16.
+        workspace: where the folder lies until it is whole; beside itself by default.
 
     Raises:
         WeightsError: the folder exists, or cannot be written.
     """
-    if folder.exists():
+    if os.path.lexists(folder):
         raise WeightsError(f"{folder} exists already; weights are never overwritten")
     # Statistics of batch norm, counters and the like stay as they are.
     learned = {name for name, _ in model.named_parameters()} | {
@@ -249,15 +250,12 @@ def save(
     # What is measured has to be what is stored, rounding included.
     stored = {name: tensor.to(model.state_dict()[name]) for name, tensor in tensors.items()}
     model.load_state_dict(stored)
-    temporary = folder.with_name(f"{folder.name}.tmp-{os.getpid()}")
     try:
-        temporary.mkdir(parents=True)
-        write_atomically(temporary / TENSORS, data)
-        write_atomically(temporary / VECTORS, _vectors(model.eval(), images))
-        write_json(temporary / "config.json", config)
-        os.rename(temporary, folder)
+        with new_folder(folder, workspace) as temporary:
+            write_atomically(temporary / TENSORS, data)
+            write_atomically(temporary / VECTORS, _vectors(model.eval(), images))
+            write_json(temporary / "config.json", config)
     except OSError as error:
-        shutil.rmtree(temporary, ignore_errors=True)
         raise WeightsError(f"{folder} cannot be written: {error.strerror}") from error
 
 

@@ -253,7 +253,7 @@ def test_sigkill(tmp_path, data, model):
         _, errors = process.communicate(timeout=200)
         assert process.returncode == 0, errors
     assert same(tensors(tmp_path / "whole" / "weights"), tensors(run / "weights"))
-    assert not list(run.glob("*.tmp-*")), "what the kill left half written is gone"
+    assert not list(run.rglob(".zoo-*")), "what the kill left half written is gone"
 
 
 def test_ctrl_c_on_the_command_line(tmp_path, data):
@@ -274,7 +274,8 @@ def test_ctrl_c_on_the_command_line(tmp_path, data):
 def valid(tmp_path_factory, train):
     folder = tmp_path_factory.mktemp("valid")
     train("ae", folder / "run")
-    return (folder / "run" / checkpoint.CURRENT).read_bytes()
+    run = folder / "run"
+    return (run / checkpoint.CURRENT).read_bytes(), (run / "run.json").read_bytes()
 
 
 class NoPickle:
@@ -304,15 +305,20 @@ json_values = st.recursive(
 def test_any_checkpoint_file_is_read_or_refused(tmp_path_factory, train, valid, data):
     """Whatever lies there: it goes on, or one typed error says so."""
     out = tmp_path_factory.mktemp("fuzz")
-    header = int.from_bytes(valid[:8], "little")
+    checkpointed, manifest = valid
+    header = int.from_bytes(checkpointed[:8], "little")
     kind = data.draw(st.sampled_from(["cut", "flip", "header"]))
     if kind == "cut":
-        raw = valid[: data.draw(st.integers(0, len(valid) - 1))]
+        raw = checkpointed[: data.draw(st.integers(0, len(checkpointed) - 1))]
     elif kind == "flip":
         at = data.draw(st.integers(0, header + 8))
-        raw = valid[:at] + bytes([valid[at] ^ data.draw(st.integers(1, 255))]) + valid[at + 1 :]
+        raw = (
+            checkpointed[:at]
+            + bytes([checkpointed[at] ^ data.draw(st.integers(1, 255))])
+            + checkpointed[at + 1 :]
+        )
     else:
-        names = json.loads(valid[8 : 8 + header])
+        names = json.loads(checkpointed[8 : 8 + header])
         run = json.loads(names["__metadata__"]["run"])
         part = data.draw(st.sampled_from([*run, "run"]))
         if part == "run":
@@ -323,8 +329,9 @@ def test_any_checkpoint_file_is_read_or_refused(tmp_path_factory, train, valid, 
             run[part] = data.draw(json_values)
         names["__metadata__"]["run"] = json.dumps(run)
         text = json.dumps(names).encode()
-        raw = len(text).to_bytes(8, "little") + text + valid[8 + header :]
+        raw = len(text).to_bytes(8, "little") + text + checkpointed[8 + header :]
     (out / checkpoint.CURRENT).write_bytes(raw)
+    (out / "run.json").write_bytes(manifest)
     with NoPickle(), contextlib.suppress(ZooError):
         train("ae", out, resume=True)
 
@@ -338,7 +345,7 @@ def test_a_vanished_folder(tmp_path, train):
     # so little memory that the images lie in a file of the run
     more = {"data": str(pictures), "data_dir": None, "memory": 1000}
     whole = tensors(train("ae", tmp_path / "whole", **more))
-    assert not list((tmp_path / "whole").glob("data*")), "the file goes when the run is done"
+    assert not list((tmp_path / "whole").rglob("data*")), "the file goes when the run is done"
 
     def vanish(line):
         if line.get("epoch") == 1 and "step" not in line:
@@ -347,7 +354,7 @@ def test_a_vanished_folder(tmp_path, train):
 
     with pytest.raises(RunStopped):
         train("ae", tmp_path / "run", report=vanish, **more)
-    assert list((tmp_path / "run").glob("data*.npy"))
+    assert list((tmp_path / "run" / "unfinished").glob("data*.npy"))
     with pytest.raises(DataError, match=f"no data set '{pictures}'"):
         train("ae", tmp_path / "run", resume=True, **more)
     away.rename(pictures)

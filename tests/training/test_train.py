@@ -130,7 +130,7 @@ def test_a_runs_folder(tmp_path, train):
     names = {path.name for path in run.iterdir()}
     assert names == {
         "weights", "checkpoint.safetensors", "checkpoint.previous.safetensors", "recipe.json",
-        "log.jsonl", "events", "pictures", "losses.png",
+        "log.jsonl", "events", "pictures", "losses.png", "run.json",
     }  # fmt: skip
     assert (folder / "README.md").read_text().startswith("---")
     pictures = {path.stem for path in (run / "pictures").iterdir()}

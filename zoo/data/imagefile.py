@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from zoo.errors import DataError
+from zoo.files import replacing
 
 Shape = tuple[int, int, int, int]
 
@@ -119,30 +120,23 @@ def write(images: Iterable[Tensor], most: int, shape: tuple[int, int, int], path
         DataError: more images than ``most``; the disk is full, or the folder cannot be written.
     """
     needed = most * math.prod(shape)
-    temporary = path.with_name(f"{path.name}.tmp-{os.getpid()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with temporary.open("wb") as file:
-                head = _header(most, shape)
-                file.write(head)
-                file.flush()
-                os.posix_fallocate(file.fileno(), 0, len(head) + needed)
-                count = 0
-                for part in images:
-                    count += len(part)
-                    if count > most:
-                        raise DataError(f"expected at most {most:,} images, got {count:,}")
-                    file.write(memoryview(part.contiguous().numpy().reshape(-1)))
-                file.flush()
-                file.truncate(len(head) + count * math.prod(shape))
-                file.seek(0)
-                file.write(_header(count, shape))  # as long as the first: numpy leaves it room
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(temporary, path)
-        finally:
-            temporary.unlink(missing_ok=True)
+        with replacing(path) as file:
+            head = _header(most, shape)
+            file.write(head)
+            file.flush()
+            os.posix_fallocate(file.fileno(), 0, len(head) + needed)
+            count = 0
+            for part in images:
+                count += len(part)
+                if count > most:
+                    raise DataError(f"expected at most {most:,} images, got {count:,}")
+                file.write(memoryview(part.contiguous().numpy().reshape(-1)))
+            file.flush()
+            file.truncate(len(head) + count * math.prod(shape))
+            file.seek(0)
+            file.write(_header(count, shape))  # as long as the first: numpy leaves it room
     except (OSError, OverflowError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
         raise DataError(

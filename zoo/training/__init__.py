@@ -9,6 +9,9 @@
     events/                     the same and more for TensorBoard
     pictures/                   what the model made, over time
     losses.png                  the losses over the epochs
+    run.json                    what the run wrote here, and what it is a run of
+
+The folder may hold files of the user's: see :mod:`zoo.training.runfolder`.
 """
 
 import json
@@ -30,8 +33,10 @@ from zoo.api import create
 from zoo.card import write_card
 from zoo.corruption import check_corruption
 from zoo.data import Dataset, load_data, split_validation, to_float
+from zoo.data.fingerprint import digest, fingerprint
 from zoo.errors import InvalidConfig, TrainingError
-from zoo.files import write_json
+from zoo.files import path_text, write_json
+from zoo.manifest import MANIFEST, WEIGHTS, read_manifest
 from zoo.model import Recipe, ZooModel
 from zoo.names import parse_name
 from zoo.registry import registry
@@ -39,6 +44,7 @@ from zoo.training import checkpoint
 from zoo.training.chance import seeded
 from zoo.training.loop import Run
 from zoo.training.record import Record
+from zoo.training.runfolder import RunFolder
 
 __all__ = ["make_recipe", "read_recipe", "train"]
 
@@ -78,7 +84,7 @@ def train(
         seed: of the initial weights, the validation part, the order of the data and all chance.
         data_dir: where to look for named sets first.
         device: ``auto``, ``cpu``, ``cuda``, ...
-        memory: bytes that decoded images may take; more are kept in a file in ``out``.
+        memory: bytes that decoded images may take; more are kept in a file in ``out`` meanwhile.
         strict: refuse a folder in which a picture cannot be read.
         resume: go on from the last good checkpoint in ``out``, to the very same end.
         checkpoint_every: seconds between two checkpoints.
@@ -89,17 +95,17 @@ def train(
         The weights folder.
 
     Raises:
-        TrainingError: ``out`` is taken, nothing to resume, a loss is no longer finite, the disk is
+        TrainingError: ``out`` is taken, holds files that the run would overwrite or another run;
+            nothing to resume, a loss is no longer finite, the disk is
             full, or another process of the run is gone.
         RunStopped: Ctrl-C or SIGTERM; a checkpoint was written, ``resume`` goes on.
         DataError, ImageError: the data are not to be had.
         InvalidConfig: a setting of the model or the recipe is unknown or refused.
     """
     out = Path(out)
-    _require_free(out, resume)
-    if (out / "weights").exists():  # and resume: it went to its end before
-        return out / "weights"
-    with seeded(seed):
+    if resume:
+        _require_resumable(out)
+    with seeded(seed), RunFolder(out) as folder:
         network = create(model, **(config or {}))
         kind = type(network)
         if kind.phases is ZooModel.phases and kind.fit is ZooModel.fit:
@@ -114,11 +120,22 @@ def train(
         if chosen_recipe.precision == "auto":
             precision = "bf16" if _computes_in_bf16(accelerator.device) else "fp32"
             chosen_recipe = replace(chosen_recipe, precision=precision)
+        if problem := _open(folder, resume, accelerator):
+            report({"warning": problem})
+        facts: dict[str, Any] = {
+            "model": network.spec.name,
+            "config": dict(network.config),
+            "recipe": chosen_recipe.to_dict(),
+            "seed": seed,
+        }
+        folder.require_same(facts)  # before the data are read, which may take long
         dataset = data if isinstance(data, Dataset) else load_data(
             str(data), "train", network.preprocessing, data_dir=data_dir and Path(data_dir),
-            strict=strict, memory=memory, cache=out,
+            strict=strict, memory=memory, cache=folder.workspace,
             progress=lambda done, total: report({"reading": done, "total": total}),
         )  # fmt: skip
+        seen = fingerprint(dataset)
+        folder.require_same({"data": seen})
         chosen, held_out = split_validation(dataset, VALIDATION, seed)
         run = Run(
             network.to(accelerator.device),
@@ -127,39 +144,68 @@ def train(
             chosen,
             dataset.images[held_out],
             seed=seed,
-            facts={
-                "model": network.spec.name,
-                "config": dict(network.config),
-                "recipe": chosen_recipe.to_dict(),
-                "seed": seed,
-                "data": dataset.name,
-                "images": len(chosen),
-            },
-            record=Record(out, to_float(dataset.images[held_out[:PICTURES]]), report),
+            facts={**facts, "data": digest(seen)},
+            record=Record(folder, to_float(dataset.images[held_out[:PICTURES]]), report),
             accelerator=accelerator,
             labels=_labels(dataset) if getattr(chosen_recipe, "labels", False) else None,
             checkpoint_every=checkpoint_every,
         )
         if run.phases:
             _require_batches(dataset, chosen, chosen_recipe, accelerator.num_processes)
+        if folder.finished:  # and resume: it went to its end before
+            if accelerator.is_main_process and not (out / WEIGHTS / "README.md").exists():
+                write_card(out / WEIGHTS)  # just not to its very end
+            return out / WEIGHTS
         if accelerator.is_main_process:
             for note in dataset.remarks:
                 report({"note": note})
             report({"start": _introduction(network, dataset, run)})
-        if resume and (problem := run.resume()):
-            report({"warning": problem})
+        if resume and folder.has_checkpoint:
+            if problem := run.resume():
+                report({"warning": problem})
+        elif resume:
+            report({"warning": "no checkpoint was written yet, so it starts from the beginning"})
         if accelerator.is_main_process:
-            out.mkdir(parents=True, exist_ok=True)
-            for half in out.glob("*.tmp-*"):  # what a kill in the middle of writing left
-                half.unlink()
-            write_json(out / "recipe.json", chosen_recipe.to_dict())
+            folder.clean(decoded=False)  # what a kill in the middle of writing left
+            folder.note({**facts, "data": seen})
+            write_json(out / "recipe.json", chosen_recipe.to_dict(), folder.workspace)
         run.train()
+        if accelerator.is_main_process:
+            distribution = parse_name(model).distribution  # if two plugins have such a model
+            plugin, _ = registry().find(network.spec.name, distribution)
+            _finish(network, plugin.distribution, dataset, chosen, held_out, run, folder)
+        accelerator.wait_for_everyone()
+    return out / WEIGHTS
+
+
+def _require_resumable(out: Path) -> None:
+    """Raises: TrainingError: there is nothing to go on from."""
+    if read_manifest(out) is None:
+        saved, _ = checkpoint.read(out)
+        raise TrainingError(
+            f"{path_text(saved.path)} is a checkpoint, but {path_text(out)} has no {MANIFEST}, in "
+            "which a run lists what it wrote there: a version before wrote none. Start anew with "
+            "another --out"
+        )
+
+
+def _open(folder: RunFolder, resume: bool, accelerator: Any) -> str:
+    """The first process takes the folder; all of them go on, or end, together."""
+    refused, problem = None, ""
     if accelerator.is_main_process:
-        distribution = parse_name(model).distribution  # if two plugins have such a model
-        plugin, _ = registry().find(network.spec.name, distribution)
-        _finish(network, plugin.distribution, dataset, chosen, held_out, run, out)
-    accelerator.wait_for_everyone()
-    return out / "weights"
+        try:
+            problem = folder.open(resume)
+        except TrainingError as error:
+            refused = error
+    if accelerator.num_processes > 1:
+        flag = torch.tensor([int(refused is not None)], device=accelerator.device)
+        if int(accelerator.reduce(flag, "sum")) and refused is None:
+            refused = TrainingError("the first process of this run ended; its message says why")
+        if resume and not accelerator.is_main_process:
+            folder.load()
+    if refused is not None:
+        raise refused
+    return problem
 
 
 def _introduction(network: ZooModel, dataset: Dataset, run: Run) -> str:
@@ -171,15 +217,6 @@ def _introduction(network: ZooModel, dataset: Dataset, run: Run) -> str:
         f"of {dataset.name} ({len(run.held_out):,} held out), {run.accelerator.num_processes} x "
         f"{run.accelerator.device.type}, {run.recipe.precision}"
     )
-
-
-def _require_free(out: Path, resume: bool) -> None:
-    if resume:
-        return
-    if (out / "weights").exists():
-        raise TrainingError(f"{out / 'weights'} exists already; choose another folder with --out")
-    if any((out / name).exists() for name in (checkpoint.CURRENT, checkpoint.PREVIOUS)):
-        raise TrainingError(f"{out} holds an unfinished run; add --resume, or choose another --out")
 
 
 def _require_batches(data: Dataset, chosen: Tensor, recipe: Recipe, processes: int) -> None:
@@ -228,7 +265,7 @@ def _finish(
     chosen: Tensor,
     held_out: Tensor,
     run: Run,
-    out: Path,
+    folder: RunFolder,
 ) -> None:
     """What comes after the steps: the closed-form part, the weights folder, its card, a plot."""
     network.eval().to(memory_format=torch.contiguous_format)  # as it will be loaded
@@ -243,7 +280,7 @@ def _finish(
     examples = held_out[:4] if len(held_out) else chosen[:4]
     weights.save(
         network,
-        out / "weights",
+        folder.path / WEIGHTS,
         images=to_float(dataset.images[examples]),
         plugin=plugin,
         facts={
@@ -263,10 +300,9 @@ def _finish(
                 "torch": torch.__version__,
             },
         },
+        workspace=folder.workspace,
     )
-    write_card(out / "weights")
-    for path in out.glob("data*"):  # the decoded pictures, if memory was too small for them
-        path.unlink()
+    write_card(folder.path / WEIGHTS)
 
 
 def read_recipe(path: Path) -> dict[str, Any]:

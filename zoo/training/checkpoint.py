@@ -41,8 +41,11 @@ def write(
     position: Mapping[str, Any],
     modules: Mapping[str, nn.Module],
     optimizers: Mapping[str, torch.optim.Optimizer],
+    workspace: Path | None = None,
 ) -> None:
     """Write the checkpoint of ``out``; the one before it stays beside it.
+
+    ``workspace`` is where it lies until it is whole, as in :func:`zoo.files.replacing`.
 
     Raises:
         OSError: it cannot be written; the last one is as it was.
@@ -67,7 +70,7 @@ def write(
     header = {"facts": facts, "position": position, "numbers": numbers}
     data = safetensors.torch.save(copies, {"run": json.dumps(header)})
     # The new one is whole before the old one moves; a kill in between leaves PREVIOUS to read.
-    write_atomically(out / NEXT, data)
+    write_atomically(out / NEXT, data, workspace)
     if (out / CURRENT).exists():
         os.replace(out / CURRENT, out / PREVIOUS)
     os.replace(out / NEXT, out / CURRENT)

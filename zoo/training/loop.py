@@ -402,6 +402,7 @@ class Run:
                 position=position,
                 modules={"model": self.model, **(players.modules() if players else {})},
                 optimizers=players.optimizers if players else {},
+                workspace=self.record.folder.workspace,
             )
         except FloatingPointError as error:
             phase = self.phases[min(self.phase, len(self.phases) - 1)]

@@ -5,16 +5,16 @@ import io
 import json
 import time
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
 from zoo._optional import optional
 from zoo.errors import ZooError
-from zoo.files import write_atomically
+from zoo.files import path_text, write_atomically
 from zoo.images import grid, pairs, write_png
 from zoo.model import Phase, ZooModel
+from zoo.training.runfolder import RunFolder
 
 LOG = "log.jsonl"
 
@@ -26,18 +26,21 @@ class Record:
     where the run is: a line with ``step`` and ``steps``, which the log does not hold.
     """
 
-    def __init__(self, out: Path, held_out: Tensor, report: Callable[[dict[str, Any]], None]):
-        self.out, self.held_out, self.report = out, held_out, report
+    def __init__(
+        self, folder: RunFolder, held_out: Tensor, report: Callable[[dict[str, Any]], None]
+    ):
+        self.folder, self.held_out, self.report = folder, held_out, report
+        self.out = folder.path
         self.events: Any = None
         self.told = (time.monotonic(), 0)  # when, and how many steps were left
 
     def begin(self, position: tuple[int, int], step: int) -> None:
         """Open the log, without the lines of epochs that are run again from ``position`` on."""
-        self.out.mkdir(parents=True, exist_ok=True)
         log = self.out / LOG
         if log.exists():
             kept = [line for line in self.lines() if (line["stretch"], line["epoch"]) <= position]
-            write_atomically(log, "".join(json.dumps(line) + "\n" for line in kept).encode())
+            text = "".join(json.dumps(line) + "\n" for line in kept)
+            write_atomically(log, text.encode(), self.folder.workspace)
         writer = optional("tensorboardX", "tensorboardX", "train").SummaryWriter
         self.events = writer(str(self.out / "events"), purge_step=step or None)
 
@@ -92,7 +95,11 @@ class Record:
                 sheet = grid(pairs(self.held_out, rebuilt, 10), columns=10)
             else:
                 return
-            write_png(sheet, self.out / "pictures" / f"{name}.png")
+            if path := self.folder.claim(f"pictures/{name}.png"):
+                write_png(sheet, path, self.folder.workspace)
+            else:
+                taken = path_text(self.out / "pictures" / f"{name}.png")
+                self.report({"warning": f"{taken} is not of this run, so it stays as it is"})
 
     def plot(self) -> None:
         """All losses over the epochs, as ``losses.png``."""
@@ -117,7 +124,7 @@ class Record:
             axes.legend()
         buffer = io.BytesIO()
         figure.savefig(buffer, format="png", dpi=100)
-        write_atomically(self.out / "losses.png", buffer.getvalue())
+        write_atomically(self.out / "losses.png", buffer.getvalue(), self.folder.workspace)
 
     def end(self) -> None:
         """Close what is open."""
