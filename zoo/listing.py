@@ -1,6 +1,6 @@
 """The one walk over a folder of pictures: what is in it, and what is left out of it and why.
 
-Nothing heavy is imported here, and no file is opened.
+Nothing heavy is imported here, and no file is opened but ``run.json``.
 """
 
 import contextlib
@@ -9,8 +9,10 @@ import os
 import stat
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from zoo.files import path_text
+from zoo.manifest import MANIFEST, is_of_run, read_manifest
 
 __all__ = ["Listing", "is_hidden", "list_folder"]
 
@@ -50,6 +52,8 @@ class Listing:
     """Hidden files and folders, and those of other programs; of a folder only its own name."""
     repeated: list[str] = field(default_factory=list)
     """Links to folders whose files are there already, under another name."""
+    of_runs: list[str] = field(default_factory=list)
+    """What a training run wrote, by its ``run.json`` (:mod:`zoo.manifest`)."""
 
     @property
     def notes(self) -> list[str]:
@@ -57,6 +61,7 @@ class Listing:
         kinds = (
             (self.hidden, "hidden or system files and folders left out"),
             (self.repeated, "links left out, to folders that are read already"),
+            (self.of_runs, "files of training runs left out"),
         )
         return [f"{len(names)} {what}: {_some(names)}" for names, what in kinds if names]
 
@@ -144,11 +149,27 @@ class _Walk:
         return folders, links
 
     def finished(self) -> Listing:
+        runs = self._runs()
         for parts, files in sorted(self.found):
-            self.listing.names += [os.path.join(*parts, file) for file in files]
-        for kept in (self.listing.skipped, self.listing.hidden, self.listing.repeated):
-            kept.sort()
+            above = [(at, runs[at]) for i in range(len(parts) + 1) if (at := (*parts[:i],)) in runs]
+            for file in files:
+                whole = [*parts, file]
+                its = any(is_of_run(run, os.path.join(*whole[len(at) :])) for at, run in above)
+                (self.listing.of_runs if its else self.listing.names).append(os.path.join(*whole))
+        kept = self.listing
+        for each in (kept.skipped, kept.hidden, kept.repeated, kept.of_runs):
+            each.sort()
         return self.listing
+
+    def _runs(self) -> dict[tuple[str, ...], dict[str, Any]]:
+        """The folders of training runs, and what each run wrote."""
+        runs = {}
+        for parts, files in self.found:
+            if MANIFEST in files:
+                manifest = read_manifest(Path(self.listing.folder, *parts))
+                if manifest is not None:
+                    runs[(*parts,)] = manifest
+        return runs
 
 
 def _no_file(entry: os.DirEntry[str]) -> str:

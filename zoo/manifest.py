@@ -5,6 +5,7 @@ folders of pictures leaves out what it lists.
 """
 
 import json
+import os
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -36,6 +37,7 @@ def _is_inside(name: Any) -> bool:
 
 def is_of_run(manifest: dict[str, Any], name: str) -> bool:
     """Whether the file ``name``, relative to the run's folder, was written by the run."""
-    first, _, below = name.replace("\\", "/").partition("/")
+    name = name.replace(os.sep, "/")
+    first, _, below = name.partition("/")
     wrote = manifest["wrote"]
     return name in wrote or bool(below and first in wrote and first in (WEIGHTS, EVENTS, WORKSPACE))

@@ -12,6 +12,7 @@ import pytest
 import safetensors.torch
 import torch
 
+import zoo
 from zoo.errors import RunStopped, TrainingError
 from zoo.locks import Lock, Locked
 from zoo.manifest import MANIFEST, is_of_run, read_manifest
@@ -423,3 +424,28 @@ def test_the_first_difference_in_a_large_set():
     assert digest(now) == digest(fingerprint(Data(images.clone(), "moved")))
     wide = fingerprint(Data(images.reshape(1000, 1, 1, 4)))
     assert difference(now, wide).endswith("they are [1, 2, 2] (C, H, W), now [1, 1, 4]")
+
+
+def test_a_run_inside_its_own_data(tmp_path, train, pictures):
+    """It counts neither its own pictures nor its other files, when it goes on or later."""
+    from zoo.data import load_data
+    from zoo.listing import list_folder
+
+    folder = pictures(70)
+    more = {"data": str(folder), "data_dir": None}
+    for i, out in enumerate((folder, folder / "runs" / "one")):
+        stopped(train, out, **more)
+        assert (out / "pictures" / "reconstruction-0001.png").exists()
+        weights = train("ae", out, resume=True, **more)
+        training = json.loads((weights / "config.json").read_text())["training"]
+        assert (training["images"] + training["validation"], training["skipped"]) == (70, 0)
+        data = load_data(str(folder), "train", zoo.create("ae").preprocessing)
+        assert (len(data), data.classes, data.skipped) == (70, ("a", "b"), [])
+        listing = list_folder(folder)
+        assert len(listing.names) == 70
+        assert f"{out.relative_to(folder) / 'losses.png'}" in listing.of_runs
+        assert f"{out.relative_to(folder) / 'weights' / 'README.png'}" in listing.of_runs
+        assert any("files of training runs left out" in note for note in listing.notes)
+        assert len(listing.of_runs) > 10 * (i + 1)
+    (folder / "pictures" / "mine.png").write_bytes(b"")
+    assert "pictures/mine.png" in list_folder(folder).names, "what the user adds is the user's"
