@@ -58,10 +58,8 @@ def new_folder(target: Path, workspace: Path | None = None) -> Iterator[Path]:
     """
     import shutil
 
-    beside = workspace or target.parent
-    beside.mkdir(parents=True, exist_ok=True)
-    temporary = beside / _new_name()
-    temporary.mkdir()
+    temporary = (workspace or target.parent) / _new_name()
+    temporary.mkdir(parents=True)
     try:
         yield temporary
         os.rename(temporary, target)
