@@ -18,7 +18,7 @@ import torch
 from PIL import Image
 
 import zoo.data.folder
-from zoo.data import NAMED, ImageFile, imagefile, load_data, split_validation
+from zoo.data import NAMED, ImageFile, ImageRows, imagefile, load_data, split_validation
 from zoo.errors import DataError, ImageError
 from zoo.images import decode_many
 from zoo.spec import Preprocessing
@@ -584,3 +584,148 @@ def test_images_in_a_file_take_no_memory(tmp_path):
         [sys.executable, "-c", RESIDENT, path], capture_output=True, text=True, check=True
     )
     assert int(done.stdout) < 20_000_000  # of 153,600,000
+
+
+# -- labels --------------------------------------------------------------------------------------
+
+NAN = float("nan")
+USABLE = {  # labels as somebody stores them, and what they are
+    "negative": (np.array([2, -1, 0, -7]), [2, -1, 0, -1]),
+    "int8": (np.array([1, -128, 0, 127], np.int8), [1, -1, 0, 127]),
+    "uint8": (np.array([255, 0, 1, 2], np.uint8), [255, 0, 1, 2]),
+    "uint64": (np.array([2**62, 0, 1, 2], np.uint64), [2**62, 0, 1, 2]),
+    "bool": (np.array([True, False, False, True]), [1, 0, 0, 1]),
+    "NaN": (np.array([1.0, NAN, 0.0, -3.0], np.float32), [1, -1, 0, -1]),
+    "N x 1": (np.array([[3], [-1], [0], [1]]), [3, -1, 0, 1]),
+    "big-endian": (np.array([1, -2, 3, 4], ">i4"), [1, -1, 3, 4]),
+}
+UNUSABLE = {  # and what is said of those that are none
+    "text": (np.array(["a", "b", "c", "d"]), "expected 4 whole numbers, got <U1 4"),
+    "object": (np.array(["a", None, 1, 2.0], object), "expected numbers row by row"),
+    "fractions": (np.array([0.5, 1, 2, 3]), "with fractions"),
+    "infinity": (np.array([np.inf, 1, 2, 3]), "with fractions"),
+    "one-hot": (np.eye(4, dtype=np.uint8), "got uint8 4 x 4; of one for each class, take argmax"),
+    "too few": (np.array([1, 2]), "expected 4 whole numbers, got int64 2"),
+    "over 2**63": (np.array([2**63, 0, 1, 2], np.uint64), "under 2**63"),
+    "complex": (np.array([1j, 0, 1, 2]), "got complex128 4"),
+}
+
+
+@pytest.mark.parametrize("kind", USABLE)
+@pytest.mark.parametrize("memory", [None, 0])
+def test_labels_of_every_type_in_npz(tmp_path, kind, memory):
+    labels, expected = USABLE[kind]
+    np.savez(tmp_path / "a.npz", images=PIXELS[:4], labels=labels)
+    for _ in range(2):  # and from the cache
+        data = load_data(str(tmp_path / "a.npz"), "train", COLOUR, memory=memory, cache=tmp_path)
+        assert data.labels.dtype == torch.int64
+        assert data.labels.tolist() == expected
+        assert data.unlabelled == expected.count(-1)
+        assert data.notes == []
+        known = data.labelled()
+        rows = [i for i, label in enumerate(expected) if label >= 0]
+        assert known.labels.tolist() == [expected[i] for i in rows]
+        assert torch.equal(known.images[:], EXPECTED[rows])
+
+
+@pytest.mark.parametrize("kind", UNUSABLE)
+@pytest.mark.parametrize("memory", [None, 0])
+def test_labels_that_are_none_do_not_refuse_the_images(tmp_path, kind, memory):
+    labels, said = UNUSABLE[kind]
+    np.savez(tmp_path / "a.npz", images=PIXELS[:4], labels=labels)
+    for _ in range(2):
+        data = load_data(str(tmp_path / "a.npz"), "train", COLOUR, memory=memory, cache=tmp_path)
+        assert torch.equal(data.images[:], EXPECTED[:4])
+        assert data.labels is None
+        (note,) = data.notes
+        assert note.startswith("the labels are left out: ")
+        assert said in note
+
+
+PARQUET_LABELS = {
+    "null": (pyarrow.array([3, None, 0, -5]), [3, -1, 0, -1]),
+    "NaN": (pyarrow.array([1.0, NAN, None, 2.0]), [1, -1, -1, 2]),
+    "bool": (pyarrow.array([True, None, False, True]), [1, -1, 0, 1]),
+    "uint8": (pyarrow.array([0, 255, None, 1], pyarrow.uint8()), [0, 255, -1, 1]),
+    "uint64": (pyarrow.array([0, 2**62 + 1, None, 1], pyarrow.uint64()), [0, 2**62 + 1, -1, 1]),
+    "large": (pyarrow.array([2**53 + 1, None, 1, 0]), [2**53 + 1, -1, 1, 0]),
+    "all null": (pyarrow.array([None] * 4, pyarrow.int64()), None),
+    "all negative": (pyarrow.array([-1] * 4), None),
+    "text": (pyarrow.array(["a", "b", "c", "d"]), "should be whole numbers, it is string"),
+    "fractions": (pyarrow.array([0.0, 1.0, 2.0, 0.5]), "with fractions"),
+    "over 2**63": (pyarrow.array([0, 2**63, None, 1], pyarrow.uint64()), "under 2**63"),
+}
+
+
+@pytest.mark.parametrize("kind", PARQUET_LABELS)
+def test_labels_of_every_type_in_parquet(tmp_path, kind):
+    labels, expected = PARQUET_LABELS[kind]
+    table = pyarrow.table({"image": [png(pixels) for pixels in PIXELS[:4]], "label": labels})
+    pyarrow.parquet.write_table(table, tmp_path / "a.parquet", row_group_size=3)
+    data = load_data(str(tmp_path / "a.parquet"), "train", COLOUR)
+    assert torch.equal(data.images, EXPECTED[:4])
+    if isinstance(expected, list):
+        assert (data.labels.tolist(), data.notes) == (expected, [])
+    else:
+        assert data.labels is None
+        assert len(data.notes) == (expected is not None)
+        assert expected is None or expected in data.notes[0]
+
+
+def test_negative_labels_of_a_named_set_are_unknown(tmp_path):
+    write_npz(tmp_path / "mnist.npz", train_labels=np.array([5, -1, -3, *range(9)], np.int8))
+    data = load_data("mnist", "train", GREY, data_dir=tmp_path)
+    assert data.labels.tolist() == [5, -1, -1, *range(9)]
+    assert len(data.labelled()) == 10
+    write_npz(tmp_path / "mnist.npz", train_labels=np.full(12, -1))
+    assert load_data("mnist", "train", GREY, data_dir=tmp_path).labels is None
+
+
+def test_labelled_images_of_a_file_are_not_read_into_memory(tmp_path):
+    labels = np.where(np.arange(40) % 3 == 0, -1, np.arange(40))
+    np.savez(tmp_path / "a.npz", images=PIXELS, labels=labels)
+    data = load_data(str(tmp_path / "a.npz"), "train", COLOUR, memory=0, cache=tmp_path)
+    known, rows = data.labelled(), np.flatnonzero(labels >= 0)
+    assert isinstance(known.images, ImageRows)
+    assert (len(known), known.images.shape) == (26, (26, 3, 16, 16))
+    for index in (slice(3, 9), torch.tensor([25, 0, -1]), torch.arange(26) > 20, 4, -2):
+        assert torch.equal(known.images[index], EXPECTED[rows][index])
+    assert torch.equal(torch.cat(list(known.batches(7))), EXPECTED[rows].float() / 255)
+
+
+# -- layouts of .npz ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("memory", [None, 0])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_npz_with_channels_first(tmp_path, channels, memory):
+    first = np.ascontiguousarray(PIXELS.transpose(0, 3, 1, 2)[:, :channels])
+    np.savez(tmp_path / "a.npz", images=first)
+    wanted = Preprocessing(channels=channels, height=16, width=16)
+    data = load_data(str(tmp_path / "a.npz"), "train", wanted, memory=memory, cache=tmp_path)
+    assert torch.equal(data.images[:], EXPECTED[:, :channels])
+    with pytest.raises(DataError, match=f"--config size=16 --config channels={channels}"):
+        load_data(str(tmp_path / "a.npz"), "train", GREY)
+
+
+def test_npz_whose_layout_could_be_either(tmp_path):
+    images = PIXELS[:2, :3, :, :]  # 2 x 3 x 16 x 3: three rows, or three channels of three columns
+    np.savez(tmp_path / "a.npz", images=images)
+    last, first = (
+        load_data(str(tmp_path / "a.npz"), "train",
+                  Preprocessing(channels=3, height=height, width=width))
+        for height, width in ((3, 16), (16, 3))
+    )  # fmt: skip
+    assert torch.equal(last.images, EXPECTED[:2, :, :3])
+    assert torch.equal(first.images, torch.from_numpy(images))
+    with pytest.raises(DataError, match=r"images is 2 x 3 x 16 x 3, which may be N x H x W x C or"):
+        load_data(str(tmp_path / "a.npz"), "train", COLOUR)
+    np.savez(tmp_path / "b.npz", images=PIXELS[:2, :3, :3, :])  # square: nothing tells which
+    with pytest.raises(DataError, match="2 x 3 x 3 x 3, which may be"):
+        load_data(str(tmp_path / "b.npz"), "train", Preprocessing(channels=3, height=3, width=3))
+
+
+def test_npz_column_by_column_says_what_to_type(tmp_path):
+    np.savez(tmp_path / "a.npz", images=np.asfortranarray(PIXELS))
+    with pytest.raises(DataError, match=r"as np\.ascontiguousarray gives them.*column by column"):
+        load_data(str(tmp_path / "a.npz"), "train", COLOUR)

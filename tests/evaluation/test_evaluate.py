@@ -1,6 +1,7 @@
 """What evaluate chooses, keeps and refuses, on a small model and small data."""
 
 import json
+import re
 import subprocess
 import sys
 from types import ModuleType
@@ -14,7 +15,14 @@ from PIL import Image
 import zoo
 from zoo import weights
 from zoo.cli import main
-from zoo.errors import CapabilityError, InputError, InvalidConfig, MissingDependency, WeightsError
+from zoo.errors import (
+    CapabilityError,
+    DataError,
+    InputError,
+    InvalidConfig,
+    MissingDependency,
+    WeightsError,
+)
 from zoo.evaluation import PROTOCOLS, evaluate, verify
 from zoo.evaluation.protocol import Figure, LeftOut, Protocol
 from zoo.spec import Metric, read_json
@@ -413,3 +421,128 @@ def test_each_figure_belongs_to_one_protocol():
         for pattern in protocol.gives:
             example = pattern.replace("*", "x")
             assert [p.name for p in PROTOCOLS.values() if p.has_given(example)] == [protocol.name]
+
+
+# -- images without a label ----------------------------------------------------------------------
+
+
+@pytest.fixture
+def partly(data):
+    """The data with every fifth label unknown, and the same without those images."""
+    with np.load(data) as file:
+        arrays = dict(file)
+    without = {}
+    for split in ("train", "test"):
+        labels = arrays[f"{split}_labels"].astype(np.int16)
+        labels[::5] = -np.arange(1, len(labels[::5]) + 1)  # -1 is not the only such number
+        arrays[f"{split}_labels"] = labels
+        without |= {f"{split}_{kind}": arrays[f"{split}_{kind}"][labels >= 0]
+                    for kind in ("images", "labels")}  # fmt: skip
+    np.savez(data.with_name("partly.npz"), **arrays)
+    (data.parent / "other").mkdir()
+    np.savez(data.parent / "other" / "partly.npz", **without)
+    return data.with_name("partly.npz"), data.parent / "other" / "partly.npz"
+
+
+def test_images_without_a_label_take_no_part_in_what_needs_labels(folder, partly):
+    chosen, said = ["probe", "knn", "few", "robustness", "kmeans"], []
+    came, expected = (
+        evaluate(f"local-dir:{folder}", data=path, protocols=chosen, write=False,
+                 progress=said.append)
+        for path in partly
+    )  # fmt: skip
+
+    def figures(result):
+        return {
+            m["name"]: (m["value"], m["samples"], m["floors"], m.get("spread"))
+            for m in result["metrics"]
+        }
+
+    assert figures(came) == figures(expected)
+    assert {"probe", "knn1", "few10", "kmeans_acc"} <= figures(came).keys()
+    assert figures(came)["probe"][1] == 32
+    assert said[:2] == [
+        "16 of 80 train images of partly have no label: they are left out of what needs labels",
+        "8 of 40 test images of partly have no label: they are left out of what needs labels",
+    ]
+    assert sum("no label" in line for line in said) == 2
+
+
+def test_images_without_a_label_are_measured_by_what_needs_none(folder, partly, data):
+    said = []
+    came, expected = (
+        evaluate(f"local-dir:{folder}", data=path, protocols="reconstruction", write=False,
+                 progress=said.append)["metrics"]
+        for path in (partly[0], data)
+    )  # fmt: skip
+    assert [(m["name"], m["value"], m["samples"]) for m in came] == [
+        (m["name"], m["value"], m["samples"]) for m in expected
+    ]
+    assert came[0]["samples"] == 40
+    assert not [line for line in said if "no label" in line]
+
+
+def test_every_protocol_that_needs_labels_gets_labelled_images_alone(folder, partly, inject):
+    """By the one mechanism, whatever the protocol does: also n2d, oneclass and third parties'."""
+    seen = {}
+
+    def measure(context):
+        seen[len(context.test)] = [context.labels(s).min() >= 0 for s in ("train", "test")]
+        assert len(context.features("pixels", "test")) == len(context.test)
+        yield Figure(name="own", value=1.0, protocol="-", samples=1)
+
+    inject("own", measure, labels=True)
+    evaluate(f"local-dir:{folder}", data=partly[0], protocols="own", write=False)
+    assert seen == {32: [True, True]}
+    needing = {name for name, p in PROTOCOLS.items() if p.labels and not p.keeps_unlabelled}
+    assert needing >= {"probe", "knn", "few", "robustness", "kmeans", "n2d", "oneclass"}
+
+
+def test_a_protocol_that_keeps_unlabelled_images_cannot_take_them_for_a_class(
+    folder, partly, inject
+):
+    def measure(context):
+        assert len(context.test) == 40
+        with pytest.raises(DataError, match="8 images of partly have no label"):
+            context.labels("test")
+        assert len(context.labelled.labels("test")) == 32
+        yield Figure(name="own", value=1.0, protocol="-", samples=1)
+
+    inject("own", measure, labels=True, keeps_unlabelled=True)
+    result = evaluate(f"local-dir:{folder}", data=partly[0], protocols="own", write=False)
+    assert names(result) == ["own"]
+
+
+@pytest.mark.parametrize(
+    ("labels", "said"),
+    [
+        (np.full(40, -1), ""),
+        (np.full(40, np.nan), ""),
+        (np.array(["cat", "dog"] * 20), "labels are left out: .*whole numbers, got <U3 40"),
+    ],
+)
+def test_labels_of_which_none_is_known_are_none(folder, data, labels, said):
+    with np.load(data) as file:
+        arrays = dict(file) | {"test_labels": labels}
+    np.savez(data.with_name("bare.npz"), **arrays)
+    heard = []
+    with pytest.raises(CapabilityError, match="knn: bare has no labels"):
+        evaluate(f"local-dir:{folder}", data=data.with_name("bare.npz"), protocols="knn",
+                 write=False, progress=heard.append)  # fmt: skip
+    assert bool(said) == bool(re.search(said or "never", "\n".join(heard)))
+
+
+def test_generated_images_are_judged_by_labelled_ones(folder, partly):
+    from zoo.data import load_data
+    from zoo.evaluation.generation import _nearest
+    from zoo.evaluation.protocol import Context
+
+    model = zoo.load(f"local-dir:{folder}")
+    figures = []
+    for path in partly:
+        parts = [load_data(str(path), s, model.preprocessing) for s in ("train", "test")]
+        images, classes = parts[0].images[1:5], torch.tensor([0, 1, 0, 1])
+        figures.append(_nearest(Context(model, "ae", *parts), images, classes, "{data}"))
+    whole, without = figures
+    assert whole.samples == without.samples == 32
+    assert whole.floors == without.floors

@@ -2,12 +2,14 @@
 
 import json
 
+import numpy as np
 import pytest
 import safetensors.torch
 import torch
 from PIL import Image
 
 import zoo
+from zoo.data import Dataset
 from zoo.errors import DataError, InputError, InvalidConfig, TrainingError
 from zoo.sample import sample
 from zoo.training import make_recipe, read_recipe
@@ -256,3 +258,33 @@ def test_a_model_that_learns_nothing(tmp_path, train):
     with pytest.raises(TrainingError, match="timm:test_vit cannot be trained"):
         train("timm:test_vit", tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+def test_images_without_a_label_are_left_out_of_what_learns_from_labels(tmp_path, train):
+    chance = torch.Generator().manual_seed(0)
+    labels = torch.arange(100) % 4 - 2  # -2 and -1 are no classes
+    images = torch.randint(0, 256, (100, 1, 28, 28), generator=chance, dtype=torch.uint8)
+    data, said = Dataset("some", "train", images, labels, "made here", "MIT"), []
+    out = train(
+        "dcgan", tmp_path / "run", data=data, report=said.append,
+        config={"width": 2, "latent": 3, "classes": 2},
+        settings={"epochs": 1, "encoder_epochs": 1, "labels": True, "batch_size": 16},
+    )  # fmt: skip
+    facts = json.loads((out / "config.json").read_text())["training"]
+    assert facts["images"] + facts["validation"] == 50
+    notes = [line["note"] for line in said if "note" in line]
+    assert notes == ["50 of 100 images have no label: they are left out"]
+    known, whole = (
+        train("ae", tmp_path / name, data=part, settings={"epochs": 1, "batch_size": 16})
+        for name, part in (("known", data.labelled()), ("whole", data))
+    )
+    counts = [json.loads((w / "config.json").read_text())["training"] for w in (known, whole)]
+    assert [c["images"] + c["validation"] for c in counts] == [50, 100]  # where none are asked for
+
+
+def test_labels_that_cannot_be_used_are_named_when_they_are_asked_for(tmp_path, train):
+    images = np.zeros((40, 28, 28), np.uint8)
+    np.savez(tmp_path / "mine.npz", images=images, labels=np.array(["a", "b"] * 20))
+    with pytest.raises(TrainingError, match=r"mine has no labels[\s\S]*whole numbers, got <U1 40"):
+        train("dcgan", tmp_path / "run", data=tmp_path / "mine.npz",
+              config={"latent": 3, "classes": 2}, settings={"labels": True})  # fmt: skip

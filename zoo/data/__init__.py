@@ -10,7 +10,7 @@ import json
 import math
 import os
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
@@ -18,7 +18,7 @@ from torch import Tensor
 
 from zoo.data import imagefile
 from zoo.data.folder import open_folder
-from zoo.data.imagefile import ImageFile
+from zoo.data.imagefile import ImageFile, ImageRows
 from zoo.data.named import NAMED, find_named
 from zoo.data.npz import open_npz
 from zoo.data.parquet import open_parquet
@@ -32,12 +32,13 @@ __all__ = [
     "NAMED",
     "Dataset",
     "ImageFile",
+    "ImageRows",
     "load_data",
     "split_validation",
     "to_float",
 ]
 
-_DECODING = 1
+_DECODING = 2
 """To be raised when the same pictures give other pixels than before: old files are not reused."""
 
 
@@ -45,14 +46,15 @@ _DECODING = 1
 class Dataset:
     """Images N x C x H x W uint8, in memory or in a file, with labels when the set has them.
 
-    Labels are N int64; ``classes`` are their names, where they have any. ``skipped`` is what could
+    Labels are N int64, negative where no class is known; ``classes`` are their names, where they
+    have any. ``skipped`` is what could
     not be read, ``notes`` are sentences that a user should see once: what was left out on purpose,
     and what was chosen where there was a choice.
     """
 
     name: str
     split: str
-    images: Tensor | ImageFile
+    images: Tensor | ImageFile | ImageRows
     labels: Tensor | None
     source: str
     licence: str
@@ -62,6 +64,23 @@ class Dataset:
 
     def __len__(self) -> int:
         return len(self.images)
+
+    @property
+    def unlabelled(self) -> int:
+        """How many images have no label in a set that has labels."""
+        return 0 if self.labels is None else int((self.labels < 0).sum())
+
+    def labelled(self) -> "Dataset":
+        """This set without the images that have no label: what everything learns and measures
+        from that needs labels. Of a set without any label, the images alone."""
+        if self.labels is None or not self.unlabelled:
+            return self
+        rows = (self.labels >= 0).nonzero()[:, 0]
+        if not len(rows):
+            return replace(self, labels=None)
+        images = self.images
+        chosen = images[rows] if isinstance(images, Tensor) else ImageRows(images, rows)
+        return replace(self, images=chosen, labels=self.labels[rows])
 
     @property
     def remarks(self) -> list[str]:
@@ -107,7 +126,9 @@ def load_data(
               the parts, if it has both. If each picture lies in a subfolder and none deeper, the
               subfolders are the classes;
             - a ``.npz`` file with uint8 ``images`` or ``train_images`` and ``test_images``,
-              N x H x W (x C), and perhaps ``labels`` or ``train_labels`` and ``test_labels``;
+              N x H x W, N x H x W x C or N x C x H x W, and perhaps ``labels`` or
+              ``train_labels`` and ``test_labels``: N (or N x 1) whole numbers of any type, negative
+              or NaN where no class is known;
             - a Parquet file, or a folder of them, with a column of pictures and perhaps one of
               whole numbers called ``label``. Files and folders that are called after their part
               (``train-00000-of-00001.parquet``) are of that part;
@@ -133,7 +154,7 @@ def load_data(
         data = name
     elif name in NAMED:
         images, labels, found = find_named(name, split, data_dir)
-        data = Dataset(name, split, images, labels, str(found), NAMED[name].licence)
+        data = Dataset(name, split, images, _known(labels), str(found), NAMED[name].licence)
     else:
         source = _open(Path(name).expanduser(), split, preprocessing)
         _check_shape(source.name, source.shape, preprocessing)
@@ -158,7 +179,7 @@ def _open(path: Path, split: str, preprocessing: Preprocessing) -> Source:
         if path.is_dir():
             return open_folder(path, split, preprocessing)
         if path.suffix == ".npz" and path.is_file():
-            return open_npz(path, split)
+            return open_npz(path, split, preprocessing)
         if path.suffix == ".parquet" and path.is_file():
             return open_parquet(path, [path], "all", preprocessing)
     except OSError as error:
@@ -178,14 +199,19 @@ def _read(
     progress: Callable[[int, int], None] | None,
 ) -> Dataset:
     labels: list[int] = []
+    unusable = ""  # why the labels that there are are none
     skipped: list[tuple[Path, str]] = []
 
     def images() -> Iterator[Tensor]:
+        nonlocal unusable
         done = 0
         for part in source.parts():
             skipped.extend(part.skipped)
             _refuse(skipped, strict)
-            labels.extend(part.labels)
+            if isinstance(part.labels, str):
+                unusable = part.labels
+            else:
+                labels.extend(part.labels)
             done += len(part.images) + len(part.skipped)
             if progress:
                 progress(min(done, source.most), source.most)
@@ -202,23 +228,28 @@ def _read(
         folder = cache_folder("images") if cache is None else cache
         path = folder / f"data-{source.split}-{key[:20]}.npy"
         if found := _cached(path):
-            kept, labels, skipped = found
+            kept, labels, unusable, skipped = found
             _refuse(skipped, strict)
         else:
             imagefile.write(images(), source.most, source.shape, path)
-            _note(path, labels, skipped)
+            _note(path, labels, unusable, skipped)
             kept = ImageFile(path)
     return Dataset(
         name=source.name,
         split=source.split,
         images=kept,
-        labels=torch.tensor(labels) if labels else None,
+        labels=None if unusable else _known(torch.tensor(labels)),
         source=str(source.path),
         licence="of their owner",
         skipped=skipped,
         classes=source.classes,
-        notes=source.notes,
+        notes=[*source.notes, *([f"the labels are left out: {unusable}"] if unusable else [])],
     )
+
+
+def _known(labels: Tensor) -> Tensor | None:
+    """The labels if one of them is known."""
+    return labels if (labels >= 0).any() else None
 
 
 def _refuse(skipped: list[tuple[Path, str]], strict: bool) -> None:
@@ -248,22 +279,28 @@ def _in_memory(parts: Iterator[Tensor], most: int, shape: tuple[int, int, int]) 
     return images[:count]
 
 
-def _note(path: Path, labels: list[int], skipped: list[tuple[Path, str]]) -> None:
+_Facts = tuple[list[int], str, list[tuple[Path, str]]]  # labels, why they are none, skipped
+
+
+def _note(path: Path, labels: list[int], unusable: str, skipped: list[tuple[Path, str]]) -> None:
     """What belongs to the images in ``path``, beside them: written last, so that it vouches."""
-    facts = {"labels": labels, "skipped": [[str(file), reason] for file, reason in skipped]}
+    named = [[str(file), reason] for file, reason in skipped]
+    facts = {"labels": labels, "unusable": unusable, "skipped": named}
     try:
         write_atomically(path.with_suffix(".json"), json.dumps(facts).encode())
     except OSError as error:
         raise DataError(f"{path.with_suffix('.json')}: {error.strerror}; make room") from error
 
 
-def _cached(path: Path) -> tuple[ImageFile, list[int], list[tuple[Path, str]]] | None:
+def _cached(path: Path) -> tuple[ImageFile, *_Facts] | None:
     """What an earlier run left; None, to decode again, if there is any doubt of it."""
     try:
         facts = json.loads(path.with_suffix(".json").read_bytes())
         images = ImageFile(path)
         labels = [int(label) for label in facts["labels"]]
+        unusable = str(facts["unusable"])
         skipped = [(Path(file), str(reason)) for file, reason in facts["skipped"]]
     except (OSError, ValueError, TypeError, KeyError, RecursionError, DataError):
         return None
-    return (images, labels, skipped) if len(labels) in (0, len(images)) else None
+    good = unusable or len(labels) in (0, len(images))
+    return (images, labels, unusable, skipped) if good else None

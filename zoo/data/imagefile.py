@@ -98,6 +98,30 @@ class ImageFile:
             part, offset = part[got:], offset + got
 
 
+class ImageRows:
+    """Some of the images of an :class:`ImageFile`, indexed as it is, without reading them.
+
+    Args:
+        images: the file.
+        rows: the places of the images, in the order that they shall have.
+    """
+
+    dtype = torch.uint8
+
+    def __init__(self, images: ImageFile, rows: Tensor):
+        self.images = images
+        self.rows = rows
+        self.shape: Shape = (len(rows), *images.shape[1:])
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index: int | slice | Tensor) -> Tensor:
+        """As of the file. Raises: as it does."""
+        rows = self.rows[index]
+        return self.images[int(rows) if isinstance(index, int) else rows]
+
+
 def read_header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype]:
     """Shape, column order and dtype of the array that follows. Raises: ValueError, OSError."""
     try:

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from zoo._optional import optional
 from zoo.data.npz import Npz, channels_first
-from zoo.data.source import cache_folder
+from zoo.data.source import cache_folder, to_labels
 from zoo.errors import DataError
 
 
@@ -137,7 +137,7 @@ def _npz(name: str, path: Path, split: str, tried: list[str]) -> _Found | None:
             images, labels = file.array("images"), file.array("labels")
             if len(images) == len(labels) and images.ndim and labels.ndim == 1:
                 chosen = (labels < 30) == (split == "train")
-                images, labels = images[chosen], labels[chosen].tolist()
+                images, labels = images[chosen], to_labels(labels[chosen], int(chosen.sum()))
         else:
             images = file.array(f"{split}_images")
             labels = file.labels(f"{split}_labels", len(images) if images.ndim else 0)

@@ -15,27 +15,34 @@ import torch
 from torch import Tensor
 
 from zoo.data.imagefile import read_header
-from zoo.data.source import Part, Source, key_of
+from zoo.data.source import Part, Source, key_of, to_labels
 from zoo.errors import DataError
+from zoo.spec import Preprocessing
 
 
-def open_npz(path: Path, split: str) -> Source:
+def open_npz(path: Path, split: str, preprocessing: Preprocessing) -> Source:
     with Npz(path) as file:
         name = next((n for n in (f"{split}_images", "images") if n in file.names), None)
         if name is None:
             raise DataError(
-                f"{path} does not hold {split}_images or images, N x H x W (x C) uint8; it holds "
-                + (", ".join(file.names[:10]) or "nothing")
+                f"{path} does not hold {split}_images or images, uint8 N x H x W, N x H x W x C or "
+                "N x C x H x W; it holds " + (", ".join(file.names[:10]) or "nothing")
             )
-        shape = file.images_shape(name)
+        first, shape = file.images_layout(name, preprocessing)
         of_labels = name.removesuffix("images") + "labels"
-        labels = file.labels(of_labels, shape[0]) if of_labels in file.names else []
+        labels: list[int] | str = []
+        if of_labels in file.names:
+            try:
+                labels = file.labels(of_labels, shape[0])
+            except DataError as error:  # perhaps nobody asks for them: the images are good
+                labels = str(error)
 
     def parts() -> Iterator[Part]:
         done = 0
         with Npz(path) as file:
-            for images in file.images(name):
-                yield Part(images, labels[done : done + len(images)], [])
+            for images in file.images(name, first):
+                inside = slice(done, done + len(images))
+                yield Part(images, labels if isinstance(labels, str) else labels[inside], [])
                 done += len(images)
 
     return Source(
@@ -67,36 +74,56 @@ class Npz:
     def __exit__(self, *error: object) -> None:
         self._zip.close()
 
-    def images_shape(self, name: str) -> tuple[int, int, int, int]:
-        """N, C, H, W of uint8 images N x H x W (x C)."""
+    def images_layout(
+        self, name: str, wanted: Preprocessing
+    ) -> tuple[bool, tuple[int, int, int, int]]:
+        """Whether the channels of uint8 images come before height and width, and N, C, H, W.
+
+        Where both could be, ``wanted`` decides: the size that the model takes.
+        """
         with self._open(name) as (_, shape, dtype):
+            text = " x ".join(map(str, shape))
             if dtype != np.uint8 or len(shape) not in (3, 4):
                 raise DataError(
-                    f"{self.path}: expected uint8 images N x H x W (x C) in {name}, got {dtype} "
-                    + " x ".join(map(str, shape))
+                    f"{self.path}: expected uint8 images N x H x W, N x H x W x C or N x C x H x W "
+                    f"in {name}, got {dtype} {text}"
                 )
-            n, height, width = shape[:3]
-            return n, (shape[3] if len(shape) == 4 else 1), height, width
+            n, *rest = shape
+            if len(rest) == 2:
+                return False, (n, 1, *rest)
+            height, width, channels = rest
+            readings = {False: (n, channels, height, width), True: (n, *rest)}
+            likely = {first: read for first, read in readings.items() if read[1] in (1, 3, 4)}
+            if len(likely) == 2:
+                size = (wanted.channels, wanted.height, wanted.width)
+                likely = {first: read for first, read in likely.items() if read[1:] == size}
+                if len(likely) != 1:
+                    raise DataError(
+                        f"{self.path}: {name} is {text}, which may be N x H x W x C or N x C x H x "
+                        "W: the model's size does not tell which. Set it (--config size=... "
+                        "--config channels=...), or save them as N x H x W with one channel"
+                    )
+            ((first, came),) = (likely or {False: readings[False]}).items()
+            return first, came
 
-    def images(self, name: str) -> Iterator[Tensor]:
-        """The same images in parts n x C x H x W."""
+    def images(self, name: str, first: bool) -> Iterator[Tensor]:
+        """The same images in parts n x C x H x W; ``first`` as of :meth:`images_layout`."""
         with self._open(name) as (file, shape, _):
             row = math.prod(shape[1:])
             size = max(1, min(shape[0], 4_000_000 // max(1, row)))
             for start in range(0, shape[0], size):
                 count = min(size, shape[0] - start)
                 images = self._values(file, (count, *shape[1:]), np.dtype(np.uint8))
-                yield channels_first(images)
+                yield torch.from_numpy(images) if first else channels_first(images)
 
     def labels(self, name: str, count: int) -> list[int]:
-        """N whole numbers."""
-        labels = self.array(name)
-        if labels.shape != (count,) or labels.dtype.kind not in "iu":
+        """As many as ``count``: :func:`zoo.data.source.to_labels`. Raises: DataError."""
+        try:
+            return to_labels(self.array(name), count)
+        except ValueError as error:
             raise DataError(
-                f"{self.path}: expected as many labels as images, {count:,} whole numbers in "
-                f"{name}, got {labels.dtype} {labels.shape}"
-            )
-        return labels.astype(np.int64).tolist()
+                f"{self.path}: {name} should be as many labels as images: {error}"
+            ) from None
 
     def array(self, name: str) -> np.ndarray:
         """All of an array."""
@@ -115,7 +142,10 @@ class Npz:
             file = self._zip.open(member)
             shape, fortran, dtype = read_header(file)
             if dtype.hasobject or dtype.itemsize == 0 or fortran or min(shape, default=1) < 0:
-                raise ValueError(f"expected numbers row by row, got {dtype} {shape}")
+                raise ValueError(
+                    f"expected numbers row by row, as np.ascontiguousarray gives them, got {dtype} "
+                    f"{shape}" + (" column by column" if fortran else "")
+                )
             if member.file_size - file.tell() != math.prod(shape) * dtype.itemsize:
                 raise ValueError(f"it should be {shape}, and has {member.file_size:,} bytes")
         with file:

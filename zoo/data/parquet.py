@@ -6,11 +6,16 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from zoo._optional import optional
-from zoo.data.source import SPLITS, Part, Source, key_of
+from zoo.data.source import SPLITS, UNKNOWN, Part, Source, key_of, to_labels
 from zoo.errors import DataError
 from zoo.images import chunk_size, decode_many
 from zoo.spec import Preprocessing
+
+# A file, the number of the first row in it, its pictures, its labels or why they are none.
+_Rows = tuple[Path, int, list[bytes | None], list[int] | str]
 
 
 def of_part(folder: Path, names: list[str], split: str) -> tuple[list[Path], str]:
@@ -44,20 +49,20 @@ def open_parquet(path: Path, files: list[Path], split: str, preprocessing: Prepr
         files, opened, strict=True)]  # fmt: skip
     labelled = all(label for _, label in columns)
 
-    def rows() -> Iterator[tuple[Path, int, list[bytes | None], list[int]]]:
+    def rows() -> Iterator[_Rows]:
         for file, table, (picture, label) in zip(files, opened, columns, strict=True):
             wanted = [picture, label] if labelled else [picture]
             batches = table.iter_batches(chunk_size(preprocessing), columns=wanted)
             start = 0
             while batch := _with_arrow(arrow, file, lambda b=batches: next(b, None)):
-                values = _with_arrow(arrow, file, batch.to_pydict)
-                pictures = [v.get("bytes") if isinstance(v, dict) else v for v in values[picture]]
-                labels = [-1 if v is None else v for v in values[label]] if labelled else []
+                values = _with_arrow(arrow, file, batch.column(picture).to_pylist)
+                pictures = [v.get("bytes") if isinstance(v, dict) else v for v in values]
+                labels = _labels(arrow, file, label, batch.column(label)) if labelled else []
                 yield file, start, pictures, labels
                 start += len(pictures)
 
     def parts() -> Iterator[Part]:
-        under_way: deque[tuple[Path, int, list[bytes | None], list[int]]] = deque()
+        under_way: deque[_Rows] = deque()
 
         def chunks() -> Iterator[list[bytes]]:
             for row in rows():
@@ -71,8 +76,9 @@ def open_parquet(path: Path, files: list[Path], split: str, preprocessing: Prepr
                 for i, why in enumerate(reasons)
                 if why
             ]
-            kept = [label for label, why in zip(labels, reasons, strict=False) if not why]
-            yield Part(images, kept, skipped)
+            if not isinstance(labels, str):
+                labels = [label for label, why in zip(labels, reasons, strict=False) if not why]
+            yield Part(images, labels, skipped)
 
     return Source(
         name=path.resolve().stem,
@@ -83,6 +89,29 @@ def open_parquet(path: Path, files: list[Path], split: str, preprocessing: Prepr
         key=key_of(files),
         parts=parts,
     )
+
+
+def _labels(arrow: Any, file: Path, name: str, column: Any) -> list[int] | str:
+    """The labels of some rows, unknown where there is none; or why they are no labels."""
+    kinds, kind = arrow.types, column.type
+    if kinds.is_boolean(kind) or kinds.is_integer(kind):
+        # Without the missing ones, for which numpy would make floats of all.
+        known = _with_arrow(arrow, file, lambda: column.is_valid().to_numpy(zero_copy_only=False))
+        whole = _with_arrow(arrow, file, column.drop_null)
+        try:
+            given = to_labels(whole.to_numpy(zero_copy_only=False), len(whole))
+        except ValueError as error:
+            return f"{file}: the column {name}: {error}"
+        values = np.full(len(column), UNKNOWN, np.int64)
+        values[known] = given
+    elif kinds.is_floating(kind):
+        values = _with_arrow(arrow, file, lambda: column.to_numpy(zero_copy_only=False))
+    else:
+        return f"{file}: the column {name} should be whole numbers, it is {kind}"
+    try:
+        return to_labels(values, len(column))
+    except ValueError as error:
+        return f"{file}: the column {name}: {error}"
 
 
 def _with_arrow(arrow: Any, file: Path, call: Callable[[], Any]) -> Any:
@@ -110,5 +139,5 @@ def _columns(arrow: Any, file: Path, schema: Any) -> tuple[str, str | None]:
             f"{file} has no column of pictures, a struct with bytes or plain binary: its columns "
             f"are {', '.join(f'{f.name} ({f.type})'[:100] for f in schema)}"
         )
-    whole = [f.name for f in schema if f.name == "label" and kinds.is_integer(f.type)]
+    whole = [f.name for f in schema if f.name == "label"]
     return pictures[0], whole[0] if len(whole) == 1 else None

@@ -6,17 +6,25 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
 from torch import Tensor
 
 SPLITS = ("train", "test")
 
 
+UNKNOWN = -1
+"""The label of an image of which no class is known."""
+
+
 @dataclass
 class Part:
-    """Some images of a source in order, their labels or none, and what had to be left out."""
+    """Some images of a source in order, their labels or none, and what had to be left out.
+
+    ``labels`` is a text where the source has labels that cannot be used, and says why.
+    """
 
     images: Tensor  # n x C x H x W uint8
-    labels: list[int]
+    labels: list[int] | str
     skipped: list[tuple[Path, str]]
 
 
@@ -33,6 +41,30 @@ class Source:
     parts: Callable[[], Iterator[Part]]
     classes: tuple[str, ...] = ()
     notes: list[str] = field(default_factory=list)
+
+
+def to_labels(values: np.ndarray, count: int) -> list[int]:
+    """Whole numbers from 0, or :data:`UNKNOWN` where ``values`` are negative or NaN.
+
+    Args:
+        values: ``count`` (or ``count`` x 1) whole numbers, of any type that can hold them.
+
+    Raises:
+        ValueError: they are something else; the text says what.
+    """
+    came = f"{values.dtype} {' x '.join(map(str, values.shape))}"
+    if values.shape == (count, 1):
+        values = values[:, 0]
+    if values.shape != (count,) or values.dtype.kind not in "biuf":
+        hint = "; of one for each class, take argmax(1)" if values.ndim == 2 else ""
+        raise ValueError(f"expected {count:,} whole numbers, got {came}{hint}")
+    if values.dtype.kind == "f":
+        values = np.where(np.isnan(values) | (values < 0), UNKNOWN, values)
+        if not (np.isfinite(values).all() and (values == np.floor(values)).all()):
+            raise ValueError(f"expected {count:,} whole numbers, got {came} with fractions")
+    if values.size and int(values.max()) >= 2**63:
+        raise ValueError(f"expected whole numbers under 2**63, got up to {values.max()}")
+    return np.maximum(values.astype(np.int64), UNKNOWN).tolist()
 
 
 def key_of(files: Iterable[Path]) -> str:

@@ -122,6 +122,7 @@ PROTOCOLS = {
             ),
             needs=("generate",),
             labels=True,
+            keeps_unlabelled=True,
         ),
         Protocol(
             name="inception",
@@ -206,7 +207,10 @@ def evaluate(
     before = _recorded(folder) if write else {}
     data = str(data or folder_config(folder)["dataset"])
     train, test = _parts(model, data, data_dir, seed)
-    for note in dict.fromkeys([*test.remarks, *train.remarks]):
+    notes = [*test.remarks, *train.remarks]
+    if any(protocol.labels for protocol in chosen):
+        notes += filter(None, map(_unlabelled, (train, test)))
+    for note in dict.fromkeys(notes):
         progress(note)
     # A folder's path is nobody's business in what is published of it.
     called = model.spec.name if name.startswith("local-dir:") else model.name
@@ -383,11 +387,18 @@ def _unsuited(protocol: Protocol, context: Context) -> str | None:
     missing = [c for c in protocol.needs if c not in context.model.capabilities]
     if missing:
         return f"{context.name} cannot {' and '.join(missing)}"
-    if protocol.labels and (context.train.labels is None or context.test.labels is None):
+    known = context.labelled
+    if protocol.labels and (known.train.labels is None or known.test.labels is None):
         return f"{context.test.name} has no labels"
-    if protocol.predicts and not torch.isin(context.test.labels, context.train.labels).any():
+    if protocol.predicts and not torch.isin(known.test.labels, known.train.labels).any():
         return f"no class of the test part of {context.test.name} is in its train part"
     return None
+
+
+def _unlabelled(data: "Dataset") -> str:
+    """What to say of images that have no label, if there are any."""
+    left = f"{data.unlabelled:,} of {len(data):,} {data.split} images of {data.name} have no label"
+    return f"{left}: they are left out of what needs labels" if data.unlabelled else ""
 
 
 def _parts(

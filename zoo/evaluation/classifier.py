@@ -141,6 +141,7 @@ def train_classifier(
     """
     from zoo.training.chance import seeded
 
+    train = train.labelled()
     chosen, held_out = split_validation(train, VALIDATION, seed)
     images, labels = to_float(train.images[chosen]), train.labels[chosen]
     steps = len(images) // recipe.batch_size
@@ -220,7 +221,7 @@ def main(data: str, data_dir: Path | None, out: Path, seed: int) -> None:
     seconds = time.perf_counter() - start
     for parameter in network.parameters():  # what is measured has to be what is stored
         parameter.data = parameter.data.half().float()
-    test = load_data(data, "test", IMAGES, data_dir=data_dir)
+    test = load_data(data, "test", IMAGES, data_dir=data_dir).labelled()
     accuracy = measured(network, test.images, test.labels)
     save_classifier(
         network,

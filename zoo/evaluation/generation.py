@@ -341,6 +341,8 @@ _AS_ASKED = "each labelled by the class that its code asked for (the generator l
 
 
 def _nearest(context: Context, images: Tensor, classes: Tensor, labelled: str) -> Figure:
+    context = context.labelled
+
     def accuracy(references: Tensor, labels: Tensor) -> float:
         return nearest_accuracy(
             to_float(references).flatten(1),

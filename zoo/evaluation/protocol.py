@@ -67,7 +67,9 @@ class Protocol:
     needs: tuple[str, ...] = ()
     """Capabilities of the model."""
     labels: bool = False
-    """Whether the data must have labels."""
+    """Whether the data must have labels; images that have none take no part then."""
+    keeps_unlabelled: bool = False
+    """Whether they do take part all the same, since only some of its figures need labels."""
     predicts: bool = False
     """Whether it learns classes on train to tell them on test: some have to be in both."""
     standard: bool = True
@@ -80,7 +82,9 @@ class Protocol:
     def run(self, context: "Context") -> "Iterator[Figure]":
         """The figures. Raises: LeftOut, and what libraries that are absent raise."""
         module, _, function = self.measure.partition(":")
-        return getattr(importlib.import_module(module), function)(context)
+        whole = self.keeps_unlabelled or not self.labels
+        measure = getattr(importlib.import_module(module), function)
+        return measure(context if whole else context.labelled)
 
 
 @dataclass
@@ -119,16 +123,29 @@ class Context:
         """The ``"train"`` or ``"test"`` part."""
         return {"train": self.train, "test": self.test}[split]
 
+    @cached_property
+    def labelled(self) -> "Context":
+        """The same without the images that have no label; itself if all have one, or none."""
+        if not (self.train.unlabelled or self.test.unlabelled):
+            return self
+        parts = {"train": self.train.labelled(), "test": self.test.labelled()}
+        return Context(self.model, self.name, **parts, seed=self.seed, floors=self.floors)
+
     def labels(self, split: str) -> "Tensor":
-        """The labels of a part, N.
+        """The labels of a part, N whole numbers from 0: of a context that is :attr:`labelled`.
 
         Raises:
-            DataError: the data have none.
+            DataError: the data have none, or some images have none.
         """
-        labels = self.data(split).labels
-        if labels is None:
-            raise DataError(f"{self.data(split).name} has no labels, which this protocol needs")
-        return labels
+        data = self.data(split)
+        if data.labels is None or data.unlabelled:
+            raise DataError(
+                "\n".join([f"{data.name} has no labels, which this protocol needs", *data.notes])
+                if data.labels is None
+                else f"{data.unlabelled:,} images of {data.name} have no label: they are not of a "
+                "class, and a protocol that needs labels takes Context.labelled"
+            )
+        return data.labels
 
     def features(self, space: str, split: str) -> "Tensor":
         """All images of a part as N x F float32 on the CPU, computed on first use.

@@ -134,6 +134,9 @@ def train(
             strict=strict, memory=memory, cache=folder.workspace,
             progress=lambda done, total: report({"reading": done, "total": total}),
         )  # fmt: skip
+        with_labels = getattr(chosen_recipe, "labels", False)
+        if with_labels:
+            dataset = _labelled(dataset)
         seen = fingerprint(dataset)
         folder.require_same({"data": seen})
         chosen, held_out = split_validation(dataset, VALIDATION, seed)
@@ -147,7 +150,7 @@ def train(
             facts={**facts, "data": digest(seen)},
             record=Record(folder, to_float(dataset.images[held_out[:PICTURES]]), report),
             accelerator=accelerator,
-            labels=_labels(dataset) if getattr(chosen_recipe, "labels", False) else None,
+            labels=dataset.labels if with_labels else None,
             checkpoint_every=checkpoint_every,
         )
         if run.phases:
@@ -232,13 +235,19 @@ def _require_batches(data: Dataset, chosen: Tensor, recipe: Recipe, processes: i
         )
 
 
-def _labels(dataset: Dataset) -> Tensor:
-    if dataset.labels is None:
+def _labelled(dataset: Dataset) -> Dataset:
+    """The images that have a label, for a recipe that learns from labels."""
+    known = dataset.labelled()
+    if known.labels is None:
+        said = "".join(f"\n{note}" for note in dataset.notes)
         raise TrainingError(
             f"the recipe has labels=true, but {dataset.name} has no labels. Leave the setting out, "
-            "or give pictures in one folder a class"
+            f"or give pictures in one folder a class{said}"
         )
-    return dataset.labels
+    if not dataset.unlabelled:
+        return known
+    left = f"{dataset.unlabelled:,} of {len(dataset):,} images have no label: they are left out"
+    return replace(known, notes=[*known.notes, left])
 
 
 def _accelerator(device: str) -> Any:
