@@ -57,8 +57,8 @@ BROKEN = [
     (
         "def losses",
         "def _sample_codes(self, n, generator):\n"
-        "        import torch\n\n"
-        "        return torch.rand(n, *self.code_shape)\n\n"
+        "        import numpy, torch\n\n"
+        "        return torch.from_numpy(numpy.random.rand(n, *self.code_shape)).float()\n\n"
         "    def losses",
         "check_generate", "AssertionError: the same seed, other images", "",
     ),

@@ -11,7 +11,6 @@ import time
 import pytest
 import safetensors.torch
 import torch
-from torch import nn
 
 import zoo
 from zoo import errors, weights
@@ -292,17 +291,6 @@ def test_vectors_with_another_number_of_answers(folder, change):
     safetensors.torch.save_file(held, path)
     with pytest.raises(errors.CorruptWeights, match="has not one number of answers"):
         weights.verify(load(folder), folder)
-
-
-def test_unmaterialised():
-    before = {n: getattr(nn.init, n) for n in dir(nn.init)}
-    with weights.unmaterialised():
-        layer = nn.Linear(3, 3)
-    assert layer.weight.is_meta
-    with pytest.raises(ZeroDivisionError), weights.unmaterialised():
-        _ = 1 / 0
-    assert {n: getattr(nn.init, n) for n in dir(nn.init)} == before
-    assert not nn.Linear(3, 3).weight.is_meta
 
 
 def test_loading_does_not_touch_torch_s_compiler():

@@ -78,7 +78,10 @@ def info(name: str) -> ModelSpec:
 
 
 def create(name: str, **config: Any) -> "ZooModel":
-    """A new, untrained model in eval mode on the CPU; ``config`` goes over its defaults.
+    """A new, untrained model in eval mode on the CPU, float32; ``config`` goes over its defaults.
+
+    Its initial weights are drawn from torch's global random state, as those of any module are:
+    the same after the same ``torch.manual_seed``.
 
     Raises:
         ModelNameError: the name means nothing here, or more than one thing.
@@ -97,7 +100,11 @@ def create(name: str, **config: Any) -> "ZooModel":
             f"for trained weights: zoo.load({name!r})"
         )
     _, spec = _find(parsed)
-    model = _build(spec, complete_config(spec, config))
+    complete = complete_config(spec, config)
+    from zoo.isolation import isolated
+
+    with isolated(None):
+        model = _build(spec, complete)
     model.name = spec.name
     return model.eval()
 
@@ -124,7 +131,7 @@ def load(
     if parsed.prefix is not None:
         if token is not None:
             raise InputError(f"{name}: a name with a prefix takes no token; set HF_TOKEN")
-        return _prefixed(parsed, pretrained=True).to(device)
+        return _moved(_prefixed(parsed, pretrained=True), device)
     place = _locate(parsed, token=token)
     damaged = False
     try:
@@ -137,7 +144,14 @@ def load(
         place = _locate(parsed, token=token, verify=True)
         model = load_folder(place.folder, place.spec, place.weights, mapped=place.cached)
     model.name = place.name
-    return model.to(device)
+    return _moved(model, device)
+
+
+def _moved(model: "ZooModel", device: "torch.device | str") -> "ZooModel":
+    from zoo.isolation import isolated
+
+    with isolated():
+        return model.to(device)
 
 
 def pull(name: str, *, to: Path | str | None = None, token: str | None = None) -> Path:
@@ -284,13 +298,15 @@ def load_folder(
 
     Raises: as :func:`load`.
     """
-    from zoo.weights import Tensors, unmaterialised
+    from zoo.isolation import isolated, on_meta_device
+    from zoo.weights import Tensors
 
     config = folder_config(folder)
-    tensors = Tensors.read(folder, config, weights and weights.sha256, mapped=mapped)
+    with isolated():
+        tensors = Tensors.read(folder, config, weights and weights.sha256, mapped=mapped)
     complete = complete_config(spec, config["config"])
     try:
-        with unmaterialised():
+        with on_meta_device():
             model = _build(spec, complete)
     except ZooError:
         raise
@@ -298,7 +314,8 @@ def load_folder(
         raise InvalidConfig(
             f"{folder / 'config.json'}: {spec.name} cannot be built of its config: {error}"
         ) from error
-    tensors.into(model)
+    with isolated():
+        tensors.into(model)
     model._preprocessing = _preprocessing(folder, config, model)
     return model.eval()
 
@@ -383,8 +400,13 @@ def _described(name: Name) -> ModelSpec:
 def _of_builder(name: Name, call: str, kind: type[_T], **arguments: Any) -> _T:
     """What a class method of the prefix's builder gives, which is a stranger's code."""
     plugin, prefix = registry().find_prefix(name.prefix)
+    maker = builder(prefix)
+    from zoo.isolation import isolated
+
     try:
-        answer = getattr(builder(prefix), call)(name.rest, **arguments)
+        # What create makes has its initial values from torch's global random state.
+        with isolated(None if arguments.get("pretrained") is False else 0):
+            answer = getattr(maker, call)(name.rest, **arguments)
     except ZooError:
         raise
     except Exception as error:

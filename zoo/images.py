@@ -9,7 +9,6 @@ import io
 import math
 import os
 import struct
-import warnings
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -19,11 +18,22 @@ from typing import Any, BinaryIO
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
+from PIL import (
+    BmpImagePlugin,  # noqa: F401
+    GifImagePlugin,  # noqa: F401
+    Image,
+    ImageOps,
+    JpegImagePlugin,  # noqa: F401
+    PngImagePlugin,  # noqa: F401
+    PpmImagePlugin,  # noqa: F401
+    TiffImagePlugin,  # noqa: F401
+    WebPImagePlugin,  # noqa: F401
+)
 from torch import Tensor
 from torch.nn import functional as F
 
 from zoo.errors import ImageError, InputError
+from zoo.isolation import isolated
 from zoo.listing import list_folder
 from zoo.spec import Preprocessing
 
@@ -49,10 +59,15 @@ def to_images(x: Any, preprocessing: Preprocessing) -> Tensor:
         ImageError: a picture cannot be read.
         InputError: an array or tensor of another layout, dtype or range, or an empty list.
     """
+    with isolated(grad=False):
+        return _to_images(x, preprocessing)
+
+
+def _to_images(x: Any, preprocessing: Preprocessing) -> Tensor:
     if isinstance(x, list | tuple):
         if not x:
             raise InputError("expected at least one picture, got an empty list")
-        return torch.cat([to_images(item, preprocessing) for item in x])
+        return torch.cat([_to_images(item, preprocessing) for item in x])
     if isinstance(x, str | os.PathLike):
         return _fit(_read(Path(x), preprocessing), preprocessing)
     if isinstance(x, Image.Image):
@@ -141,9 +156,9 @@ def decode_many(
 ) -> Iterator[tuple[Tensor, list[str]]]:
     """Decode paths, or the files' own bytes, in parallel and in order.
 
-    Each thread decodes a chunk, for which Pillow leaves the interpreter to the others, and fits
-    all its pictures of one size together, since a call into torch takes longer than a small
-    picture. Torch itself computes in one thread meanwhile: more would fight for the same cores.
+    Each thread decodes a chunk, for which Pillow leaves the interpreter to the others. The caller's
+    thread fits all pictures of a chunk that are of one size together, since a call into torch takes
+    longer than a small picture; the number of threads that torch computes in is the caller's own.
     Each image is :func:`to_images`' own, rounded to 8 bits. A few chunks are under way at a time,
     so :func:`chunk_size` bounds the memory.
 
@@ -152,21 +167,23 @@ def decode_many(
         sources the reason why it could not, or ``""``.
     """
     workers = os.cpu_count() or 1
-    waiting: deque[Future[tuple[Tensor, list[str]]]] = deque()
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    with _bombs_refused(), ThreadPoolExecutor(workers, "decode") as pool:
+    waiting: deque[Future[tuple[list[np.ndarray], list[str]]]] = deque()
+
+    def first() -> tuple[Tensor, list[str]]:
+        read, reasons = waiting.popleft().result()
+        return _fit_all(read, preprocessing), reasons
+
+    with ThreadPoolExecutor(workers, "decode") as pool:
         try:
             for chunk in chunks:
                 waiting.append(pool.submit(_decode_chunk, chunk, preprocessing))
                 if len(waiting) > workers:
-                    yield waiting.popleft().result()
+                    yield first()
             while waiting:
-                yield waiting.popleft().result()
+                yield first()
         finally:
             for future in waiting:
                 future.cancel()
-            torch.set_num_threads(threads)
 
 
 def chunk_size(preprocessing: Preprocessing) -> int:
@@ -177,7 +194,7 @@ def chunk_size(preprocessing: Preprocessing) -> int:
 
 def _decode_chunk(
     sources: Sequence[str | bytes], preprocessing: Preprocessing
-) -> tuple[Tensor, list[str]]:
+) -> tuple[list[np.ndarray], list[str]]:
     read: list[np.ndarray] = []
     reasons: list[str] = []
     for source in sources:
@@ -187,9 +204,10 @@ def _decode_chunk(
             reasons.append("")
         except ImageError as error:
             reasons.append(str(error))
-    return _fit_all(read, preprocessing), reasons
+    return read, reasons
 
 
+@isolated(grad=False)
 def _fit_all(read: list[np.ndarray], p: Preprocessing) -> Tensor:
     """All pictures as n x C x H x W uint8, in their order."""
     images = torch.empty(len(read), p.channels, p.height, p.width, dtype=torch.uint8)
@@ -233,24 +251,41 @@ def _read(path: Path, preprocessing: Preprocessing) -> Tensor:
     if path.is_dir():
         raise ImageError(f"{path}: is a folder; zoo.images.read_pictures([folder], ...) reads one")
     try:
-        with _bombs_refused():
-            return _from_array(_decode(path, preprocessing))
+        return _from_array(_decode(path, preprocessing))
     except (ImageError, InputError) as error:
         raise ImageError(f"{path}: {error}") from None
 
 
-@contextlib.contextmanager
-def _bombs_refused() -> Iterator[None]:
-    """Pillow refuses a picture over its bound, not only over twice its bound."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("error", Image.DecompressionBombWarning)
-        yield
+def _opened(file: BinaryIO, name: str) -> Image.Image:
+    """What ``PIL.Image.open`` gives, without its own check of the size.
+
+    That warns of a picture over Pillow's bound, and a warning can only be caught by changing the
+    filters of the whole process. The size is known and checked before any pixel is decoded.
+
+    Raises:
+        UnidentifiedImageError: it is of none of :data:`FORMATS`.
+    """
+    prefix = file.read(16)
+    for kind in FORMATS:
+        factory, accept = Image.OPEN[kind]
+        accepted = accept is None or accept(prefix)
+        if not accepted or isinstance(accepted, str):  # a text says why not
+            continue
+        file.seek(0)
+        try:
+            return factory(file, name)
+        except (SyntaxError, IndexError, TypeError, struct.error):
+            continue
+    raise Image.UnidentifiedImageError
 
 
 def _decode(source: Path | str | BinaryIO, preprocessing: Preprocessing) -> np.ndarray:
     """A file's picture as :func:`_pixels` has it. Raises: ImageError."""
     try:
-        with Image.open(source, formats=FORMATS) as image:
+        with contextlib.ExitStack() as stack:
+            named = isinstance(source, str | Path)
+            file = stack.enter_context(open(source, "rb")) if named else source
+            image = stack.enter_context(_opened(file, os.fspath(source) if named else ""))
             # Before any pixel is decoded: a small file can claim a huge picture.
             if image.width * image.height > MAX_PIXELS:
                 raise Image.DecompressionBombError
@@ -395,6 +430,7 @@ def _fit(x: Tensor, p: Preprocessing) -> Tensor:
     return F.pad(x.clamp(0, 1), frame, value=p.background).contiguous()
 
 
+@isolated(grad=False)
 def grid(
     images: Tensor, *, columns: int | None = None, scale: int = 3, gap: int = 2
 ) -> Image.Image:
@@ -441,6 +477,7 @@ def write_png(picture: Image.Image, path: Path, workspace: Path | None = None) -
     write_atomically(path, buffer.getvalue(), workspace)
 
 
+@isolated(grad=False)
 def interpolate(start: Tensor, end: Tensor, steps: int) -> Tensor:
     """``steps`` codes on the straight line from ``start`` to ``end``, both included."""
     at = torch.linspace(0, 1, steps).reshape(-1, *(1 for _ in start.shape))

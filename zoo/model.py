@@ -9,6 +9,8 @@ wants (the range of tanh, a mean and deviation) is its own affair.
 
 import contextlib
 import random
+import threading
+import weakref
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, ClassVar
@@ -18,6 +20,7 @@ from torch import Tensor, nn
 
 from zoo.density import ENOUGH, GaussianMixture
 from zoo.errors import CapabilityError, InputError
+from zoo.isolation import isolated
 from zoo.spec import ModelSpec, Preprocessing
 
 __all__ = [
@@ -151,7 +154,8 @@ class ZooModel(nn.Module):
             CapabilityError: this model cannot encode.
         """
         self._require("encode")
-        return self._batched(self._encode, self._checked_images(images))
+        with self._answering():
+            return self._batched(self._encode, self._checked_images(images))
 
     def decode(self, codes: Tensor) -> Tensor:
         """Images of ``codes`` (N x code_shape, float32), N x C x H x W in [0, 1].
@@ -161,7 +165,8 @@ class ZooModel(nn.Module):
             CapabilityError: this model cannot decode.
         """
         self._require("decode")
-        return self._batched(self._decode, self._checked_codes(codes))
+        with self._answering():
+            return self._batched(self._decode, self._checked_codes(codes))
 
     def reconstruct(self, images: Tensor) -> Tensor:
         """``decode(encode(images))``, N x C x H x W in [0, 1].
@@ -169,7 +174,8 @@ class ZooModel(nn.Module):
         Raises: as :meth:`encode`.
         """
         self._require("reconstruct")
-        return self._batched(self._reconstruct, self._checked_images(images))
+        with self._answering():
+            return self._batched(self._reconstruct, self._checked_images(images))
 
     def generate(self, n: int, *, seed: int | None = None) -> Tensor:
         """``n`` new images, n x C x H x W in [0, 1].
@@ -189,9 +195,9 @@ class ZooModel(nn.Module):
         if not _whole(seed) or not 0 <= seed < 2**63:
             raise InputError(f"generate: expected a seed from 0 to 2**63 - 1, got {seed!r}")
         generator = torch.Generator().manual_seed(seed)
-        with torch.no_grad():
+        with self._answering(seed):
             codes = self._sample_codes(n, generator).to(self.device)
-        return self._batched(self._decode, codes)
+            return self._batched(self._decode, codes)
 
     def features(self, images: Tensor) -> Tensor:
         """What classifiers, clusters and searches should use, N x F.
@@ -199,7 +205,8 @@ class ZooModel(nn.Module):
         Raises: as :meth:`encode`.
         """
         self._require("features")
-        return self._batched(self._features, self._checked_images(images))
+        with self._answering():
+            return self._batched(self._features, self._checked_images(images))
 
     def score(self, images: Tensor) -> Tensor:
         """How unusual each image is, N; higher is stranger. Comparable within one model only.
@@ -207,7 +214,8 @@ class ZooModel(nn.Module):
         Raises: as :meth:`encode`.
         """
         self._require("score")
-        return self._batched(self._score, self._checked_images(images))
+        with self._answering():
+            return self._batched(self._score, self._checked_images(images))
 
     def preprocess(self, x: Any) -> Tensor:
         """A path, PIL image, array, tensor, or list of them, as images of this model, on the CPU.
@@ -276,11 +284,16 @@ class ZooModel(nn.Module):
     def _reconstruct(self, images: Tensor) -> Tensor:
         return self._decode(self._encode(images))
 
+    @contextlib.contextmanager
+    def _answering(self, seed: int = 0) -> Iterator[None]:
+        """In force while a call is answered: eval mode, no gradients, none of torch's defaults."""
+        with isolated(seed, grad=False), in_eval_mode(self):
+            yield
+
     def _batched(self, call: Callable[[Tensor], Tensor], batch: Tensor) -> Tensor:
-        with torch.no_grad():
-            if len(batch) <= BATCH:
-                return call(batch)
-            return torch.cat([call(part) for part in batch.split(BATCH)])
+        if len(batch) <= BATCH:
+            return call(batch)
+        return torch.cat([call(part) for part in batch.split(BATCH)])
 
     def _require(self, capability: str) -> None:
         if capability in self.capabilities:
@@ -374,6 +387,37 @@ class Autoencoder(ZooModel):
 
     def _sample_codes(self, n: int, generator: torch.Generator) -> Tensor:
         return self.density.sample(n, generator).reshape(n, *self.code_shape)
+
+
+_ANSWERING: weakref.WeakKeyDictionary[nn.Module, tuple[int, list[nn.Module]]]
+_ANSWERING = weakref.WeakKeyDictionary()
+"""How many calls each model is answering just now, and its modules that were in train mode."""
+_LOCK = threading.Lock()
+
+
+@contextlib.contextmanager
+def in_eval_mode(model: nn.Module) -> Iterator[None]:
+    """Every module of ``model`` in eval mode, and afterwards in the mode that it was in.
+
+    Calls of several threads may overlap: the first sets the mode, the last puts it back.
+    """
+    with _LOCK:
+        calls, training = _ANSWERING.get(model, (0, []))
+        if not calls:
+            training = [module for module in model.modules() if module.training]
+            for module in training:
+                module.training = False  # not eval(), which a module may have its own of
+        _ANSWERING[model] = calls + 1, training
+    try:
+        yield
+    finally:
+        with _LOCK:
+            calls, training = _ANSWERING.pop(model)
+            if calls > 1:
+                _ANSWERING[model] = calls - 1, training
+            else:
+                for module in training:
+                    module.training = True
 
 
 def _whole(value: object) -> bool:

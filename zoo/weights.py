@@ -12,23 +12,22 @@
 Learned tensors may be stored as float16 and are widened to float32 when they are read.
 """
 
-import contextlib
 import hashlib
 import os
-import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import safetensors
 import safetensors.torch
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from zoo.density import GaussianMixture
 from zoo.errors import CorruptWeights, TensorMismatch, UnsafeWeights, WeightsError, WeightsNotFound
 from zoo.files import PICKLES, TENSORS, VECTORS, new_folder, write_atomically, write_json
+from zoo.isolation import isolated
 from zoo.model import ZooModel
 from zoo.spec import API_VERSION
 
@@ -42,8 +41,6 @@ TOLERANCES = {
 }
 """How far a vector may be from the recorded one: this, times one plus the largest recorded value.
 Processors differ in the order in which they add; a wrong tensor differs by far more."""
-
-_INIT_LOCK = threading.Lock()
 
 
 class Tensors:
@@ -105,7 +102,7 @@ class Tensors:
             raise CorruptWeights(f"{path} is not a valid safetensors file: {error}") from None
 
     def into(self, model: ZooModel) -> None:
-        """Give ``model``, built under :func:`unmaterialised`, exactly these tensors.
+        """Give ``model``, built under :func:`zoo.isolation.on_meta_device`, exactly these tensors.
 
         Raises:
             TensorMismatch: one is missing, one too many, of another shape or kind, or not finite.
@@ -179,29 +176,11 @@ def refuse_pickles(folder: Path) -> None:
             )
 
 
-@contextlib.contextmanager
-def unmaterialised() -> Iterator[None]:
-    """Modules built here have neither memory nor initial values: loading gives them both.
-
-    ``torch.nn.init`` is put out of work meanwhile, since on the meta device some of it imports
-    torch's compiler, which takes two seconds.
-    """
-    names = [n for n in dir(nn.init) if n.endswith("_") and not n.startswith("_")]
-    with _INIT_LOCK, torch.device("meta"):
-        originals = {name: getattr(nn.init, name) for name in names}
-        try:
-            for name in names:
-                setattr(nn.init, name, lambda tensor, *args, **kwargs: tensor)
-            yield
-        finally:
-            for name, function in originals.items():
-                setattr(nn.init, name, function)
-
-
 ANSWERS = 6000
 """Numbers in the answers that vectors hold, unless those to one image are more."""
 
 
+@isolated()
 def save(
     model: ZooModel,
     folder: Path,
@@ -292,6 +271,7 @@ def measure(model: ZooModel, images: Tensor) -> dict[str, Tensor]:
     return made
 
 
+@isolated(grad=False)
 def verify(model: ZooModel, folder: Path) -> dict[str, float]:
     """Run the folder's test vectors on this machine: name to largest deviation, in tolerances.
 

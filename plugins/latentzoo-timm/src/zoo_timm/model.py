@@ -4,7 +4,6 @@ Architecture and the reading of weights are timm's; what is added is that nothin
 is read, from one commit, and that every tensor of the network has to come from there.
 """
 
-import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -24,8 +23,8 @@ from zoo.errors import (
     WeightsNotFound,
     ZooError,
 )
+from zoo.isolation import isolated, on_meta_device
 from zoo.model import ZooModel
-from zoo.weights import unmaterialised
 from zoo_timm.source import CONFIG, TENSORS, Source, find
 
 CAN = ("encode", "features")
@@ -103,8 +102,7 @@ class TimmModel(ZooModel):
 
 def _described(source: Source) -> TimmModel:
     """The model without memory or values."""
-    with unmaterialised(), warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with on_meta_device():
         net = _create(source, InvalidConfig, "timm cannot build")
     return _wrapped(net, source)
 
@@ -148,7 +146,7 @@ def _trained(source: Source, looked_at: TimmModel | None) -> tuple[nn.Module, st
         _check_size(path, where, looked_at.net)
     # A file goes before every other place, unless the config has a source.
     overlay = {"file": str(path), "source": None, "custom_load": False}
-    with torch.random.fork_rng(devices=[]), _Filling() as filling:
+    with isolated(), _Filling() as filling:
         net = _create(
             source, TensorMismatch, f"{where} is not what timm wants for",
             pretrained=True, pretrained_cfg_overlay=overlay,
