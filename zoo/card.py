@@ -16,7 +16,7 @@ from zoo import figures
 from zoo.api import info, load
 from zoo.errors import CorruptWeights
 from zoo.figures import BOUNDS, DATASETS, FLOORS, KINDS, NEITHER, meaning, number
-from zoo.files import write_atomically
+from zoo.files import openable, path_text, write_atomically
 from zoo.markdown import code, line, table, text
 from zoo.spec import Metric, ModelSpec, Weights, read_json, weights_record
 
@@ -80,14 +80,14 @@ def write_card(folder: Path, path: Path | None = None, name: str | None = None) 
     path = path or folder / "README.md"
     if name is None:
         run = folder.resolve().parent if folder.name == "weights" else folder.resolve()
-        name = f"local-dir:{run.name}"
+        name = f"local-dir:{path_text(run.name)}"
     png = draw(folder)
     picture = path.with_suffix(".png")
     card = render_card(folder, name, picture.name if png else None)
     path.parent.mkdir(parents=True, exist_ok=True)
     if png:
         write_atomically(picture, png)
-    write_atomically(path, card.encode())
+    write_atomically(path, path_text(card).encode())
     return path
 
 
@@ -145,7 +145,7 @@ def vector_images(folder: Path) -> "Tensor":
 
     path = folder / "vectors.safetensors"
     try:
-        with safetensors.safe_open(path, "pt") as file:
+        with openable(path) as name, safetensors.safe_open(name, "pt") as file:
             return file.get_tensor("images")
     except (safetensors.SafetensorError, OSError) as error:
         raise CorruptWeights(f"{path} does not hold images: {error}") from None

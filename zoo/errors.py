@@ -35,6 +35,8 @@
 The command line shows any of them as one message and leaves with exit code 2.
 """
 
+from zoo.files import path_text
+
 __all__ = [
     "AccessDenied",
     "AmbiguousName",
@@ -70,7 +72,13 @@ __all__ = [
 
 
 class ZooError(Exception):
-    """Base of all errors of the zoo: its text says what came, what was expected, what to do."""
+    """Base of all errors of the zoo: its text says what came, what was expected, what to do.
+
+    Any stream and file can hold the text, whatever the paths in it (:func:`zoo.files.path_text`).
+    """
+
+    def __init__(self, *args: object):
+        super().__init__(*(path_text(arg) if isinstance(arg, str) else arg for arg in args))
 
 
 class ModelNameError(ZooError):

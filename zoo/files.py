@@ -88,3 +88,19 @@ def path_text(path: str | os.PathLike[str]) -> str:
     nor Parquet nor a terminal takes. The result is for people and records, not for opening files.
     """
     return os.fspath(path).encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+@contextlib.contextmanager
+def openable(path: Path) -> Iterator[str | Path]:
+    """``path`` as libraries can open it that take names in UTF-8 only; to be read inside the block.
+
+    Raises:
+        OSError: there is no such file, or it may not be read.
+    """
+    try:
+        os.fspath(path).encode()
+    except UnicodeEncodeError:
+        with path.open("rb") as file:
+            yield f"/dev/fd/{file.fileno()}"  # macOS and Windows have no such names
+    else:
+        yield path

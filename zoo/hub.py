@@ -43,7 +43,7 @@ from zoo.errors import (
     WeightsNotFound,
     ZooError,
 )
-from zoo.files import PICKLES, TENSORS, VECTORS, write_atomically
+from zoo.files import PICKLES, TENSORS, VECTORS, openable, write_atomically
 from zoo.names import is_commit, is_repo, is_revision
 from zoo.spec import read_json, weights_record
 
@@ -548,7 +548,7 @@ def _header(repo: str, fetched: Fetched, token: str | None) -> dict[str, dict[st
     from safetensors import SafetensorError, safe_open
 
     try:
-        with safe_open(path, "np") as file:
+        with openable(path) as name, safe_open(name, "np") as file:
             slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118
             return {
                 name: {"dtype": part.get_dtype(), "shape": list(part.get_shape())}

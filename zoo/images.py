@@ -33,6 +33,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from zoo.errors import ImageError, InputError
+from zoo.files import path_text
 from zoo.isolation import isolated
 from zoo.listing import list_folder
 from zoo.spec import Preprocessing
@@ -129,7 +130,7 @@ def read_pictures(
         except ImageError as error:
             if strict:
                 raise
-            skipped.append((path, str(error).removeprefix(f"{path}: ")))
+            skipped.append((path, str(error).removeprefix(f"{path_text(path)}: ")))
     if not images:
         raise nothing_read(skipped, notes)
     return Pictures(torch.cat(images), paths, skipped, notes)

@@ -26,7 +26,7 @@ from torch import Tensor
 
 from zoo.density import GaussianMixture
 from zoo.errors import CorruptWeights, TensorMismatch, UnsafeWeights, WeightsError, WeightsNotFound
-from zoo.files import PICKLES, TENSORS, VECTORS, new_folder, write_atomically, write_json
+from zoo.files import PICKLES, TENSORS, VECTORS, new_folder, openable, write_atomically, write_json
 from zoo.isolation import isolated
 from zoo.model import ZooModel
 from zoo.spec import API_VERSION
@@ -96,7 +96,8 @@ class Tensors:
                 )
         try:
             if data is None:
-                return cls(path, safetensors.torch.load_file(path))
+                with openable(path) as name:
+                    return cls(path, safetensors.torch.load_file(name))
             return cls(path, safetensors.torch.load(data))
         except (safetensors.SafetensorError, KeyError, ValueError, RuntimeError, OSError) as error:
             raise CorruptWeights(f"{path} is not a valid safetensors file: {error}") from None
@@ -284,7 +285,7 @@ def verify(model: ZooModel, folder: Path) -> dict[str, float]:
     if not path.is_file():
         raise WeightsNotFound(f"{folder} has no {VECTORS}")
     try:
-        with safetensors.safe_open(path, "pt") as file:
+        with openable(path) as name, safetensors.safe_open(name, "pt") as file:
             metadata = file.metadata() or {}
             recorded = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (safetensors.SafetensorError, OSError) as error:

@@ -1,12 +1,11 @@
 """For the authors of plugins: a new one from the template, and the checks of the contract."""
 
-import json
 import sys
 from pathlib import Path
 
 import click
 
-from zoo.cli.shared import as_json, printable
+from zoo.cli.shared import as_json, print_json, printable
 
 
 @click.command("new-plugin")
@@ -64,7 +63,7 @@ def check(target: str, as_json: bool) -> None:
     well = all(result.well for result in results)
     if as_json:
         whole = {"target": target, "well": well, "results": [r.to_dict() for r in results]}
-        click.echo(json.dumps(whole, indent=2))
+        print_json(whole)
     else:
         names = list(dict.fromkeys(result.name for result in results))
         states = (checking.PASSED, checking.EXPECTED, checking.UNEXPECTED, checking.FAILED)

@@ -1,6 +1,5 @@
 """Weights on the Hugging Face Hub: searched for, and fetched."""
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +8,7 @@ import click
 from zoo.cli.shared import (
     as_json,
     new_table,
+    print_json,
     print_table,
     printable,
     report,
@@ -59,7 +59,7 @@ def search(words: tuple[str, ...], author: str | None, limit: int, as_json: bool
     for row in rows:
         row["model"], row["installed"] = _model(row["tags"])
     if as_json:
-        click.echo(json.dumps(rows, indent=2, default=str))
+        print_json(rows)
     elif not rows:
         click.echo("Nothing on the Hub matches.")
     else:
@@ -110,7 +110,7 @@ def info(repo: str, revision: str | None, as_json: bool) -> None:
     said = hub.describe(repo, revision)
     name, config = f"hf-hub:{repo}@{said['commit']}", said["config"]
     if as_json:
-        click.echo(json.dumps({"name": name, **said}, indent=2))
+        print_json({"name": name, **said})
         return
     facts = new_table("", "", show_header=False)
     for label, value in (

@@ -1,13 +1,20 @@
 """What there is: models, their records, the plugins they come from."""
 
-import json
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
 import click
 
 import zoo
-from zoo.cli.shared import as_json, new_table, print_table, printable, size, warn_of_faults
+from zoo.cli.shared import (
+    as_json,
+    new_table,
+    print_json,
+    print_table,
+    printable,
+    size,
+    warn_of_faults,
+)
 
 if TYPE_CHECKING:
     from zoo.spec import ModelSpec
@@ -21,7 +28,7 @@ def list_command(pattern: str, as_json: bool) -> None:
     rows = [_row(name, zoo.info(name)) for name in zoo.list_models(pattern)]
     rows += _prefix_rows(pattern)
     if as_json:
-        click.echo(json.dumps(rows, indent=2))
+        print_json(rows)
     elif rows:
         table = new_table("model", "weights", "family", "image", "code", "what it is")
         for row in rows:
@@ -93,7 +100,7 @@ def info(name: str, as_json: bool) -> None:
         return hub.info(parsed.repo, parsed.revision, as_json)
     spec = zoo.info(name)
     if as_json:
-        click.echo(json.dumps(spec.to_dict(), indent=2))
+        print_json(spec.to_dict())
         return
     facts = new_table("", "", show_header=False)
     for label, value in (
@@ -139,28 +146,25 @@ def plugins(traceback: bool, as_json: bool) -> None:
 
     found = registry().plugins
     if as_json:
-        click.echo(
-            json.dumps(
-                [
-                    {
-                        "distribution": p.candidate.distribution,
-                        "version": p.candidate.version,
-                        "entry_point": p.candidate.entry_point,
-                        "module": p.candidate.module,
-                        "models": [spec.name for spec in p.specs],
-                        "prefixes": [prefix.name for prefix in p.prefixes],
-                        "fault": p.fault
-                        and {
-                            "stage": p.fault.stage,
-                            "fatal": p.fault.fatal,
-                            "exception": type(p.fault.exception).__name__,
-                            "message": p.fault.message,
-                        },
-                    }
-                    for p in found
-                ],
-                indent=2,
-            )
+        print_json(
+            [
+                {
+                    "distribution": p.candidate.distribution,
+                    "version": p.candidate.version,
+                    "entry_point": p.candidate.entry_point,
+                    "module": p.candidate.module,
+                    "models": [spec.name for spec in p.specs],
+                    "prefixes": [prefix.name for prefix in p.prefixes],
+                    "fault": p.fault
+                    and {
+                        "stage": p.fault.stage,
+                        "fatal": p.fault.fatal,
+                        "exception": type(p.fault.exception).__name__,
+                        "message": p.fault.message,
+                    },
+                }
+                for p in found
+            ]
         )
         return
     if not found:

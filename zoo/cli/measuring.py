@@ -1,12 +1,11 @@
 """Measuring."""
 
-import json
 from pathlib import Path
 from typing import Any
 
 import click
 
-from zoo.cli.shared import as_json, new_table, print_table, seed
+from zoo.cli.shared import as_json, new_table, print_json, print_table, printable, seed
 from zoo.errors import InputError
 from zoo.evaluation import PROTOCOLS
 
@@ -54,7 +53,7 @@ def evaluate(
     from zoo import evaluation
 
     def progress(line: str) -> None:
-        click.echo(line, err=True)
+        click.echo(printable(line), err=True)
 
     if verify:
         if against is not None:
@@ -78,13 +77,13 @@ def evaluate(
         )
         table = _figures(result["metrics"])
         for out_of in result["left_out"]:
-            click.echo(f"left out {out_of['protocol']}: {out_of['reason']}", err=True)
+            click.echo(printable(f"left out {out_of['protocol']}: {out_of['reason']}"), err=True)
     if out is not None:
         from zoo.files import write_json
 
         write_json(out, result)
     if as_json:
-        click.echo(json.dumps(result, indent=2))
+        print_json(result)
     else:
         print_table(table)
 

@@ -11,6 +11,7 @@ from zoo.cli.shared import (
     as_json,
     new_table,
     png_out,
+    print_json,
     print_table,
     read,
     report,
@@ -19,6 +20,7 @@ from zoo.cli.shared import (
     strict,
 )
 from zoo.errors import InputError
+from zoo.files import path_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -56,7 +58,7 @@ def encode(name: str, sources: tuple[Path], out: Path, what: str, strict: bool, 
     model = zoo.load(name)
     pictures = read(model, sources, strict)
     call = {"codes": model.encode, "features": model.features, "scores": model.score}[what]
-    _write_rows(out, what, [str(path) for path in pictures.paths], call(pictures.images))
+    _write_rows(out, what, [path_text(path) for path in pictures.paths], call(pictures.images))
     report(
         as_json,
         f"{len(pictures.paths)} pictures: {what} of {name} in {out}",
@@ -246,7 +248,7 @@ def demo(out: Path, as_json: bool) -> None:
 
     def write(file: str, images: "Tensor", columns: int, what: str) -> None:
         write_png(grid(images, columns=columns), out / file)
-        made.append({"file": str(out / file), "what": what})
+        made.append({"file": path_text(out / file), "what": what})
 
     for dataset in sorted({zoo.info(name).weights[0].dataset for name in names}):
         models = {
@@ -288,9 +290,7 @@ def demo(out: Path, as_json: bool) -> None:
                 unseen.append(name)
     seconds = time.perf_counter() - begin
     if as_json:
-        click.echo(
-            json.dumps({"seconds": round(seconds, 1), "files": made, "not_shown": unseen}, indent=2)
-        )
+        print_json({"seconds": round(seconds, 1), "files": made, "not_shown": unseen})
         return
     table = new_table("file", "what it shows")
     for row in made:

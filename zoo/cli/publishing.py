@@ -1,14 +1,14 @@
 """What is shown to others: cards, tables of the figures, and weights on the Hub."""
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 import zoo
-from zoo.cli.shared import as_json, new_table, print_table, printable, warn_of_faults
+from zoo.cli.shared import as_json, new_table, print_json, print_table, printable, warn_of_faults
 from zoo.errors import InputError
+from zoo.files import path_text
 
 if TYPE_CHECKING:
     from zoo.publishing import Published
@@ -40,7 +40,7 @@ def card(name: str | None, out: Path | None) -> None:
         file = Path(each.removeprefix("local-dir:")).resolve().name
         path = out if out.suffix == ".md" else out / f"{file}.md"
         write_card(weights_folder(each), path, each)
-        click.echo(f"the card of {each} is in {path}")
+        click.echo(path_text(f"the card of {each} is in {path}"))
     if name is None:
         warn_of_faults()
 
@@ -79,11 +79,13 @@ def leaderboard(
     if into is not None:
         lb.write_into(into, lb.markdown(boards, standings))
         click.echo(
-            f"the figures of {len(boards)} data sets and {len(standings)} goals are in {into}"
+            path_text(
+                f"the figures of {len(boards)} data sets and {len(standings)} goals are in {into}"
+            )
         )
     elif as_json:
         rows = standings if goals else boards
-        click.echo(json.dumps([row.to_dict() for row in rows], indent=2))
+        print_json([row.to_dict() for row in rows])
     elif as_markdown:
         click.echo(lb.markdown(boards, standings))
     elif goals:
@@ -165,7 +167,7 @@ def publish(
         ]
     if as_json:
         told = [result.to_dict() for result in results]
-        click.echo(json.dumps(told if bundled else told[0], indent=2))
+        print_json(told if bundled else told[0])
         return
     for result in results:
         click.echo(_told(result))

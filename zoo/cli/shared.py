@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from zoo.files import path_text
+
 if TYPE_CHECKING:
     from zoo.model import ZooModel
 
@@ -54,7 +56,23 @@ def _track(paths: list[Path]):
 
 
 def report(as_json: bool, text: str, **facts: Any) -> None:
-    click.echo(json.dumps(facts, indent=2) if as_json else text)
+    if as_json:
+        print_json(facts)
+    else:
+        click.echo(path_text(text))
+
+
+def print_json(value: Any) -> None:
+    """``value`` as JSON that any program reads: no text in it holds half a surrogate."""
+    click.echo(json.dumps(_plain(value), indent=2, default=str))
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, str | Path):
+        return path_text(value)
+    if isinstance(value, dict):
+        return {_plain(key): _plain(each) for key, each in value.items()}
+    return [_plain(each) for each in value] if isinstance(value, list | tuple) else value
 
 
 def new_table(*columns: str, show_header: bool = True):
@@ -77,7 +95,7 @@ def print_table(table: Any) -> None:
 
 def printable(text: str) -> str:
     """``text`` without control characters, which a terminal would obey."""
-    return "".join(c if c.isprintable() or c == "\n" else "?" for c in text)
+    return "".join(c if c.isprintable() or c == "\n" else "?" for c in path_text(text))
 
 
 def warn_of_faults() -> None:

@@ -24,7 +24,7 @@ from zoo.data.npz import open_npz
 from zoo.data.parquet import open_parquet
 from zoo.data.source import SPLITS, Source, cache_folder
 from zoo.errors import DataError, ImageError
-from zoo.files import write_atomically
+from zoo.files import path_text, write_atomically
 from zoo.images import nothing_read, skipped_text
 from zoo.spec import Preprocessing
 
@@ -61,6 +61,16 @@ class Dataset:
     skipped: list[tuple[Path, str]] = field(default_factory=list)
     classes: tuple[str, ...] = ()
     notes: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        # They come from paths, and go into config.json, cards and metrics.
+        texts = {
+            "name": path_text(self.name),
+            "source": path_text(self.source),
+            "classes": tuple(map(path_text, self.classes)),
+        }
+        for key, value in texts.items():
+            object.__setattr__(self, key, value)
 
     def __len__(self) -> int:
         return len(self.images)

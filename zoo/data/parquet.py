@@ -1,5 +1,6 @@
 """Parquet files with a column of pictures, as the Hub's data sets ship them."""
 
+import os
 import re
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -43,8 +44,8 @@ def open_parquet(path: Path, files: list[Path], split: str, preprocessing: Prepr
     parquet = optional("pyarrow.parquet", "pyarrow", "train")
     arrow = optional("pyarrow", "pyarrow", "train")
     # Streams of 1 MB, where whole columns of a row group would be read at once.
-    opened = [_with_arrow(arrow, f, lambda f=f: parquet.ParquetFile(f, buffer_size=1 << 20))
-              for f in files]  # fmt: skip
+    opened = [_with_arrow(arrow, f, lambda f=f: parquet.ParquetFile(
+        arrow.OSFile(os.fsencode(f)), buffer_size=1 << 20)) for f in files]  # fmt: skip
     columns = [_columns(arrow, file, table.schema_arrow) for file, table in zip(
         files, opened, strict=True)]  # fmt: skip
     labelled = all(label for _, label in columns)

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from zoo.errors import TrainingError
-from zoo.files import write_atomically
+from zoo.files import openable, write_atomically
 
 CURRENT = "checkpoint.safetensors"
 NEXT = "checkpoint.next.safetensors"
@@ -103,7 +103,7 @@ def read(out: Path) -> tuple[Checkpoint, str]:
 
 
 def _read(path: Path) -> Checkpoint:
-    with safetensors.safe_open(path, "pt") as file:
+    with openable(path) as name, safetensors.safe_open(name, "pt") as file:
         run = json.loads((file.metadata() or {})["run"])
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     facts, position, numbers = run["facts"], run["position"], run["numbers"]
