@@ -1,6 +1,7 @@
 """Training speed, side by side in one run: the zoo's loop, a bare loop, the usual loop, pythae.
 
-For each net the same layers, batch, data and number of steps, on all cores:
+For each net the same layers, batch, data and number of steps, on all cores, in the precision that
+the machine computes in:
 
 zoo     zoo.training's loop as `zoo train` runs it, checkpoints, logs and pictures included
 bare    nothing but the steps at the best settings known: uint8 in memory, batches by index, bf16
@@ -9,6 +10,9 @@ usual   fp32, Adam, a DataLoader with its defaults over a torchvision data set w
 usual2  the same with two workers
 pythae  its BaseTrainer on the same autoencoder, in an environment of its own (--pythae VENV, which
         is made with `pip install pythae` when it is not there; left out without the option)
+
+Of simclr, whose optimiser is muon by default, the zoo's loop by muon and by adamw: in the machine's
+precision, and in float32 throughout, as on a machine that does not compute in bf16.
 
 They take turns, so that all see the same machine; the ratio of the medians is what counts.
 GFLOP/s are the arithmetic of forward and backward passes (torch's FlopCounterMode) over the time,
@@ -27,6 +31,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 AS_FOUND = dict(os.environ)  # for pythae, which sets nothing
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
@@ -43,10 +48,12 @@ from zoo.model import Phase, Recipe, Step
 from zoo.sample import sample
 from zoo.training import make_recipe
 from zoo.training.loop import Run
+from zoo.training.precision import computes_in_bf16
 from zoo.training.record import Record
 from zoo.training.runfolder import RunFolder
 
 IMAGES = 30_000
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 
 class Case:
@@ -56,11 +63,11 @@ class Case:
         self.name, self.batch, self.steps, self.usual_at_least = name, batch, steps, usual_at_least
         self.config = config
 
-    def build(self) -> tuple[zoo.model.ZooModel, Recipe]:
+    def build(self, **settings: Any) -> tuple[zoo.model.ZooModel, Recipe]:
         torch.manual_seed(0)
         model = zoo.create(self.name, **self.config)
         more = {"deep_ae": {"affine": 0.0, "hidden_weight": 0.0}, "conv_ae": {"affine": 0.0}}
-        settings = {"epochs": 1, "batch_size": self.batch, **more.get(self.name, {})}
+        settings = {"epochs": 1, "batch_size": self.batch, **more.get(self.name, {}), **settings}
         recipe = make_recipe(model.recipe, settings)
         return model.train(), recipe
 
@@ -73,13 +80,8 @@ def pictures(n: int) -> Tensor:
     return images[torch.arange(n) % len(images)].clone()
 
 
-def with_precision(recipe: Recipe, precision: str) -> Recipe:
-    return type(recipe)(**{**recipe.to_dict(), "precision": precision})
-
-
-def zoo_loop(case: Case, images: Tensor, precision: str, out: Path) -> float:
-    model, recipe = case.build()
-    recipe = with_precision(recipe, precision)
+def zoo_loop(case: Case, images: Tensor, precision: str, out: Path, **settings: Any) -> float:
+    model, recipe = case.build(precision=precision, muon_precision=precision, **settings)
     accelerate.state.AcceleratorState._reset_state()
     chosen = torch.arange(case.steps * case.batch) % len(images)
     with RunFolder(out) as folder:
@@ -265,51 +267,84 @@ def flops(case: Case) -> int:
     return counter.get_total_flops()
 
 
-def measure(rounds: int, scale: float, pythae: Path | None) -> dict:
+def ways_of(
+    case: Case, images: Tensor, precision: str, folder: Path, pythae: Path | None
+) -> dict[str, Callable[[], float]]:
+    """Each way of training to its seconds; the first is the zoo's own, by the default recipe."""
+
+    def zoo_way(**settings: Any) -> float:
+        return zoo_loop(case, images, precision, Path(tempfile.mkdtemp(dir=folder)), **settings)
+
+    if case.name == "simclr":
+        return {"zoo": zoo_way, "adamw": lambda: zoo_way(optimizer="adamw")}
+    few = max(10, case.steps // 8)
+    ways: dict[str, Callable[[], float]] = {
+        "zoo": zoo_way,
+        "bare": lambda: bare_loop(case, images, precision),
+        "usual": lambda: usual_loop(case, folder, few, 0),
+        "usual2": lambda: usual_loop(case, folder, few, 2),
+    }
+    if pythae is not None and case.name == "deep_ae":
+        ways["pythae"] = lambda: pythae_trainer(pythae, case, images, folder)
+    return ways
+
+
+def timed(ways: dict[str, Callable[[], float]], rounds: int) -> dict[str, float]:
+    """The median of the seconds of each, in turns; the first turn warms everything up."""
+    times: dict[str, list[float]] = {way: [] for way in ways}
+    for turn in range(rounds + 1):
+        for way, run in ways.items():
+            seconds = run()
+            if turn:
+                times[way].append(seconds)
+    return {way: statistics.median(values) for way, values in times.items()}
+
+
+def compared(case: Case, precision: str, seconds: dict[str, float], peak: float) -> list[dict]:
+    """A row for each way but the zoo's own."""
+    speed = {way: case.steps * case.batch / s for way, s in seconds.items()}
+    rate = flops(case) / case.batch * speed["zoo"] / 1e9
+    least = limits(case)
+    return [
+        {
+            "net": case.name, "precision": precision, "batch": case.batch, "against": way,
+            "zoo_images_per_second": round(speed["zoo"]),
+            "images_per_second": round(speed[way]),
+            "ratio": round(speed["zoo"] / speed[way], 2), "at_least": round(least[way], 2),
+            "gflops": round(rate), "of_peak": round(rate / peak, 2),
+            "met": speed["zoo"] / speed[way] >= least[way],
+        }
+        for way in speed if way != "zoo"
+    ]  # fmt: skip
+
+
+def limits(case: Case) -> dict[str, float]:
+    """The least that the zoo's images a second are to be, as a share of each other way's."""
+    usual = case.usual_at_least
+    return {"bare": 0.95, "usual": usual, "usual2": usual, "pythae": 3.0, "adamw": 1 / 1.2}
+
+
+def measure(
+    rounds: int, scale: float, pythae: Path | None, precision: str, only: list[str]
+) -> dict:
     cases = [
         Case("deep_ae", 256, int(800 * scale), 3.0),
         Case("conv_ae", 64, int(500 * scale), 1.8, width=64),
         Case("dcgan", 128, int(250 * scale), 1.8, width=64),
+        Case("simclr", 256, max(2, int(40 * scale)), 0.0),
     ]
-    peaks = {"fp32": peak(torch.float32), "bf16": peak(torch.bfloat16)}
-    precision = "bf16" if peaks["bf16"] > peaks["fp32"] else "fp32"
+    cases = [case for case in cases if not only or case.name in only]
+    # Only what will be computed in: a large product in emulated bf16 takes minutes.
+    peaks = {kind: peak(DTYPES[kind]) for kind in dict.fromkeys(("fp32", precision))}
     images, rows = pictures(IMAGES), []
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         write_idx(folder, images)
         for case in cases:
-            ways: dict[str, Callable[[], float]] = {
-                "zoo": lambda c=case: zoo_loop(
-                    c, images, precision, Path(tempfile.mkdtemp(dir=folder))
-                ),
-                "bare": lambda c=case: bare_loop(c, images, precision),
-                "usual": lambda c=case: usual_loop(c, folder, max(10, c.steps // 8), 0),
-                "usual2": lambda c=case: usual_loop(c, folder, max(10, c.steps // 8), 2),
-            }
-            if pythae is not None and case.name == "deep_ae":
-                ways["pythae"] = lambda c=case: pythae_trainer(pythae, c, images, folder)
-            times: dict[str, list[float]] = {way: [] for way in ways}
-            for turn in range(rounds + 1):
-                for way, run in ways.items():
-                    seconds = run()
-                    if turn:  # the first turn warms everything up
-                        times[way].append(seconds)
-            medians = {way: statistics.median(values) for way, values in times.items()}
-            speed = {way: case.steps * case.batch / s for way, s in medians.items()}
-            rate = flops(case) / case.batch * speed["zoo"] / 1e9
-            least = case.usual_at_least
-            limits = {"bare": 0.95, "usual": least, "usual2": least, "pythae": 3.0}
-            rows += [
-                {
-                    "net": case.name, "batch": case.batch, "against": way,
-                    "zoo_images_per_second": round(speed["zoo"]),
-                    "images_per_second": round(speed[way]),
-                    "ratio": round(speed["zoo"] / speed[way], 2), "at_least": limits[way],
-                    "gflops": round(rate), "of_peak": round(rate / peaks[precision], 2),
-                    "met": speed["zoo"] / speed[way] >= limits[way],
-                }
-                for way in ways if way != "zoo"
-            ]  # fmt: skip
+            kinds = dict.fromkeys((precision, "fp32")) if case.name == "simclr" else (precision,)
+            for kind in kinds:
+                ways = ways_of(case, images, kind, folder, pythae)
+                rows += compared(case, kind, timed(ways, rounds), peaks[kind])
     return {
         "threads": torch.get_num_threads(),
         "precision": precision,
@@ -324,19 +359,25 @@ def main() -> None:
     parser.add_argument("--scale", type=float, default=1.0, help="times as many steps")
     parser.add_argument("--pythae", type=Path, metavar="VENV", help="measure pythae in VENV too")
     parser.add_argument("--json", action="store_true", help="print JSON instead of the table")
+    parser.add_argument("--precision", choices=DTYPES, help="in place of the machine's own")
+    parser.add_argument("--only", action="append", default=[], metavar="NET", help="these nets")
     arguments = parser.parse_args()
-    result = measure(arguments.rounds, arguments.scale, arguments.pythae)
+    own = "bf16" if computes_in_bf16(torch.device("cpu")) else "fp32"
+    result = measure(
+        arguments.rounds, arguments.scale, arguments.pythae,
+        arguments.precision or own, arguments.only,
+    )  # fmt: skip
     if arguments.json:
         print(json.dumps(result, indent=2))
     else:
         peaks = ", ".join(f"{k} {v} GFLOP/s" for k, v in result["peak_gflops"].items())
         print(f"{result['threads']} threads, {result['precision']}; matrix product: {peaks}")
-        print(f"{'net':9}{'batch':>6}  {'against':8}{'zoo img/s':>11}{'img/s':>9}{'ratio':>7}"
-              f"{'at least':>10}{'GFLOP/s':>9}{'of peak':>9}")  # fmt: skip
+        print(f"{'net':9}{'in':6}{'batch':>6}  {'against':8}{'zoo img/s':>11}{'img/s':>9}"
+              f"{'ratio':>7}{'at least':>10}{'GFLOP/s':>9}{'of peak':>9}")  # fmt: skip
         for r in result["rows"]:
             print(
-                f"{r['net']:9}{r['batch']:6}  {r['against']:8}{r['zoo_images_per_second']:11,}"
-                f"{r['images_per_second']:9,}{r['ratio']:7}{r['at_least']:10}{r['gflops']:9}"
+                f"{r['net']:9}{r['precision']:6}{r['batch']:6}  {r['against']:8}"
+                f"{r['zoo_images_per_second']:11,}{r['images_per_second']:9,}{r['ratio']:7}{r['at_least']:10}{r['gflops']:9}"
                 f"{r['of_peak']:9}  {'met' if r['met'] else 'MISSED'}"
             )
     sys.exit(0 if all(r["met"] for r in result["rows"]) else 1)

@@ -8,6 +8,7 @@ wants (the range of tanh, a mean and deviation) is its own affair.
 """
 
 import contextlib
+import math
 import random
 import threading
 import weakref
@@ -33,8 +34,9 @@ __all__ = [
     "ZooModel",
 ]
 
-BATCH = 500
-"""Images that go through a network at once, so that a whole data set can be given."""
+BATCH, NUMBERS = 500, 500 * 3 * 64 * 64
+"""Images, and numbers in images, that go through a network at once at most: a whole data set can be
+given, and images of 512 pixels squared go by sevens, not by hundreds of megabytes."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,13 +45,16 @@ class Recipe:
 
     ``optimizer`` and ``schedule`` are timm's names; ``wsd`` holds the rate and lets it fall
     linearly over the last ``decay`` of the epochs. ``average`` is the decay, a step, of the moving
-    average of the weights that a phase asks for (0: none). ``clip`` is the greatest norm of a
-    player's gradient, which is scaled down to it (0: as it is).
+    average of the weights that a phase asks for (0: none); it is warmed up, so that what a short
+    run learnt ships, too. ``clip`` is the greatest norm of a player's gradient, which is scaled
+    down to it (0: as it is).
 
     ``affine`` is the strength of random affine maps of all images at the start (1: up to 15
     degrees, 15 % of scale and shear, 2 of 28 pixels of shift); it fades out linearly until
     ``affine_until`` of a phase has passed. ``precision`` is ``fp32``, ``bf16`` (autocast), or
     ``auto``: bf16 where the processor computes in it, which elsewhere is ten times slower.
+    ``muon_precision`` is that in which ``muon`` and its like make their updates orthogonal, with
+    the same three values; other optimisers do not look at it.
     ``channels_last`` lays tensors out so, which some convolutional nets compute faster in.
     """
 
@@ -64,6 +69,7 @@ class Recipe:
     average: float = 0.0
     clip: float = 0.0
     precision: str = "auto"
+    muon_precision: str = "auto"
     channels_last: bool = False
     affine: float = 0.0
     affine_until: float = 0.9
@@ -291,9 +297,10 @@ class ZooModel(nn.Module):
             yield
 
     def _batched(self, call: Callable[[Tensor], Tensor], batch: Tensor) -> Tensor:
-        if len(batch) <= BATCH:
+        size = max(1, min(BATCH, NUMBERS // math.prod(self.image_shape)))
+        if len(batch) <= size:
             return call(batch)
-        return torch.cat([call(part) for part in batch.split(BATCH)])
+        return torch.cat([call(part) for part in batch.split(size)])
 
     def _require(self, capability: str) -> None:
         if capability in self.capabilities:

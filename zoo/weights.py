@@ -15,7 +15,7 @@ Learned tensors may be stored as float16 and are widened to float32 when they ar
 import hashlib
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -188,7 +188,7 @@ def save(
     *,
     images: Tensor,
     plugin: str,
-    facts: Mapping[str, Any],
+    facts: Mapping[str, Any] | Callable[[], Mapping[str, Any]],
     half: bool = True,
     workspace: Path | None = None,
 ) -> None:
@@ -198,7 +198,8 @@ def save(
         folder: must not exist yet: a tag never changes its bytes.
         images: a few inputs for the test vectors, N x C x H x W.
         plugin: the distribution that the model comes from.
-        facts: more for config.json: data set, licence, how it was trained.
+        facts: more for config.json: data set, licence, how it was trained. Or what gives it, called
+            when the model has its tensors as they are stored.
         half: store learned parameters, and the factors of densities, as float16.
         workspace: where the folder lies until it is whole; beside itself by default.
 
@@ -216,6 +217,9 @@ def save(
         for name, t in model.state_dict().items()
     }
     data = safetensors.torch.save(tensors)
+    # What is measured has to be what is stored, rounding included.
+    stored = {name: tensor.to(model.state_dict()[name]) for name, tensor in tensors.items()}
+    model.load_state_dict(stored)
     config = {
         "api_version": API_VERSION,
         "model": model.spec.name,
@@ -225,11 +229,8 @@ def save(
         "sha256": hashlib.sha256(data).hexdigest(),
         "size": len(data),
         "parameters": sum(p.numel() for p in model.parameters()),
-        **facts,
+        **(facts() if callable(facts) else facts),
     }
-    # What is measured has to be what is stored, rounding included.
-    stored = {name: tensor.to(model.state_dict()[name]) for name, tensor in tensors.items()}
-    model.load_state_dict(stored)
     try:
         with new_folder(folder, workspace) as temporary:
             write_atomically(temporary / TENSORS, data)

@@ -167,7 +167,7 @@ def test_averaged_weights_are_what_ships(tmp_path, train):
         start = zoo.create("ae", hidden=8, code=4).state_dict()
     key = "decoder.0.bias"
     moved, averaged = (float((t[key].float() - start[key]).norm()) for t in (plain, slow))
-    assert 0 < averaged < 0.1 * moved, "24 steps hardly move an average over a thousand"
+    assert 0.5 * moved < averaged < moved, "an average over a thousand is warmed up in 24 steps"
 
 
 def test_a_clipped_gradient(tmp_path, train):

@@ -140,8 +140,10 @@ def train_classifier(
     The global random state of torch is left alone.
     """
     from zoo.training.chance import seeded
+    from zoo.training.precision import computes_in_bf16
 
     train = train.labelled()
+    in_bf16 = computes_in_bf16(torch.device("cpu"))
     chosen, held_out = split_validation(train, VALIDATION, seed)
     images, labels = to_float(train.images[chosen]), train.labels[chosen]
     steps = len(images) // recipe.batch_size
@@ -158,7 +160,7 @@ def train_classifier(
         order = torch.randperm(len(images), generator=chance)
         for index in order[: steps * recipe.batch_size].split(recipe.batch_size):
             batch = _augmented(images[index], recipe, chance)
-            with torch.autocast("cpu", torch.bfloat16):
+            with torch.autocast("cpu", torch.bfloat16, enabled=in_bf16):
                 logits = network(batch)
             loss = F.cross_entropy(logits.float(), labels[index], label_smoothing=recipe.smoothing)
             optimizer.zero_grad(set_to_none=True)
@@ -215,6 +217,8 @@ def save_classifier(network: Classifier, folder: Path, facts: dict) -> None:
 @click.option("--seed", default=0, show_default=True)
 def main(data: str, data_dir: Path | None, out: Path, seed: int) -> None:
     """Train the classifier of a data set, as the shipped one was."""
+    from zoo.training.precision import computes_in_bf16
+
     start, recipe = time.perf_counter(), RECIPES[data]
     train = load_data(data, "train", IMAGES, data_dir=data_dir)
     network, held_out = train_classifier(train, recipe, seed=seed, report=click.echo)
@@ -234,6 +238,7 @@ def main(data: str, data_dir: Path | None, out: Path, seed: int) -> None:
             "held_out_accuracy": round(held_out, 4),
             "test_accuracy": round(accuracy, 4),
             "seconds": round(seconds),
+            "precision": "bf16" if computes_in_bf16(torch.device("cpu")) else "fp32",
             "threads": torch.get_num_threads(),
             "torch": torch.__version__,
         },

@@ -43,6 +43,7 @@ from zoo.registry import registry
 from zoo.training import checkpoint
 from zoo.training.chance import seeded
 from zoo.training.loop import Run
+from zoo.training.precision import settled
 from zoo.training.record import Record
 from zoo.training.runfolder import RunFolder
 
@@ -117,11 +118,12 @@ def train(
             network.recipe, {**(read_recipe(Path(recipe)) if recipe else {}), **(settings or {})}
         )
         accelerator = _accelerator(device)
-        if chosen_recipe.precision == "auto":
-            precision = "bf16" if _computes_in_bf16(accelerator.device) else "fp32"
-            chosen_recipe = replace(chosen_recipe, precision=precision)
         if problem := _open(folder, resume, accelerator):
             report({"warning": problem})
+        began = folder.facts.get("recipe") if resume else None
+        chosen_recipe, elsewhere = settled(chosen_recipe, accelerator.device, began)
+        if elsewhere:
+            report({"warning": elsewhere})
         facts: dict[str, Any] = {
             "model": network.spec.name,
             "config": dict(network.config),
@@ -176,7 +178,7 @@ def train(
         if accelerator.is_main_process:
             distribution = parse_name(model).distribution  # if two plugins have such a model
             plugin, _ = registry().find(network.spec.name, distribution)
-            _finish(network, plugin.distribution, dataset, chosen, held_out, run, folder)
+            _finish(network, plugin.distribution, dataset, chosen, held_out, run, folder, report)
         accelerator.wait_for_everyone()
     return out / WEIGHTS
 
@@ -275,6 +277,7 @@ def _finish(
     held_out: Tensor,
     run: Run,
     folder: RunFolder,
+    report: Callable[[dict[str, Any]], None],
 ) -> None:
     """What comes after the steps: the closed-form part, the weights folder, its card, a plot."""
     network.eval().to(memory_format=torch.contiguous_format)  # as it will be loaded
@@ -287,12 +290,12 @@ def _finish(
     network.fit(images, run.seed)
     seconds = run.seconds + time.perf_counter() - start  # for some models it is all there is
     examples = held_out[:4] if len(held_out) else chosen[:4]
-    weights.save(
-        network,
-        folder.path / WEIGHTS,
-        images=to_float(dataset.images[examples]),
-        plugin=plugin,
-        facts={
+
+    def facts() -> dict[str, Any]:
+        differences = run.differences()  # of the network as it is stored
+        if differences:
+            report({"warning": f"what was learnt is not what ships: {differences}"})
+        return {
             "dataset": dataset.name,
             "licence": f"MIT; trained on {dataset.name}: {dataset.licence}",
             "training": {
@@ -307,8 +310,16 @@ def _finish(
                 "device": str(network.device),
                 "latentzoo": zoo.__version__,
                 "torch": torch.__version__,
+                **({"differs from what training showed": differences} if differences else {}),
             },
-        },
+        }
+
+    weights.save(
+        network,
+        folder.path / WEIGHTS,
+        images=to_float(dataset.images[examples]),
+        plugin=plugin,
+        facts=facts,
         workspace=folder.workspace,
     )
     write_card(folder.path / WEIGHTS)
@@ -360,8 +371,9 @@ def make_recipe(kind: type[Recipe], settings: Mapping[str, Any]) -> Recipe:
             f"expected epochs from 1 and a batch_size from 2, got {recipe.epochs} and "
             f"{recipe.batch_size}"
         )
-    if recipe.precision not in ("auto", "fp32", "bf16"):
-        raise InvalidConfig(f"precision should be auto, fp32 or bf16, got {recipe.precision!r}")
+    for key in ("precision", "muon_precision"):
+        if (value := getattr(recipe, key)) not in ("auto", "fp32", "bf16"):
+            raise InvalidConfig(f"{key} should be auto, fp32 or bf16, got {value!r}")
     for key in ("beta1", "average"):
         if not getattr(recipe, key) < 1:
             raise InvalidConfig(f"{key} should be below 1, got {getattr(recipe, key)!r}")
@@ -370,10 +382,3 @@ def make_recipe(kind: type[Recipe], settings: Mapping[str, Any]) -> Recipe:
     if not 0 < recipe.decay <= 1:
         raise InvalidConfig(f"decay should be over 0 and at most 1, got {recipe.decay!r}")
     return recipe
-
-
-def _computes_in_bf16(device: torch.device) -> bool:
-    if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    has = getattr(torch.cpu, "get_capabilities", dict)()  # since torch 2.11
-    return bool(has.get("avx512_bf16") or has.get("amx_bf16"))

@@ -8,6 +8,7 @@ two players do not have.
 """
 
 import contextlib
+import copy
 import math
 import signal
 import threading
@@ -27,10 +28,16 @@ from zoo.errors import InvalidConfig, RunStopped, TrainingError
 from zoo.model import Phase, Recipe, Step, ZooModel
 from zoo.training import checkpoint
 from zoo.training.chance import affine_maps, generator, mix, warp
+from zoo.training.precision import Float32, orthogonalises
 from zoo.training.record import Record, worth_a_picture
 
 CHECK_EVERY = 20
 """Steps between two looks at the losses and at signals: on a GPU each look waits for it."""
+
+AVERAGE_WARMUP = 0.75
+"""After ``n`` steps the moving average forgets at least ``n ** -0.75`` of itself a step, until the
+recipe's decay is slower: 0.999 from step 10,000 on (Katherine Crowson's, as timm has it). At a
+constant decay a short run would ship mostly its initial weights."""
 
 
 class Players:
@@ -45,10 +52,14 @@ class Players:
         self.schedules = [
             _schedule(o, recipe, phase.epochs, steps) for o in self.optimizers.values()
         ]
+        in_float32 = orthogonalises(recipe.optimizer) and recipe.muon_precision == "fp32"
+        self.optimizer_precision = Float32 if in_float32 else contextlib.nullcontext
         self.average = None
         if phase.averaged is not None and recipe.average:
             ema = optional("timm.utils", "timm", "train").ModelEmaV3
-            self.average = ema(phase.averaged, decay=recipe.average)
+            self.average = ema(
+                phase.averaged, recipe.average, use_warmup=True, warmup_power=AVERAGE_WARMUP
+            )
 
     def update(self, player: str, loss: Tensor) -> None:
         """See :attr:`zoo.model.Step.update`."""
@@ -59,7 +70,8 @@ class Players:
             self._average_gradients(optimizer)
         if self.clip:
             nn.utils.clip_grad_norm_(_parameters(optimizer), self.clip)
-        optimizer.step()
+        with self.optimizer_precision():
+            optimizer.step()
 
     def _average_gradients(self, optimizer: torch.optim.Optimizer) -> None:
         parameters = [p for p in _parameters(optimizer) if p.requires_grad]
@@ -72,8 +84,26 @@ class Players:
     def after_step(self, done: int) -> None:
         """Move the average, and set the rates of the step after ``done`` steps of the phase."""
         if self.average is not None:
-            self.average.update(self.phase.averaged)
+            self.average.update(self.phase.averaged, step=done)
         self.set_rates(done)
+
+    def ship(self) -> None:
+        """Put the moving average, if there is one, in its networks' place."""
+        if self.average is not None:
+            self.phase.averaged.load_state_dict(self.average.module.state_dict())
+
+    @contextlib.contextmanager
+    def shipped(self) -> Iterator[None]:
+        """Within, the model is as it would ship now; afterwards it learns on as it was."""
+        if self.average is None:
+            yield
+            return
+        live = copy.deepcopy(self.phase.averaged.state_dict())
+        self.ship()
+        try:
+            yield
+        finally:
+            self.phase.averaged.load_state_dict(live)
 
     def set_rates(self, done: int) -> None:
         """The rates for the step after ``done`` steps."""
@@ -190,8 +220,7 @@ class Run:
         players.set_rates(self.epoch * self.steps + self.step)
         while self.epoch < phase.epochs:
             self._one_epoch(phase, players)
-        if players.average is not None:
-            phase.averaged.load_state_dict(players.average.module.state_dict())
+        players.ship()
         phase.finish()
         self.phase, self.epoch = self.phase + 1, 0
         self._save(None)
@@ -318,19 +347,30 @@ class Run:
             "epoch": self.epoch,
             "of": phase.epochs,
             **{name: round(value, 5) for name, value in means.items()},
-            **self._validation(phase),
+            **self._validations(phase, players),
             "images_per_second": round(rate),
             "seconds": round(self.seconds, 1),
             "seconds_left": round(left * self.size / rate, 1),
         }
         self.record.epoch(line, self._global_step())
         if worth_a_picture(self.epoch, phase.epochs):
-            self.record.pictures(self.model, phase.shows, f"{phase.name}-{self.epoch:04}")
+            with players.shipped():
+                self.record.pictures(self.model, phase, self.epoch)
             self.record.plot()
         if self.epoch < phase.epochs and time.monotonic() - self.saved_at >= self.every:
             self._save(players)
 
-    def _validation(self, phase: Phase) -> dict[str, float]:
+    def _validations(self, phase: Phase, players: Players) -> dict[str, float]:
+        """Of what would ship, and of the network that learns where that is another."""
+        with players.shipped():
+            shipped = self.validation(phase)
+        if players.average is None:
+            return shipped
+        live = self.validation(phase)
+        return shipped | {f"live_{name}": value for name, value in live.items()}
+
+    def validation(self, phase: Phase) -> dict[str, float]:
+        """The losses of ``phase`` on the images that were held out, of the model as it is."""
         if phase.validate is None or not len(self.held_out):
             return {}
         self.model.eval()
@@ -385,6 +425,11 @@ class Run:
                     "of them again with --resume"
                 ) from error
             raise
+
+    def differences(self) -> str:
+        """How the model as it is now differs from what the log and the pictures show, or ""."""
+        losses = self.validation(self.phases[-1]) if self.phases else {}
+        return "; ".join(self.record.differences(self.model, self.phases, losses))
 
     # -- checkpoints -------------------------------------------------------------------------------
 

@@ -4,9 +4,12 @@ import contextlib
 import io
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
+import numpy as np
+from PIL import Image
 from torch import Tensor
 
 from zoo._optional import optional
@@ -17,6 +20,11 @@ from zoo.model import Phase, ZooModel
 from zoo.training.runfolder import RunFolder
 
 LOG = "log.jsonl"
+
+LOSS_APART, PIXELS_APART, CONTRAST_APART = 0.1, 0.15, 0.5
+"""How far what ships may be from what the run showed before it is worth a warning: a share of the
+loss; pixels in [0, 1], and as a share of the pictures' contrast, which is small before a model has
+learnt much."""
 
 
 class Record:
@@ -83,23 +91,57 @@ class Record:
             line |= {"images_per_second": round(rate), "seconds_left": round(left * size / rate, 1)}
             self.report(line)
 
-    def pictures(self, model: ZooModel, call: str, name: str) -> None:
+    def pictures(self, model: ZooModel, phase: Phase, epoch: int) -> None:
         """What the model makes now: held-out images above their reconstructions, or new images."""
+        if (sheet := self._sheet(model, phase.shows)) is None:
+            return
+        if path := self.folder.claim(_picture(phase, epoch)):
+            write_png(sheet, path, self.folder.workspace)
+        else:
+            taken = path_text(self.out / _picture(phase, epoch))
+            self.report({"warning": f"{taken} is not of this run, so it stays as it is"})
+
+    def _sheet(self, model: ZooModel, call: str) -> Any:
         # A model in training is asked as it is; without what it cannot do yet there is no picture.
         with contextlib.suppress(ZooError, NotImplementedError):
             model.eval()
             if call == "generate":
-                sheet = grid(model.generate(64, seed=0))
-            elif len(self.held_out):
+                return grid(model.generate(64, seed=0))
+            if len(self.held_out):
                 rebuilt = model.reconstruct(self.held_out).cpu()
-                sheet = grid(pairs(self.held_out, rebuilt, 10), columns=10)
-            else:
-                return
-            if path := self.folder.claim(f"pictures/{name}.png"):
-                write_png(sheet, path, self.folder.workspace)
-            else:
-                taken = path_text(self.out / "pictures" / f"{name}.png")
-                self.report({"warning": f"{taken} is not of this run, so it stays as it is"})
+                return grid(pairs(self.held_out, rebuilt, 10), columns=10)
+        return None
+
+    def differences(
+        self, model: ZooModel, phases: Sequence[Phase], losses: Mapping[str, float]
+    ) -> list[str]:
+        """How ``model``, as it ships, differs from what the run last showed of it, in words.
+
+        Between the two lie the end of the last phase, what is fitted afterwards, and rounding.
+
+        Args:
+            losses: its ``val_...`` losses by the last phase, to compare with the log's last.
+        """
+        found = []
+        before = self.lines()[-1:] if (self.out / LOG).exists() else []
+        for name, value in losses.items():
+            shown = before[0].get(name) if before else None
+            if isinstance(shown, float) and abs(value - shown) > LOSS_APART * abs(shown) + 1e-4:
+                found.append(f"{name} is {value:.5g}, and was {shown:.5g}")
+        shows = {phase.shows: phase for phase in phases}  # what a later phase shows again, counts
+        for call, phase in shows.items():
+            path = self.out / _picture(phase, phase.epochs)
+            if not (self.folder.wrote(_picture(phase, phase.epochs)) and path.exists()):
+                continue
+            if (sheet := self._sheet(model, call)) is None:
+                continue
+            apart, of_contrast = _apart(path, sheet)
+            if apart > PIXELS_APART and of_contrast > CONTRAST_APART:
+                found.append(
+                    f"the pictures of {call} differ from {path.name} by {of_contrast:.0%} of its "
+                    "contrast"
+                )
+        return found
 
     def plot(self) -> None:
         """All losses over the epochs, as ``losses.png``."""
@@ -130,6 +172,24 @@ class Record:
         """Close what is open."""
         if self.events is not None:
             self.events.close()
+
+
+def _picture(phase: Phase, epoch: int) -> str:
+    return f"pictures/{phase.name}-{epoch:04}.png"
+
+
+def _apart(path: Path, sheet: Any) -> tuple[float, float]:
+    """How far a picture is from ``sheet``: the root of the mean squared difference of their pixels,
+    in [0, 1], and the same over the contrast of the first. What is white in both does not count:
+    that is what lies between images."""
+    with Image.open(path) as picture:
+        shown = np.asarray(picture, np.float32) / 255
+    now = np.asarray(sheet, np.float32) / 255
+    seen = (shown < 1) | (now < 1)
+    if not seen.any():
+        return 0.0, 0.0
+    apart = float(np.sqrt(np.square(shown - now)[seen].mean()))
+    return apart, apart / max(float(shown[seen].std()), 1 / 255)
 
 
 def is_loss(key: str, value: object) -> bool:

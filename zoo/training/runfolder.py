@@ -164,6 +164,10 @@ class RunFolder:
         path.parent.mkdir(parents=True, exist_ok=True)
         return path
 
+    def wrote(self, name: str) -> bool:
+        """Whether the file ``name``, if it is there, is of this run."""
+        return name in self._wrote
+
     def require_same(self, facts: Mapping[str, Any]) -> None:
         """Raises: TrainingError: what is there is a run of something else; the text says of what.
 

@@ -123,8 +123,8 @@ def test_the_game_moves_both_players_and_averages_the_generator(model):
     assert game.averaged is model.generator
     key = "layers.3.weight"
     averaged = made.average.module.state_dict()[key]
-    away = (model.generator.state_dict()[key] - before[f"generator.{key}"]).norm()
-    assert 0 < float((averaged - before[f"generator.{key}"]).norm()) < 0.1 * float(away)
+    away = float((model.generator.state_dict()[key] - before[f"generator.{key}"]).norm())
+    assert 0.5 * away < float((averaged - before[f"generator.{key}"]).norm()) < away
 
 
 def test_the_inversion_moves_the_encoder_alone(model):
