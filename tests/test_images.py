@@ -635,6 +635,80 @@ def test_types_of_arrays(values: np.ndarray, expected: np.ndarray):
     np.testing.assert_allclose(came[0, 0], expected.astype(np.float32), rtol=0, atol=1e-7)
 
 
+def read_only(values: np.ndarray) -> np.ndarray:
+    values = values.copy()
+    values.flags.writeable = False
+    return values
+
+
+def unaligned(values: np.ndarray) -> np.ndarray:
+    data = bytearray(b"x" + values.tobytes())
+    return np.frombuffer(data, values.dtype, values.size, offset=1).reshape(values.shape)
+
+
+LAYOUTS = {
+    "rows reversed": lambda a: a[::-1],
+    "columns reversed": lambda a: a[:, ::-1],
+    "turned": np.rot90,
+    "every second from the end": lambda a: np.repeat(a, 2, 0)[::-2],
+    "transposed": lambda a: a.T,
+    "column by column": np.asfortranarray,
+    "repeated without memory": lambda a: np.broadcast_to(a[0], a.shape),
+    "every second": lambda a: np.repeat(np.repeat(a, 2, 0), 2, 1)[::2, ::2],
+    "one channel of three": lambda a: np.stack([a, a, a], 2)[:, :, 1],
+    "read-only": read_only,
+    "unaligned": unaligned,
+    "masked": np.ma.masked_array,
+}
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("kind", ["<f4", ">f4", "f2", "f8", ">f8", "u1", "<u2", ">u2", "?"])
+def test_arrays_however_they_lie_in_memory(layout: str, kind: str):
+    whole = {"u1": BLOCKS, "?": BLOCKS > 100}.get(kind, DEEP if "u2" in kind else UNIT)
+    array = LAYOUTS[layout](whole.astype(kind))
+    before = array.copy()
+    came = to_images(array, GREY)
+    assert torch.equal(came, to_images(np.array(before, copy=True, order="C"), GREY))
+    expected = before / {"u1": 255.0}.get(kind, 65535.0 if "u2" in kind else 1.0)
+    np.testing.assert_allclose(came[0, 0], np.asarray(expected), rtol=0, atol=1e-7)
+    came.fill_(0)
+    np.testing.assert_array_equal(array, before)  # nothing is shared
+
+
+@pytest.mark.parametrize(
+    "array",
+    [
+        UNIT[None].astype(np.float32)[::-1],
+        UNIT[:, :, None].astype(np.float32)[:, :, ::-1],
+        UNIT[None, :, :, None].astype(np.float32)[::-1, :, :, ::-1],
+    ],
+    ids=["one image", "one channel", "both"],
+)
+def test_negative_strides_of_one_step_are_no_obstacle(array: np.ndarray):
+    assert array.flags.c_contiguous  # for numpy, but torch refuses it
+    with pytest.raises(ValueError, match="strides"):
+        torch.from_numpy(array)
+    np.testing.assert_array_equal(to_images(array, GREY)[0, 0], UNIT.astype(np.float32))
+
+
+@pytest.mark.parametrize(
+    "tensor",
+    [
+        torch.rand(16, 32)[:, ::2],
+        torch.rand(16, 16).T,
+        torch.rand(1, 3, 16, 16).to(memory_format=torch.channels_last),
+        torch._neg_view(-torch.rand(16, 16)),
+        torch.rand(1, 1, 1).expand(1, 16, 16),
+        torch.rand(3, 16, 16)[1:2],
+    ],
+    ids=["every second", "transposed", "channels last", "negated", "expanded", "a part"],
+)
+def test_tensors_however_they_lie_in_memory(tensor: torch.Tensor):
+    plain = torch.tensor(tensor.tolist())
+    assert torch.equal(to_images(tensor, COLOUR), to_images(plain, COLOUR))
+
+
 @pytest.mark.parametrize(
     "kind", [torch.uint8, torch.uint16, torch.bool, torch.bfloat16, torch.float16, torch.float64]
 )

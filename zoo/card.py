@@ -16,7 +16,7 @@ from zoo import figures
 from zoo.api import info, load
 from zoo.errors import CorruptWeights
 from zoo.figures import BOUNDS, DATASETS, FLOORS, KINDS, NEITHER, meaning, number
-from zoo.files import openable, path_text, write_atomically
+from zoo.files import openable, path_text, refuse_placeholder, write_atomically
 from zoo.markdown import code, line, table, text
 from zoo.spec import Metric, ModelSpec, Weights, read_json, weights_record
 
@@ -144,6 +144,7 @@ def vector_images(folder: Path) -> "Tensor":
     import safetensors
 
     path = folder / "vectors.safetensors"
+    refuse_placeholder(path, CorruptWeights)
     try:
         with openable(path) as name, safetensors.safe_open(name, "pt") as file:
             return file.get_tensor("images")

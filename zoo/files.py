@@ -104,3 +104,66 @@ def openable(path: Path) -> Iterator[str | Path]:
             yield f"/dev/fd/{file.fileno()}"  # macOS and Windows have no such names
     else:
         yield path
+
+
+_HEAD = 1024
+_FETCH = "type in its repository's folder"
+_PLACEHOLDERS = (  # how each begins, what it is, what to do
+    (
+        r"version https?://(git-lfs|hawser)\.github\.com/spec/|version http://git-media\.io/",
+        f"a git-LFS pointer and not the file itself; {_FETCH}: git lfs pull",
+    ),
+    (
+        r"# xet version ",
+        "a pointer of git-xet and not the file itself; download it from the repository's site",
+    ),
+    (
+        r"/annex/objects/",
+        f"a pointer of git-annex and not the file itself; {_FETCH}: git annex get .",
+    ),
+    (
+        r"(\xef\xbb\xbf)?\s*<(!doctype html|html|head)\b",
+        "a web page and not the file itself; download the file (on the Hub, its address has "
+        "/resolve/ and not /blob/)",
+    ),
+    (
+        r'(Entry|Repository) not found|Invalid (username|credentials)|\{"error": ?"',
+        "a server's error message and not the file itself; download it again",
+    ),
+    (
+        r"L\x00\x00\x00\x01\x14\x02\x00|\[InternetShortcut\]|book\x00\x00\x00\x00mark|!<symlink>",
+        "a shortcut and not the file itself; put the file that it leads to in its place",
+    ),
+    (
+        r"\x00\x05\x16\x07",
+        "what macOS keeps of a file's attributes (AppleDouble) and not the file itself",
+    ),
+)
+
+
+def placeholder(head: bytes) -> str:
+    """What lies in place of a file, told by how it begins; empty if it may be the file itself.
+
+    Such as a git-LFS pointer, a saved web page, a shortcut, or nothing at all. The text completes
+    "the file is ..." and says what to do.
+    """
+    if not head:
+        return "empty (0 bytes): it was not written or fetched to its end"
+    for pattern, what in _PLACEHOLDERS:
+        if re.match(pattern.encode(), head, re.IGNORECASE):
+            return what
+    return ""
+
+
+def refuse_placeholder(path: Path, error: type[Exception]) -> None:
+    """Raise ``error`` with the reason if something else lies in place of the file ``path``.
+
+    What cannot be opened is not for this function to say.
+    """
+    try:
+        with path.open("rb") as file:
+            what = placeholder(file.read(_HEAD))
+    except (OSError, ValueError):
+        return
+    if what:
+        raise error(f"{path} is {what}")

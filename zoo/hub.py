@@ -43,7 +43,14 @@ from zoo.errors import (
     WeightsNotFound,
     ZooError,
 )
-from zoo.files import PICKLES, TENSORS, VECTORS, openable, write_atomically
+from zoo.files import (
+    PICKLES,
+    TENSORS,
+    VECTORS,
+    openable,
+    refuse_placeholder,
+    write_atomically,
+)
 from zoo.names import is_commit, is_repo, is_revision
 from zoo.spec import read_json, weights_record
 
@@ -547,6 +554,7 @@ def _header(repo: str, fetched: Fetched, token: str | None) -> dict[str, dict[st
         return {k: {"dtype": t.dtype, "shape": list(t.shape)} for k, t in head.tensors.items()}
     from safetensors import SafetensorError, safe_open
 
+    refuse_placeholder(path, CorruptWeights)
     try:
         with openable(path) as name, safe_open(name, "np") as file:
             slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118

@@ -22,7 +22,6 @@ from PIL import (
     BmpImagePlugin,  # noqa: F401
     GifImagePlugin,  # noqa: F401
     Image,
-    ImageOps,
     JpegImagePlugin,  # noqa: F401
     PngImagePlugin,  # noqa: F401
     PpmImagePlugin,  # noqa: F401
@@ -33,9 +32,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from zoo.errors import ImageError, InputError
-from zoo.files import path_text
+from zoo.files import path_text, placeholder
 from zoo.isolation import isolated
 from zoo.listing import list_folder
+from zoo.picturefile import bare, orientation
 from zoo.spec import Preprocessing
 
 FORMATS = ("PNG", "JPEG", "GIF", "BMP", "WEBP", "TIFF", "PPM")
@@ -286,31 +286,38 @@ def _decode(source: Path | str | BinaryIO, preprocessing: Preprocessing) -> np.n
         with contextlib.ExitStack() as stack:
             named = isinstance(source, str | Path)
             file = stack.enter_context(open(source, "rb")) if named else source
-            image = stack.enter_context(_opened(file, os.fspath(source) if named else ""))
+            whole, found = bare(file)
+            name = os.fspath(source) if named and whole is file else ""
+            try:
+                image = stack.enter_context(_opened(whole, name))
+            except Image.UnidentifiedImageError:
+                raise ImageError(_unidentified(file)) from None
             # Before any pixel is decoded: a small file can claim a huge picture.
             if image.width * image.height > MAX_PIXELS:
                 raise Image.DecompressionBombError
             # A JPEG can be decoded at half, a quarter or an eighth of its size, many times faster.
             side = 4 * max(preprocessing.width, preprocessing.height)
             image.draft(None, (side, side))
-            return _loaded(image, preprocessing)
+            return _loaded(image, preprocessing, found)
     except FileNotFoundError:
         raise ImageError("there is no such file") from None
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise ImageError(f"more than {MAX_PIXELS:,} pixels; make it smaller") from None
-    except Image.UnidentifiedImageError:
-        raise ImageError(f"not a picture of a known kind ({', '.join(FORMATS)})") from None
     except InputError as error:
         raise ImageError(str(error)) from None
-    except OSError as error:
+    except _DAMAGED as error:  # also a path with a null byte
         raise ImageError(f"damaged, or not readable: {error}") from None
-    except ValueError as error:  # a path with a null byte
-        raise ImageError(str(error)) from None
+
+
+def _unidentified(file: BinaryIO) -> str:
+    """Why a file is no picture."""
+    file.seek(0)
+    what = placeholder(file.read(1024))
+    return f"not a picture of a known kind ({', '.join(FORMATS)})" + (f": {what}" if what else "")
 
 
 def _reduced(image: Image.Image, preprocessing: Preprocessing) -> Image.Image:
-    """Upright, and by a whole factor smaller when it is many times larger than needed."""
-    image = ImageOps.exif_transpose(image)
+    """By a whole factor smaller when it is many times larger than needed."""
     factor = min(image.width // preprocessing.width, image.height // preprocessing.height) // 4
     if factor > 1 and image.mode in ("L", "RGB", "LA", "RGBA"):
         image = image.reduce(factor)
@@ -323,9 +330,26 @@ _DAMAGED = (
 """What Pillow's decoders raise for a damaged file: nearly anything."""
 
 
-def _loaded(image: Image.Image, preprocessing: Preprocessing) -> np.ndarray:
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""By EXIF orientation, what makes a picture upright."""
+
+
+def _loaded(
+    image: Image.Image, preprocessing: Preprocessing, found: int | None = None
+) -> np.ndarray:
+    """The pixels of an opened picture, upright; ``found`` is the orientation, where it is known."""
     try:
         image.load()
+        turn = _TURNS.get(found or orientation(image.info, getattr(image, "tag_v2", None)))
+        image = image if turn is None else image.transpose(turn)
         return _pixels(_reduced(image, preprocessing))
     except InputError:  # a ValueError too, but the pixels' own
         raise
@@ -378,7 +402,7 @@ def _from_tensor(tensor: Tensor) -> Tensor:
             "expected a tensor H x W, C x H x W or N x C x H x W with C 1, 3 or 4, got "
             + (" x ".join(map(str, tensor.shape)) or "a single number")
         )
-    tensor = tensor.detach().cpu()
+    tensor = tensor.detach().cpu().resolve_neg()  # which numpy does not know
     if tensor.dtype == torch.bfloat16:
         tensor = tensor.float()
     values = _unit(tensor.numpy())
@@ -387,6 +411,7 @@ def _from_tensor(tensor: Tensor) -> Tensor:
 
 def _unit(values: np.ndarray) -> Tensor:
     """As float32 in [0, 1]."""
+    values = np.asarray(values)  # a masked array computes in types of its own
     if values.dtype.newbyteorder("=") in (np.uint8, np.uint16):
         return torch.from_numpy(values.astype(np.float32) / np.iinfo(values.dtype).max)
     if values.dtype == np.bool_:
@@ -401,6 +426,8 @@ def _unit(values: np.ndarray) -> Tensor:
             f"expected floating point values in [0, 1], got {low:.4g} to {high:.4g}"
             + ("; divide by 255" if low >= 0 and 1 < high <= 255 else "")
         )
+    if any(stride < 0 for stride in values.strides):  # which torch does not know
+        values = values.copy()
     return torch.from_numpy(np.require(values, np.float32, ["C", "W"]))
 
 

@@ -14,6 +14,7 @@ from types import MappingProxyType
 from typing import Any, Self
 
 from zoo.errors import InvalidConfig, SpecError, WeightsError, WeightsNotFound
+from zoo.files import placeholder
 
 API_VERSION = 1
 """The version of the contract between core, plugins and weights folders."""
@@ -461,6 +462,8 @@ def read_json(path: Path) -> dict[str, Any]:
         raise WeightsNotFound(f"{path.parent} has no {path.name}") from None
     except OSError as error:
         raise WeightsError(f"{path} cannot be read: {error.strerror}") from error
+    if what := placeholder(data):
+        raise InvalidConfig(f"{path} is not valid JSON but {what}")
     if len(data) > _MAX_CONFIG_BYTES:
         raise InvalidConfig(f"{path} is larger than {_MAX_CONFIG_BYTES:,} bytes")
     try:

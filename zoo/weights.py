@@ -26,7 +26,16 @@ from torch import Tensor
 
 from zoo.density import GaussianMixture
 from zoo.errors import CorruptWeights, TensorMismatch, UnsafeWeights, WeightsError, WeightsNotFound
-from zoo.files import PICKLES, TENSORS, VECTORS, new_folder, openable, write_atomically, write_json
+from zoo.files import (
+    PICKLES,
+    TENSORS,
+    VECTORS,
+    new_folder,
+    openable,
+    refuse_placeholder,
+    write_atomically,
+    write_json,
+)
 from zoo.isolation import isolated
 from zoo.model import ZooModel
 from zoo.spec import API_VERSION
@@ -75,6 +84,7 @@ class Tensors:
         """
         refuse_pickles(folder)
         path = folder / TENSORS
+        refuse_placeholder(path, CorruptWeights)
         try:
             size = path.stat().st_size
             if size != config["size"]:
@@ -285,6 +295,7 @@ def verify(model: ZooModel, folder: Path) -> dict[str, float]:
     path = folder / VECTORS
     if not path.is_file():
         raise WeightsNotFound(f"{folder} has no {VECTORS}")
+    refuse_placeholder(path, CorruptWeights)
     try:
         with openable(path) as name, safetensors.safe_open(name, "pt") as file:
             metadata = file.metadata() or {}

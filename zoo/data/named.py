@@ -21,6 +21,7 @@ from zoo._optional import optional
 from zoo.data.npz import Npz, channels_first
 from zoo.data.source import cache_folder, to_labels
 from zoo.errors import DataError
+from zoo.files import refuse_placeholder
 
 
 @dataclass(frozen=True)
@@ -172,6 +173,7 @@ def _cifar10(folder: Path, split: str, tried: list[str]) -> _Found | None:
         if not path.is_file():
             tried.append(str(path))
             return None
+        refuse_placeholder(path, DataError)
         data = path.read_bytes()
         if len(data) % 3073 or not data:
             raise DataError(f"{path} has {len(data):,} bytes, expected a multiple of 3,073")
@@ -189,6 +191,7 @@ def _idx(folder: Path, split: str, tried: list[str]) -> _Found | None:
         if path is None:
             tried.append(f"{stem}[.gz]")
             return None
+        refuse_placeholder(path, DataError)
         try:
             data = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
             magic, *shape = np.frombuffer(data, ">i4", 1 + dimensions).tolist()

@@ -17,6 +17,7 @@ from torch import Tensor
 from zoo.data.imagefile import read_header
 from zoo.data.source import Part, Source, key_of, to_labels
 from zoo.errors import DataError
+from zoo.files import refuse_placeholder
 from zoo.spec import Preprocessing
 
 
@@ -66,6 +67,7 @@ class Npz:
         self.path = path
 
     def __enter__(self) -> Self:
+        refuse_placeholder(self.path, DataError)
         with self._errors("is not a .npz file"):
             self._zip = zipfile.ZipFile(self.path)
         self.names = [n.removesuffix(".npy") for n in self._zip.namelist() if n.endswith(".npy")]

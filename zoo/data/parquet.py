@@ -12,6 +12,7 @@ import numpy as np
 from zoo._optional import optional
 from zoo.data.source import SPLITS, UNKNOWN, Part, Source, key_of, to_labels
 from zoo.errors import DataError
+from zoo.files import refuse_placeholder
 from zoo.images import chunk_size, decode_many
 from zoo.spec import Preprocessing
 
@@ -43,6 +44,8 @@ def open_parquet(path: Path, files: list[Path], split: str, preprocessing: Prepr
     """A source of Parquet files, which are read in row groups."""
     parquet = optional("pyarrow.parquet", "pyarrow", "train")
     arrow = optional("pyarrow", "pyarrow", "train")
+    for file in files:
+        refuse_placeholder(file, DataError)
     # Streams of 1 MB, where whole columns of a row group would be read at once.
     opened = [_with_arrow(arrow, f, lambda f=f: parquet.ParquetFile(
         arrow.OSFile(os.fsencode(f)), buffer_size=1 << 20)) for f in files]  # fmt: skip
