@@ -51,7 +51,6 @@ docs: .venv/installed-dev
 
 # After new weights or figures: the model cards with their pictures, and the table in README.
 cards: .venv/installed
-	rm -f model_cards/*
 	$(BIN)/zoo card --out model_cards
 	$(BIN)/zoo leaderboard --into README.md
 
@@ -66,4 +65,4 @@ cards: .venv/installed
 	touch $@
 
 clean:
-	rm -rf .venv out
+	rm -rf .venv

@@ -204,6 +204,8 @@ def _copy(folder: Path, target: Path) -> None:
                 if (folder / file).is_file():
                     shutil.copyfile(folder / file, temporary / file)
     except OSError as error:
+        if os.path.lexists(target):  # another was faster
+            raise WeightsError(f"{target} exists already; weights are never overwritten") from None
         raise WeightsError(f"{target} cannot be written: {error.strerror}") from error
 
 

@@ -6,6 +6,7 @@ figure as a ``model-index``. Its pictures lie beside it in one PNG.
 
 import io
 import json
+import os
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -14,7 +15,7 @@ from urllib.parse import quote
 
 from zoo import figures
 from zoo.api import info, load
-from zoo.errors import CorruptWeights
+from zoo.errors import CorruptWeights, InputError
 from zoo.figures import BOUNDS, DATASETS, FLOORS, KINDS, NEITHER, meaning, number
 from zoo.files import openable, path_text, refuse_placeholder, write_atomically
 from zoo.markdown import code, line, table, text
@@ -75,9 +76,11 @@ def write_card(folder: Path, path: Path | None = None, name: str | None = None) 
             name with the ending ``.png``.
         name: what the card's examples load; the folder itself by default.
 
-    Raises: as :func:`render_card` and :func:`zoo.load`.
+    Raises: as :func:`render_card` and :func:`zoo.load`, and InputError when a file that is no card
+    of the zoo's, or a picture of none, is in the way.
     """
     path = path or folder / "README.md"
+    _refuse_to_overwrite(path)
     if name is None:
         run = folder.resolve().parent if folder.name == "weights" else folder.resolve()
         name = f"local-dir:{path_text(run.name)}"
@@ -85,10 +88,34 @@ def write_card(folder: Path, path: Path | None = None, name: str | None = None) 
     picture = path.with_suffix(".png")
     card = render_card(folder, name, picture.name if png else None)
     path.parent.mkdir(parents=True, exist_ok=True)
-    if png:
-        write_atomically(picture, png)
     write_atomically(path, path_text(card).encode())
+    if png:  # after the card, which says whose the picture is
+        write_atomically(picture, png)
     return path
+
+
+def is_card(path: Path) -> bool:
+    """Whether the file is there and the zoo wrote it as a card."""
+    try:
+        front = path.read_text("utf-8").split("\n---\n")[0]
+    except (OSError, ValueError):
+        return False
+    return front.startswith("---\n") and "\nlibrary_name: latentzoo\n" in f"{front}\n"
+
+
+def _refuse_to_overwrite(path: Path) -> None:
+    """Raises: InputError: a file of the user's is where the card or its picture would be."""
+    picture, ours = path.with_suffix(".png"), is_card(path)
+    if os.path.lexists(path) and not ours:
+        raise InputError(
+            f"{path} is there already and is not a card that the zoo wrote, so nothing was "
+            "written. Choose another --out, or move it away"
+        )
+    if os.path.lexists(picture) and not (ours and f"({quote(picture.name)})" in path.read_text()):
+        raise InputError(
+            f"{picture} is there already and is not a card's picture, so nothing was written. "
+            "Choose another --out, or move it away"
+        )
 
 
 # -- the picture ---------------------------------------------------------------------------------

@@ -30,9 +30,16 @@ def replacing(path: Path, workspace: Path | None = None) -> Iterator[BinaryIO]:
     However the block ends otherwise, the new file is removed, and nothing else is touched.
 
     Args:
-        path: old or new, never half.
+        path: old or new, never half. A link stays: what it leads to is written. A device or a pipe
+            stays what it is: it is written into.
         workspace: where it lies until then, on the file system of ``path``; beside it by default.
     """
+    if path.is_symlink():
+        path = Path(os.path.realpath(path))
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        with path.open("wb") as file:
+            yield file
+        return
     temporary = (workspace or path.parent) / _new_name()
     file = temporary.open("xb")  # never a file that was there before
     try:

@@ -649,7 +649,9 @@ def _drop(path: Path, repo: str) -> None:
     except OSError:
         blob = path
     with hub_errors(repo):
-        blob.unlink(missing_ok=True)
+        # A link of the user's own may lead anywhere: what is not the cache's is not removed.
+        if blob == path or Path(os.path.normpath(blob)).parent == _repo_folder(repo) / "blobs":
+            blob.unlink(missing_ok=True)
         path.unlink(missing_ok=True)
 
 

@@ -1,6 +1,8 @@
 """Locks between processes, which the system releases when the process ends, however it ends."""
 
+import contextlib
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 try:
@@ -52,6 +54,24 @@ class Lock:
                 self.path.unlink(missing_ok=True)
             except OSError:
                 return  # the next one has it open already
+
+
+@contextlib.contextmanager
+def holding(folder: Path) -> Iterator[None]:
+    """Wait for whoever else holds ``folder``, and hold it for a moment; it gets no new file.
+
+    Where the system cannot lock a folder (Windows, some network drives), nobody is waited for.
+    """
+    file = None
+    try:
+        if fcntl is not None:
+            with contextlib.suppress(OSError):
+                file = os.open(folder, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
+                fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+    finally:
+        if file is not None:
+            os.close(file)
 
 
 def _opened(path: Path) -> tuple[int, bool]:

@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from zoo.cli.shared import as_json, new_table, print_json, print_table, printable, seed
+from zoo.cli.shared import as_json, new_table, print_json, print_table, printable, refuse_loss, seed
 from zoo.errors import InputError
 from zoo.evaluation import PROTOCOLS
 
@@ -51,6 +51,9 @@ def evaluate(
     For a weights folder (local-dir:FOLDER) its metrics.json is written too.
     """
     from zoo import evaluation
+
+    if out is not None:
+        refuse_loss(out, ".json")
 
     def progress(line: str) -> None:
         click.echo(printable(line), err=True)

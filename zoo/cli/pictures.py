@@ -14,6 +14,7 @@ from zoo.cli.shared import (
     print_json,
     print_table,
     read,
+    refuse_loss,
     report,
     seed,
     sources,
@@ -55,8 +56,10 @@ def encode(name: str, sources: tuple[Path], out: Path, what: str, strict: bool, 
         raise InputError(f"--out should end in .parquet, .npz or .safetensors, got {str(out)!r}")
     if not sources:
         raise InputError("name at least one picture or folder: zoo encode NAME FOLDER")
+    refuse_loss(out, out.suffix, sources)
     model = zoo.load(name)
     pictures = read(model, sources, strict)
+    refuse_loss(out, out.suffix, pictures.paths)
     call = {"codes": model.encode, "features": model.features, "scores": model.score}[what]
     _write_rows(out, what, [path_text(path) for path in pictures.paths], call(pictures.images))
     report(
@@ -113,8 +116,10 @@ def reconstruct(
     """
     from zoo.images import grid, pairs, write_png
 
+    refuse_loss(out, ".png", sources)
     model = zoo.load(name)
     pictures = read(model, sources, strict)
+    refuse_loss(out, ".png", pictures.paths)
     rebuilt = model.reconstruct(pictures.images).cpu()
     write_png(grid(pairs(pictures.images, rebuilt, columns), columns=columns), out)
     error = float((rebuilt - pictures.images).square().mean())
@@ -140,6 +145,7 @@ def generate(name: str, number: int, seed: int, out: Path, as_json: bool) -> Non
     """Write a grid of new pictures."""
     from zoo.images import grid, write_png
 
+    refuse_loss(out, ".png")
     write_png(grid(zoo.load(name).generate(number, seed=seed)), out)
     report(
         as_json, f"{number} pictures of {name}, seed {seed}, in {out}",
@@ -164,6 +170,7 @@ def interpolate(
     """
     from zoo.images import grid, write_png
 
+    refuse_loss(out, ".png", [path for path in (start, end) if path is not None])
     model = zoo.load(name)
     if start is None:
         ends = model.generate(10, seed=seed)
@@ -247,6 +254,7 @@ def demo(out: Path, as_json: bool) -> None:
     unseen: list[str] = []
 
     def write(file: str, images: "Tensor", columns: int, what: str) -> None:
+        refuse_loss(out / file, ".png")
         write_png(grid(images, columns=columns), out / file)
         made.append({"file": path_text(out / file), "what": what})
 

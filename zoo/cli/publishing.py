@@ -29,19 +29,26 @@ def card(name: str | None, out: Path | None) -> None:
     with weights are written into the folder --out.
     """
     from zoo.api import weights_folder
-    from zoo.card import render_card, write_card
+    from zoo.card import is_card, render_card, write_card
 
     if name is None and (out is None or out.suffix == ".md"):
         raise InputError("name a model, or with --out a folder for the cards of all models")
     if out is None:
         click.echo(render_card(weights_folder(name), name), nl=False)
         return
+    written = set()
     for each in [name] if name is not None else zoo.list_models(pretrained=True):
         file = Path(each.removeprefix("local-dir:")).resolve().name
         path = out if out.suffix == ".md" else out / f"{file}.md"
-        write_card(weights_folder(each), path, each)
+        written.add(write_card(weights_folder(each), path, each))
         click.echo(path_text(f"the card of {each} is in {path}"))
     if name is None:
+        old = [path.name for path in sorted(set(out.glob("*.md")) - written) if is_card(path)]
+        if old:
+            click.echo(
+                path_text(f"{len(old)} other cards in {out} stay as they are: {', '.join(old)}"),
+                err=True,
+            )
         warn_of_faults()
 
 

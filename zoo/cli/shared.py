@@ -7,9 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from zoo.errors import InputError
 from zoo.files import path_text
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from zoo.model import ZooModel
 
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
@@ -43,6 +46,41 @@ def read(model: "ZooModel", sources: tuple[Path, ...], strict: bool):
     if pictures.skipped:
         click.echo(printable(skipped_text(pictures.skipped)), err=True)
     return pictures
+
+
+_SIGNATURES = {
+    ".png": ("a PNG", lambda head: head.startswith(b"\x89PNG\r\n\x1a\n")),
+    ".npz": ("an .npz file", lambda head: head.startswith(b"PK")),
+    ".parquet": ("a Parquet file", lambda head: head.startswith(b"PAR1")),
+    ".safetensors": ("a .safetensors file", lambda head: head[8:9] == b"{"),
+    ".json": ("a JSON file", lambda head: head.lstrip()[:1] in (b"{", b"[")),
+}
+
+
+def refuse_loss(out: Path, kind: str, pictures: "Iterable[Path]" = ()) -> None:
+    """Writing again what a command wrote before is fine; all else that ``out`` may be is kept.
+
+    Args:
+        kind: what is going to be written, by the ending that such files have.
+        pictures: what is read, or was.
+
+    Raises:
+        InputError: ``out`` is there and is one of the pictures, or a file of another kind.
+    """
+    if not out.is_file() or out.stat().st_size == 0:
+        return
+    if any(path.exists() and out.samefile(path) for path in pictures):
+        raise InputError(
+            f"{out} is one of the pictures that are read, so it is not overwritten. Choose another "
+            "--out"
+        )
+    name, fits = _SIGNATURES[kind]
+    with out.open("rb") as file:
+        if not fits(file.read(64)):
+            raise InputError(
+                f"{out} is there already and is not {name}, so it is not overwritten. Choose "
+                "another --out"
+            )
 
 
 def _track(paths: list[Path]):

@@ -25,6 +25,7 @@ from zoo.errors import (
 )
 from zoo.evaluation.protocol import Context, Figure, LeftOut, Protocol
 from zoo.files import write_json
+from zoo.locks import holding
 from zoo.spec import Metric, read_json, weights_record
 
 if TYPE_CHECKING:
@@ -191,7 +192,7 @@ def evaluate(
         ZooError: as :func:`zoo.load` and :func:`zoo.data.load_data`.
     """
     from zoo.api import folder_config, has_folder, load, weights_folder
-    from zoo.card import write_card
+    from zoo.card import is_card, write_card
 
     chosen = _chosen(protocols)
     model = load(name)
@@ -204,7 +205,8 @@ def evaluate(
     same = model.name if name.startswith("hf-hub:") else name
     folder = weights_folder(same) if has_folder(name) else Path()
     write = write and name.startswith("local-dir:")
-    before = _recorded(folder) if write else {}
+    if write:
+        _recorded(folder)  # what cannot be read is not found out at the end
     data = str(data or folder_config(folder)["dataset"])
     train, test = _parts(model, data, data_dir, seed)
     notes = [*test.remarks, *train.remarks]
@@ -229,7 +231,8 @@ def evaluate(
         result["versions"] = _versions()
         if write and metrics:
             again = {protocol.name for protocol in chosen}
-            write_json(folder / "metrics.json", _merged(before, result, done, again))
+            with holding(folder):  # another may have written since this one began
+                write_json(folder / "metrics.json", _merged(_recorded(folder), result, done, again))
 
     for protocol in chosen:
         if reason := _unsuited(protocol, context):
@@ -252,8 +255,11 @@ def evaluate(
             f"nothing of {name} could be measured on {test.name}:\n"
             + "\n".join(f"  {out['protocol']}: {out['reason']}" for out in left_out)
         )
-    if write and (folder / "README.md").exists():  # the card shows the figures
+    card = folder / "README.md"
+    if write and is_card(card):  # it shows the figures
         write_card(folder)
+    elif write and card.exists():
+        progress(f"{card} is not a card that the zoo wrote, so it stays as it is")
     return result
 
 

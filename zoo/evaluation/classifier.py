@@ -10,6 +10,7 @@ features compare with each other, and with no published FID.
 """
 
 import hashlib
+import os
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -219,6 +220,8 @@ def main(data: str, data_dir: Path | None, out: Path, seed: int) -> None:
     """Train the classifier of a data set, as the shipped one was."""
     from zoo.training.precision import computes_in_bf16
 
+    if os.path.lexists(out / data):
+        raise click.UsageError(f"{out / data} exists already; choose another --out")
     start, recipe = time.perf_counter(), RECIPES[data]
     train = load_data(data, "train", IMAGES, data_dir=data_dir)
     network, held_out = train_classifier(train, recipe, seed=seed, report=click.echo)
