@@ -20,6 +20,7 @@ from pathlib import Path
 PYTHON = sys.executable
 ZOO = str(Path(PYTHON).with_name("zoo"))
 DISTRIBUTIONS = 300
+WEIGHTS = 300
 
 
 def seconds(command: list[str], env: dict[str, str] | None = None) -> float:
@@ -46,6 +47,40 @@ def many_distributions(folder: Path) -> None:
         (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: other-{i}\nVersion: 1.0\n")
         (info / "entry_points.txt").write_text(f"[console_scripts]\nother-{i} = other_{i}:main\n")
 
+
+def many_weights(folder: Path) -> None:
+    """A plugin that ships as many sets of weights as a large zoo, each with a hundred figures."""
+    package, info = folder / "zoo_many", folder / "latentzoo_many-1.0.dist-info"
+    info.mkdir(parents=True)
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: latentzoo-many\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[zoo]\nmany = zoo_many\n")
+    config = {
+        "api_version": 1, "model": "many", "plugin": "latentzoo-many", "config": {}, "size": 1,
+        "sha256": "0" * 64, "parameters": 1, "dataset": "none", "licence": "none",
+    }  # fmt: skip
+    metric = {"value": 0.5, "dataset": "none", "split": "test", "protocol": "none", "samples": 1}
+    metrics = {"metrics": [{"name": f"figure_{i}", **metric} for i in range(100)]}
+    for i in range(WEIGHTS):
+        weights = package / "weights" / f"many.tag_{i}"
+        weights.mkdir(parents=True)
+        (weights / "config.json").write_text(json.dumps(config))
+        (weights / "metrics.json").write_text(json.dumps(metrics))
+    (package / "__init__.py").write_text(MANY)
+
+
+MANY = """
+from zoo import ModelSpec, bundled_weights, hookimpl
+
+@hookimpl
+def zoo_models():
+    return [
+        ModelSpec(
+            name="many", family="none", builder="zoo_many.model:Many", summary="Made up",
+            image_shape=(1, 1, 1), code_shape=(1,), weights=bundled_weights(__file__, "many"),
+            default_tag="tag_0",
+        )
+    ]
+"""
 
 LOAD = """
 import json, statistics, sys, tempfile, time
@@ -121,6 +156,13 @@ def measure(runs: int) -> list[dict]:
         compare(
             f"zoo list --json with {DISTRIBUTIONS} more distributions / without",
             lambda: seconds([ZOO, "list", "--json"], full), as_json, 2,
+        )  # fmt: skip
+    with tempfile.TemporaryDirectory() as folder:
+        many_weights(Path(folder))
+        full = {"PYTHONPATH": folder}
+        compare(
+            f"zoo list --json with {WEIGHTS} more weights / python -c pass",
+            lambda: seconds([ZOO, "list", "--json"], full), nothing, 10,
         )  # fmt: skip
     compare(
         "load dcgan.fashion_mnist, generate 64 / import torch",

@@ -27,6 +27,7 @@ from zoo.figures import (
 from zoo.files import write_atomically
 from zoo.goals import GOALS, SOURCES, Standing, judge
 from zoo.markdown import code, line, table, text
+from zoo.registry import registry
 from zoo.spec import Metric, Weights
 
 COLUMNS = (
@@ -87,6 +88,8 @@ class Board:
 
 def leaderboard(dataset: str | None = None, metrics: Sequence[str] = ()) -> list[Board]:
     """The figures of all weights of the installed plugins, a board for each data set.
+
+    Weights whose record cannot be read are left out: the registry names them (``broken_weights``).
 
     Args:
         dataset: only what was measured on this one.
@@ -152,7 +155,9 @@ def standings(dataset: str | None = None, metrics: Sequence[str] = ()) -> list[S
 
 
 def _measured() -> dict[str, Weights]:
-    return {name: info(name).weights[0] for name in list_models(pretrained=True)}
+    broken = {name for _, name, _ in registry().broken_weights()}
+    names = [name for name in list_models(pretrained=True) if name not in broken]
+    return {name: info(name).weights[0] for name in names}
 
 
 def _require(asked: str, there: list[str], problem: str) -> None:

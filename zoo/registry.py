@@ -22,7 +22,7 @@ from typing import NamedTuple, TypeVar
 import pluggy
 
 from zoo import hookspecs
-from zoo.errors import AmbiguousName, PluginError, SpecError, UnknownModel
+from zoo.errors import AmbiguousName, PluginError, SpecError, UnknownModel, ZooError
 from zoo.names import OFFERED
 from zoo.spec import ModelSpec, Prefix
 
@@ -116,6 +116,20 @@ class Registry:
         names = [name for name, (_, spec) in pairs if capability in spec.capabilities]
         prefixes = [f"{p.name}:..." for _, p in self.prefixes() if capability in p.capabilities]
         return names + sorted(set(prefixes))
+
+    def broken_weights(self) -> list[tuple[Plugin, str, ZooError]]:
+        """Weights whose record cannot be read: their plugin, their name, and why.
+
+        It reads the records of all, whose folders discovery does not look into.
+        """
+        broken = []
+        for full, (plugin, spec) in zip(self.names(), self.specs(), strict=True):
+            for weights in spec.weights:
+                try:
+                    weights.to_dict()
+                except ZooError as error:
+                    broken.append((plugin, f"{full}.{weights.tag}", error))
+        return broken
 
     def prefixes(self) -> Iterator[tuple[Plugin, Prefix]]:
         """Every declared prefix, by name."""

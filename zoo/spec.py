@@ -7,6 +7,7 @@ Nothing here imports torch.
 
 import json
 import math
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -115,7 +116,7 @@ class _Record:
 
     def _freeze_config(self, name: str) -> None:
         value = getattr(self, name)
-        _check(isinstance(value, Mapping), f"{self!s:.80} {name}", "a mapping", value)
+        _check(isinstance(value, Mapping), f"{type(self).__name__}.{name}", "a mapping", value)
         try:
             copy = json.loads(json.dumps(_plain(value)))
         except (TypeError, ValueError):
@@ -480,11 +481,59 @@ def bundled_weights(plugin_file: str, model: str) -> tuple[Weights, ...]:
 
     They are read from each folder's own config.json, metrics.json and hub.json, so that nothing is
     written down twice. A plugin calls it with its ``__file__``.
+
+    Only the tags are read now, from the names of the folders: a folder's files are read when
+    somebody first looks at more of its record, which then raises what :func:`weights_record`
+    raises. So ``zoo list`` costs the same whatever ships, and a broken set of weights costs only
+    itself; ``zoo plugins`` and ``zoo check`` read all of them.
+
+    Raises:
+        SpecError: what follows the model's name in the name of a folder is not a tag.
     """
-    return tuple(
-        weights_record(folder, folder.name.removeprefix(f"{model}."))
-        for folder in sorted(weights_root(plugin_file).glob(f"{model}.*"))
-    )
+    root, prefix = weights_root(plugin_file), f"{model}."
+    try:
+        names = sorted(name for name in os.listdir(root) if name.startswith(prefix))
+    except FileNotFoundError:  # the plugin ships none
+        names = []
+    return tuple(_UnreadWeights(root / name, name.removeprefix(prefix)) for name in names)
+
+
+class _UnreadWeights(Weights):
+    """A record of which only the tag is known until its folder is read.
+
+    From then on it is an ordinary :class:`Weights`, and nobody can tell the difference.
+    """
+
+    def __init__(self, folder: Path, tag: str):
+        _check(_is_identifier(tag), f"{folder}: the tag", "a lower-case identifier", tag)
+        object.__setattr__(self, "tag", tag)
+        object.__setattr__(self, "_folder", folder)
+
+    def __getattribute__(self, name: str) -> Any:
+        if name in _READ_LATER:
+            self._read()
+        return object.__getattribute__(self, name)
+
+    def _read(self) -> "Weights":
+        record = weights_record(self._folder, self.tag)
+        vars(self).update(vars(record))
+        object.__setattr__(self, "__class__", Weights)
+        return self
+
+    def __repr__(self) -> str:
+        return repr(self._read())
+
+    def __eq__(self, other: object) -> bool:
+        return self._read() == other
+
+    def __hash__(self) -> int:
+        return hash(self._read())
+
+    def __reduce__(self) -> tuple:
+        return self._read().__reduce__()
+
+
+_READ_LATER = frozenset(f.name for f in fields(Weights)) - {"tag"}
 
 
 def weights_root(plugin_file: str) -> Path:

@@ -145,6 +145,7 @@ def plugins(traceback: bool, as_json: bool) -> None:
     from zoo.registry import registry
 
     found = registry().plugins
+    broken = registry().broken_weights()
     if as_json:
         print_json(
             [
@@ -155,6 +156,7 @@ def plugins(traceback: bool, as_json: bool) -> None:
                     "module": p.candidate.module,
                     "models": [spec.name for spec in p.specs],
                     "prefixes": [prefix.name for prefix in p.prefixes],
+                    "broken_weights": {name: str(why) for of, name, why in broken if of is p},
                     "fault": p.fault
                     and {
                         "stage": p.fault.stage,
@@ -179,6 +181,9 @@ def plugins(traceback: bool, as_json: bool) -> None:
             printable(str(p.fault)) if p.fault else "ok",
         )  # fmt: skip
     print_table(table)
+    for plugin, name, why in broken:
+        text = f"The weights {name} of {plugin.distribution} cannot be used: {why}"
+        click.echo(printable(text), err=True)
     if traceback:
         import traceback as tb
 

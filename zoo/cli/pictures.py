@@ -19,6 +19,7 @@ from zoo.cli.shared import (
     seed,
     sources,
     strict,
+    usable_weights,
 )
 from zoo.errors import InputError
 from zoo.files import path_text
@@ -244,7 +245,7 @@ def demo(out: Path, as_json: bool) -> None:
     from zoo.images import grid, write_png
     from zoo.sample import sample
 
-    names = zoo.list_models(pretrained=True)
+    names = usable_weights()
     if not names:
         raise InputError(
             "no trained model is installed. Type: pip install latentzoo-ae latentzoo-gan"

@@ -5,8 +5,15 @@ from typing import TYPE_CHECKING
 
 import click
 
-import zoo
-from zoo.cli.shared import as_json, new_table, print_json, print_table, printable, warn_of_faults
+from zoo.cli.shared import (
+    as_json,
+    new_table,
+    print_json,
+    print_table,
+    printable,
+    usable_weights,
+    warn_of_faults,
+)
 from zoo.errors import InputError
 from zoo.files import path_text
 
@@ -37,7 +44,7 @@ def card(name: str | None, out: Path | None) -> None:
         click.echo(render_card(weights_folder(name), name), nl=False)
         return
     written = set()
-    for each in [name] if name is not None else zoo.list_models(pretrained=True):
+    for each in [name] if name is not None else usable_weights():
         file = Path(each.removeprefix("local-dir:")).resolve().name
         path = out if out.suffix == ".md" else out / f"{file}.md"
         written.add(write_card(weights_folder(each), path, each))
@@ -112,6 +119,7 @@ def leaderboard(
             table.add_row(name, *lb.cells(board, row, "*{}"))
         print_table(table)
     warn_of_faults()
+    usable_weights()
 
 
 @click.command()

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+import zoo
 from zoo.errors import InputError
 from zoo.files import path_text
 
@@ -147,6 +148,16 @@ def warn_of_faults() -> None:
                 printable(f"The plugin {plugin} {word}: {plugin.fault}. More: zoo plugins"),
                 err=True,
             )
+
+
+def usable_weights() -> list[str]:
+    """All weights whose records can be read; the others are named on stderr, with the reasons."""
+    from zoo.registry import registry
+
+    broken = {name: error for _, name, error in registry().broken_weights()}
+    for name, error in broken.items():
+        click.echo(printable(f"The weights {name} are left out: {error}"), err=True)
+    return [name for name in zoo.list_models(pretrained=True) if name not in broken]
 
 
 def tell_of_the_hub() -> None:
