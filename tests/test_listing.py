@@ -181,6 +181,21 @@ def test_a_file_is_there_under_each_of_its_names(tmp_path):
     assert list_folder(tmp_path).names == ["cat/0.png", "cat/hard.png", "cat/soft.png", "dog/1.png"]
 
 
+def test_files_that_are_kept_elsewhere_are_named_with_how_to_fetch_them(tmp_path):
+    put(tmp_path, "0.png")
+    (tmp_path / ".1.png.icloud").write_bytes(b"bplist00")
+    key = "MD5E-s4--0cc175b9c0f1b6a831c399e269772661.png"
+    (tmp_path / "2.png").symlink_to(f".git/annex/objects/0J/4W/{key}/{key}")
+    listing = list_folder(tmp_path)
+    assert (listing.names, listing.hidden) == (["0.png"], [])
+    assert reasons(listing) == {
+        ".1.png.icloud": "it is in iCloud alone; type: brctl download, or open it once",
+        "2.png": "there is no such file: it is in git-annex; type in its repository's folder: "
+        "git annex get .",
+    }
+    assert read_pictures([tmp_path], GREY).skipped == listing.skipped
+
+
 # -- what cannot be read -------------------------------------------------------------------------
 
 

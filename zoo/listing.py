@@ -6,6 +6,7 @@ Nothing heavy is imported here, and no file is opened but ``run.json``.
 import contextlib
 import errno
 import os
+import re
 import stat
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,6 +31,8 @@ SYSTEM = frozenset((
     "__pycache__",
 ))  # fmt: skip
 """Names, in small letters, of what systems and other programs put among a user's files."""
+
+_ICLOUD = re.compile(r"\..+\.icloud")  # what macOS leaves of a file that it has put into iCloud
 
 _Identity = tuple[int, int]  # device and inode: what a folder is, whatever its paths
 _Link = tuple[str, frozenset[_Identity]]  # its name, and the folders on the way to it
@@ -135,7 +138,10 @@ class _Walk:
             entries = sorted(scanned, key=lambda entry: entry.name)
         for entry in entries:
             name = os.path.join(at, entry.name)
-            if is_hidden(entry.name):
+            if _ICLOUD.fullmatch(entry.name):
+                reason = "it is in iCloud alone; type: brctl download, or open it once"
+                self.listing.skipped.append((self.listing.folder / name, reason))
+            elif is_hidden(entry.name):
                 self.listing.hidden.append(name)
             elif entry.is_dir(follow_symlinks=False):
                 folders.append(name)
@@ -182,9 +188,17 @@ def _no_file(entry: os.DirEntry[str]) -> str:
         if error.errno == errno.ELOOP:
             return "a link that leads back to itself"
         if error.errno == errno.ENOENT:
-            return "there is no such file: a link to nowhere"
+            return f"there is no such file: {_nowhere(entry.path)}"
         return f"cannot be read: {error.strerror}"
     return "" if stat.S_ISREG(mode) or stat.S_ISDIR(mode) else "a pipe, a socket or a device"
+
+
+def _nowhere(link: str) -> str:
+    """What a link to nowhere is."""
+    with contextlib.suppress(OSError):
+        if "/annex/objects/" in os.readlink(link).replace(os.sep, "/"):
+            return "it is in git-annex; type in its repository's folder: git annex get ."
+    return "a link to nowhere"
 
 
 def _identity(folder: Path) -> _Identity:

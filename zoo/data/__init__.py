@@ -47,9 +47,8 @@ class Dataset:
     """Images N x C x H x W uint8, in memory or in a file, with labels when the set has them.
 
     Labels are N int64, negative where no class is known; ``classes`` are their names, where they
-    have any. ``skipped`` is what could
-    not be read, ``notes`` are sentences that a user should see once: what was left out on purpose,
-    and what was chosen where there was a choice.
+    have any. ``skipped`` is what could not be read, ``notes`` are sentences that a user should see
+    once: what was left out on purpose, and what was chosen where there was a choice.
     """
 
     name: str
@@ -132,16 +131,20 @@ def load_data(
         name: one of these:
 
             - a key of :data:`NAMED`;
-            - a folder of pictures of any size and kind. Its subfolders ``train`` and ``test`` are
-              the parts, if it has both. If each picture lies in a subfolder and none deeper, the
-              subfolders are the classes;
+            - a folder of pictures of any size and kind. Of its subfolders ``train``, ``test`` and
+              ``validation`` (or ``val``; in any case) each is that part, if there are two of them;
+              without ``test``, ``validation`` is taken for it. If each picture lies in a subfolder
+              (of its part) and none deeper, the subfolders are the classes;
             - a ``.npz`` file with uint8 ``images`` or ``train_images`` and ``test_images``,
               N x H x W, N x H x W x C or N x C x H x W, and perhaps ``labels`` or
               ``train_labels`` and ``test_labels``: N (or N x 1) whole numbers of any type, negative
               or NaN where no class is known;
             - a Parquet file, or a folder of them, with a column of pictures and perhaps one of
-              whole numbers called ``label``. Files and folders that are called after their part
-              (``train-00000-of-00001.parquet``) are of that part;
+              whole numbers called ``label``, as ``datasets`` and the Hub write them. Files and
+              folders that are called after their part (``train-00000-of-00001.parquet``) are of
+              that part. Of several configurations (by their folders, or as the README says), of
+              several columns of pictures or of labels, one is chosen by its name after a ``#``:
+              ``folder#small``, ``file.parquet#depth``, ``folder#small,depth,kind``;
             - a data set, which is only checked.
         preprocessing: makes pictures the model's images. Arrays must have the model's size.
         data_dir: where to look for a named set first; ``ZOO_DATA_DIR`` by default.
@@ -154,7 +157,8 @@ def load_data(
 
     Raises:
         DataError: not found, with all places where it was looked for; damaged; not of the model's
-            shape; vanished while it was read; or the cache cannot be written.
+            shape; several things could be meant, which are named; vanished while it was read; or
+            the cache cannot be written.
         ImageError: no picture can be read, or (strict) one cannot.
         MissingDependency: Parquet without pyarrow.
     """
@@ -166,7 +170,9 @@ def load_data(
         images, labels, found = find_named(name, split, data_dir)
         data = Dataset(name, split, images, _known(labels), str(found), NAMED[name].licence)
     else:
-        source = _open(Path(name).expanduser(), split, preprocessing)
+        path, asked = _asked(Path(name).expanduser())
+        source = _open(path, split, preprocessing, asked)
+        source.name = "#".join([source.name, *([",".join(asked)] if asked else [])])
         _check_shape(source.name, source.shape, preprocessing)
         data = _read(source, preprocessing, strict, memory, cache, progress)
     _check_shape(data.name, tuple(data.images.shape[1:]), preprocessing)
@@ -184,20 +190,30 @@ def _check_shape(name: str, came: tuple[int, ...], preprocessing: Preprocessing)
         )
 
 
-def _open(path: Path, split: str, preprocessing: Preprocessing) -> Source:
+def _open(path: Path, split: str, preprocessing: Preprocessing, asked: list[str]) -> Source:
     try:
         if path.is_dir():
-            return open_folder(path, split, preprocessing)
+            return open_folder(path, split, preprocessing, asked)
         if path.suffix == ".npz" and path.is_file():
+            if asked:
+                raise DataError(f"{path} has no {asked[0]}: only Parquet has names after a #")
             return open_npz(path, split, preprocessing)
-        if path.suffix == ".parquet" and path.is_file():
-            return open_parquet(path, [path], "all", preprocessing)
+        if path.suffix.lower() == ".parquet" and path.is_file():
+            return open_parquet(path, [path], "all", preprocessing, asked, [], [])
     except OSError as error:
         raise DataError(f"{error.filename or path} cannot be read: {error.strerror}") from error
     raise DataError(
         f"no data set {str(path)!r}: expected {', '.join(NAMED)}, a folder of pictures or of "
         f"Parquet files, a .npz or a .parquet file (there is none at {path.absolute()})"
     )
+
+
+def _asked(path: Path) -> tuple[Path, list[str]]:
+    """A path and the names after its last ``#``, unless there is a file of the whole name."""
+    before, mark, names = str(path).rpartition("#")
+    if not mark or os.path.lexists(path) or not os.path.lexists(before):
+        return path, []
+    return Path(before), [name.strip() for name in names.split(",") if name.strip()]
 
 
 def _read(

@@ -7,31 +7,49 @@ from pathlib import Path
 
 import torch
 
-from zoo.data.parquet import of_part, open_parquet
-from zoo.data.source import SPLITS, Part, Source
+from zoo.data.layout import METADATA, of_parquet, of_pictures
+from zoo.data.parquet import holds_pictures, open_parquet
+from zoo.data.source import Part, Source
 from zoo.errors import DataError
+from zoo.files import path_text
 from zoo.images import ENDINGS, chunk_size, decode_many
 from zoo.listing import list_folder
 from zoo.spec import Preprocessing
 
 
-def open_folder(path: Path, split: str, preprocessing: Preprocessing) -> Source:
+def open_folder(path: Path, split: str, preprocessing: Preprocessing, asked: list[str]) -> Source:
+    """A source of the pictures in a folder, or of its Parquet files.
+
+    Args:
+        asked: the configuration and the columns of Parquet that a user named after a ``#``.
+    """
     listing = list_folder(path)
-    names = listing.names
+    ignored = [n for n in listing.names if os.path.basename(n).lower() in METADATA]
+    names = [n for n in listing.names if os.path.basename(n).lower() not in METADATA]
     pictures = [name for name in names if name.lower().endswith(ENDINGS)]
-    parquet = [name for name in names if name.endswith(".parquet")]
-    if parquet and not pictures:
-        return open_parquet(path, *of_part(path, parquet, split), preprocessing)
-    classes = _classes(pictures)
-    part = "all"
-    if all((path / s).is_dir() for s in SPLITS):
-        part = split
-        inside = {s: [n.split(os.sep, 1)[1] for n in pictures if n.startswith(s + os.sep)]
-                  for s in SPLITS}  # fmt: skip
-        # The classes of both, so that a class that one of them lacks does not shift the numbers.
-        both = [_classes(inside[s]) for s in SPLITS]
-        classes = tuple(sorted({*both[0], *both[1]})) if all(both) else ()
-        names = [n for n in names if n.startswith(split + os.sep)]
+    parquet = [name for name in names if name.lower().endswith(".parquet")]
+    notes = listing.notes
+    if ignored:
+        notes.append(
+            f"{', '.join(map(path_text, ignored[:3]))} not read: classes are the names of folders"
+        )
+    if parquet and (not pictures or holds_pictures([path / name for name in parquet])):
+        layout = of_parquet(path, parquet, split, asked)
+        if pictures:
+            notes.append(
+                f"the Parquet files of {path_text(path)} are read, and not its {len(pictures)} "
+                f"pictures beside them; for these, name their folder: {path_text(pictures[0])}"
+            )
+        files = [path / name for name in layout.names]
+        notes += layout.notes
+        columns = [name for name in asked if name != layout.configuration]
+        return open_parquet(
+            path, files, layout.split, preprocessing, columns, notes, listing.skipped
+        )
+    if asked:
+        raise DataError(f"{path_text(path)} has no {asked[0]}: it is a folder of pictures")
+    layout = of_pictures(path, names, pictures, split)
+    names, classes = layout.names, layout.classes
     numbers = {name: i for i, name in enumerate(classes)}
     files, others, digest = [], [*listing.skipped], hashlib.sha256(os.fsencode(path.absolute()))
     for name in names:
@@ -62,13 +80,13 @@ def open_folder(path: Path, split: str, preprocessing: Preprocessing) -> Source:
     return Source(
         name=path.resolve().name,
         path=path,
-        split=part,
+        split=layout.split,
         most=len(files),
         shape=(preprocessing.channels, preprocessing.height, preprocessing.width),
         key=digest.hexdigest(),
         parts=parts,
         classes=classes,
-        notes=listing.notes,
+        notes=notes + layout.notes,
     )
 
 
@@ -77,11 +95,3 @@ def _stat(path: Path) -> os.stat_result | None:
         return path.stat()
     except FileNotFoundError:  # gone since the folder was listed
         return None
-
-
-def _classes(pictures: list[str]) -> tuple[str, ...]:
-    """The subfolders that pictures lie in, if each lies in one and none deeper; else nothing."""
-    if any(name.count(os.sep) != 1 for name in pictures):
-        return ()
-    classes = sorted({name.split(os.sep)[0] for name in pictures})
-    return tuple(classes) if len(classes) > 1 else ()

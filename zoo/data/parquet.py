@@ -1,18 +1,20 @@
 """Parquet files with a column of pictures, as the Hub's data sets ship them."""
 
+import json
 import os
 import re
 from collections import deque
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
+import torch
 
 from zoo._optional import optional
-from zoo.data.source import SPLITS, UNKNOWN, Part, Source, key_of, to_labels
-from zoo.errors import DataError
-from zoo.files import refuse_placeholder
+from zoo.data.source import UNKNOWN, Part, Source, key_of, to_labels
+from zoo.errors import DataError, MissingDependency
+from zoo.files import path_text, refuse_placeholder
 from zoo.images import chunk_size, decode_many
 from zoo.spec import Preprocessing
 
@@ -20,41 +22,42 @@ from zoo.spec import Preprocessing
 _Rows = tuple[Path, int, list[bytes | None], list[int] | str]
 
 
-def of_part(folder: Path, names: list[str], split: str) -> tuple[list[Path], str]:
-    """The files that are called after ``split``, or all if none is called after any part."""
+def open_parquet(
+    path: Path,
+    files: list[Path],
+    split: str,
+    preprocessing: Preprocessing,
+    asked: list[str],
+    notes: list[str],
+    unread: list[tuple[Path, str]],
+) -> Source:
+    """A source of Parquet files, which are read in row groups.
 
-    def part_of(name: str) -> str | None:
-        words = set(re.split(r"[^a-z]+", name.lower()))
-        return next((s for s in (*SPLITS, "validation", "valid", "val") if s in words), None)
-
-    parts = {name: part_of(name) for name in names}
-    if not any(parts.values()):
-        return [folder / name for name in names], "all"
-    chosen = [folder / name for name, part in parts.items() if part == split]
-    if not chosen:
-        raise DataError(
-            f"{folder} has no part {split}; its files are called "
-            + ", ".join(names[:5])
-            + (f" and {len(names) - 5} more" if len(names) > 5 else "")
-        )
-    return chosen, split
-
-
-def open_parquet(path: Path, files: list[Path], split: str, preprocessing: Preprocessing) -> Source:
-    """A source of Parquet files, which are read in row groups."""
-    parquet = optional("pyarrow.parquet", "pyarrow", "train")
+    Args:
+        asked: the columns of pictures and labels that a user named, if any.
+        notes: what is to be said of the choice of files.
+        unread: what of ``path`` could not be listed, and why.
+    """
     arrow = optional("pyarrow", "pyarrow", "train")
-    for file in files:
-        refuse_placeholder(file, DataError)
-    # Streams of 1 MB, where whole columns of a row group would be read at once.
-    opened = [_with_arrow(arrow, f, lambda f=f: parquet.ParquetFile(
-        arrow.OSFile(os.fsencode(f)), buffer_size=1 << 20)) for f in files]  # fmt: skip
-    columns = [_columns(arrow, file, table.schema_arrow) for file, table in zip(
+    opened = [_opened(file) for file in files]
+    columns = [choose_columns(path, file, table, asked) for file, table in zip(
         files, opened, strict=True)]  # fmt: skip
-    labelled = all(label for _, label in columns)
+    first = columns[0]
+    for file, other in zip(files, columns, strict=True):
+        if other.picture != first.picture:
+            raise DataError(
+                f"{files[0]} has its pictures in the column {first.picture}, {file} in "
+                f"{other.picture}: they are not of one data set. Name one, or the folder of one"
+            )
+    without = [f for f, other in zip(files, columns, strict=True) if other.label != first.label]
+    labelled = first.label is not None and not without
+    notes = [*notes, *first.notes]
+    if without:
+        notes.append(f"the labels are left out: {without[0]} has others than {files[0]}")
 
     def rows() -> Iterator[_Rows]:
-        for file, table, (picture, label) in zip(files, opened, columns, strict=True):
+        picture, label = first.picture, first.label
+        for file, table in zip(files, opened, strict=True):
             wanted = [picture, label] if labelled else [picture]
             batches = table.iter_batches(chunk_size(preprocessing), columns=wanted)
             start = 0
@@ -66,6 +69,8 @@ def open_parquet(path: Path, files: list[Path], split: str, preprocessing: Prepr
                 start += len(pictures)
 
     def parts() -> Iterator[Part]:
+        shape = (0, preprocessing.channels, preprocessing.height, preprocessing.width)
+        yield Part(torch.empty(shape, dtype=torch.uint8), [], unread)
         under_way: deque[_Rows] = deque()
 
         def chunks() -> Iterator[list[bytes]]:
@@ -90,9 +95,20 @@ def open_parquet(path: Path, files: list[Path], split: str, preprocessing: Prepr
         split=split,
         most=sum(table.metadata.num_rows for table in opened),
         shape=(preprocessing.channels, preprocessing.height, preprocessing.width),
-        key=key_of(files),
+        key=f"{key_of(files)} {first.picture} {first.label if labelled else None}",
         parts=parts,
+        classes=first.classes if labelled else (),
+        notes=notes,
     )
+
+
+def _opened(file: Path) -> Any:
+    """A Parquet file, read as a stream of 1 MB where whole columns would be read at once."""
+    parquet = optional("pyarrow.parquet", "pyarrow", "train")
+    arrow = optional("pyarrow", "pyarrow", "train")
+    refuse_placeholder(file, DataError)
+    return _with_arrow(arrow, file, lambda: parquet.ParquetFile(
+        arrow.OSFile(os.fsencode(file)), buffer_size=1 << 20))  # fmt: skip
 
 
 def _labels(arrow: Any, file: Path, name: str, column: Any) -> list[int] | str:
@@ -127,21 +143,149 @@ def _with_arrow(arrow: Any, file: Path, call: Callable[[], Any]) -> Any:
         ) from None
 
 
-def _columns(arrow: Any, file: Path, schema: Any) -> tuple[str, str | None]:
-    """The names of the column of pictures and of the column of labels."""
-    kinds = arrow.types
+# -- which columns -------------------------------------------------------------------------------
 
-    def holds_pictures(kind: Any) -> bool:
-        if kinds.is_struct(kind):
-            names = [kind.field(i).name for i in range(kind.num_fields)]
-            kind = kind.field(names.index("bytes")).type if names.count("bytes") == 1 else kind
-        return kinds.is_binary(kind) or kinds.is_large_binary(kind)
+_SHARD = re.compile(r"-\d+-of-\d+\.parquet$", re.IGNORECASE)  # as the Hub's libraries name files
+_PICTURES, _LABELS = ("image", "img"), ("label", "labels")  # what such columns are called
 
-    pictures = [f.name for f in schema if holds_pictures(f.type)]
-    if not pictures or schema.names.count(pictures[0]) != 1:
+
+class Columns(NamedTuple):
+    """The column of pictures, that of labels if there is one, and the names of the classes."""
+
+    picture: str
+    label: str | None
+    classes: tuple[str, ...]
+    notes: list[str]
+
+
+def holds_pictures(files: list[Path]) -> bool:
+    """Whether one of the files has a column of pictures, and is no other kind of table."""
+    try:
+        arrow = optional("pyarrow", "pyarrow", "train")
+    except MissingDependency:
+        return False
+    for file in files[:10]:
+        refuse_placeholder(file, DataError)
+        try:
+            if _candidates(arrow, file, _opened(file), sure=True):
+                return True
+        except DataError:
+            if _SHARD.search(file.name):  # certainly data, and not a table beside the pictures
+                raise
+    return False
+
+
+def choose_columns(path: Path, file: Path, table: Any, asked: list[str]) -> Columns:
+    """The columns to read of ``file``: the ones ``asked`` for, or those that leave no doubt.
+
+    Args:
+        path: what the user named, of which ``file`` is a part.
+
+    Raises:
+        DataError: none or several could be meant, or one that was asked for is not there.
+    """
+    arrow = optional("pyarrow", "pyarrow", "train")
+    schema, notes = table.schema_arrow, []
+    names = _candidates(arrow, file, table)
+    listed = ", ".join(f"{f.name} ({f.type})"[:100] for f in schema)
+    if missing := [name for name in asked if schema.names.count(name) != 1]:
+        raise DataError(f"{file} has no column {missing[0]}: its columns are {listed}")
+    typed = f"--data '{path_text(path)}#{{}}'"
+    given = [name for name in asked if name in names]
+    rest = [name for name in asked if name not in names]
+    if not names:
         raise DataError(
             f"{file} has no column of pictures, a struct with bytes or plain binary: its columns "
-            f"are {', '.join(f'{f.name} ({f.type})'[:100] for f in schema)}"
+            f"are {listed}"
         )
-    whole = [f.name for f in schema if f.name == "label"]
-    return pictures[0], whole[0] if len(whole) == 1 else None
+    if len(given) > 1 or len(rest) > 1:
+        raise DataError(
+            f"expected one column of pictures and one of labels after the #, got {', '.join(asked)}"
+        )
+    usual = [name for name in names if name.lower() in _PICTURES]
+    picture = next((some[0] for some in (given, names, usual) if len(some) == 1), None)
+    if picture is None:
+        raise DataError(
+            f"{file} has several columns of pictures: {', '.join(names)}. Choose one; type: "
+            + typed.format(names[0])
+        )
+    if len(names) > 1 and not given:
+        other = next(name for name in names if name != picture)
+        notes.append(
+            f"pictures are taken from the column {picture}; for one of the others "
+            f"({', '.join(name for name in names if name != picture)}), type: {typed.format(other)}"
+        )
+    label, classes, more = _choose_label(schema, rest, typed)
+    return Columns(picture, label, classes, notes + more)
+
+
+def _choose_label(
+    schema: Any, asked: list[str], typed: str
+) -> tuple[str | None, tuple[str, ...], list[str]]:
+    features = _features(schema)
+    classes = [n for n, f in features.items() if f.get("_type") == "ClassLabel"]
+    usual = [name for name in _LABELS if schema.names.count(name) == 1]
+    label = next((some[0] for some in (asked, usual, classes) if some), None)
+    notes = []
+    if len(classes) > 1 and not asked:
+        other = next(name for name in classes if name != label)
+        notes.append(
+            f"labels are taken from the column {label}, of {', '.join(classes)}; for others, type: "
+            + typed.format(other)
+        )
+    names = features.get(label, {}).get("names")
+    known = isinstance(names, list) and all(isinstance(name, str) for name in names)
+    return label, tuple(names) if known else (), notes
+
+
+def _candidates(arrow: Any, file: Path, table: Any, sure: bool = False) -> list[str]:
+    """The columns that hold pictures: as the Hub's libraries note it, or by type and content.
+
+    Unless it has to be ``sure``, one whose first value is no picture will do if there is no other.
+    """
+    schema, features = table.schema_arrow, _features(table.schema_arrow)
+    single = [f for f in schema if schema.names.count(f.name) == 1]
+    binary = [f.name for f in single if _bytes_type(arrow.types, f.type) is not None]
+    noted = [name for name in binary if features.get(name, {}).get("_type") == "Image"]
+    if noted:
+        return noted
+    binary = [name for name in binary if "_type" not in features.get(name, {})
+              or features[name]["_type"] == "Value"]  # fmt: skip
+    looking = [name for name in binary if _begins_as_picture(arrow, file, table, name)]
+    structs = [f.name for f in single if f.name in binary and arrow.types.is_struct(f.type)]
+    if looking or structs or sure:
+        return looking or structs
+    usual = [name for name in binary if name.lower() in _PICTURES]
+    return usual or (binary if len(binary) == 1 else [])
+
+
+def _bytes_type(kinds: Any, kind: Any) -> Any:
+    """The binary type in a column's type, a struct with ``bytes`` or plain; None if it has none."""
+    if kinds.is_struct(kind):
+        names = [kind.field(i).name for i in range(kind.num_fields)]
+        kind = kind.field(names.index("bytes")).type if names.count("bytes") == 1 else kind
+    return kind if kinds.is_binary(kind) or kinds.is_large_binary(kind) else None
+
+
+_MAGIC = (b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"BM", b"II*\0", b"MM\0*", b"II+\0", b"MM\0+",
+          *(b"P%d" % i for i in range(1, 7)))  # fmt: skip
+
+
+def _begins_as_picture(arrow: Any, file: Path, table: Any, name: str) -> bool:
+    """Whether the first value of a column that is not empty begins as a picture's file."""
+    batches = table.iter_batches(16, columns=[name])
+    batch = _with_arrow(arrow, file, lambda: next(batches, None))
+    for value in _with_arrow(arrow, file, batch.column(0).to_pylist) if batch else []:
+        data = value.get("bytes") if isinstance(value, dict) else value
+        if data:
+            return data.startswith(_MAGIC) or (data[:4] == b"RIFF" and data[8:12] == b"WEBP")
+    return False
+
+
+def _features(schema: Any) -> dict[str, dict[str, Any]]:
+    """What ``datasets`` notes of the columns in a schema; nothing if it is not of that form."""
+    try:
+        features = json.loads((schema.metadata or {})[b"huggingface"])["info"]["features"]
+        return {name: f for name, f in features.items() if isinstance(f, dict)}
+    except (KeyError, TypeError, ValueError, AttributeError, RecursionError):
+        return {}
