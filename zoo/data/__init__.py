@@ -8,7 +8,6 @@ into the memory given, and otherwise a file (:mod:`zoo.data.imagefile`).
 import hashlib
 import json
 import math
-import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -27,6 +26,7 @@ from zoo.errors import DataError, ImageError
 from zoo.files import path_text, write_atomically
 from zoo.images import nothing_read, skipped_text
 from zoo.spec import Preprocessing
+from zoo.system import memory as machine_memory
 
 __all__ = [
     "NAMED",
@@ -246,7 +246,9 @@ def _read(
             raise nothing_read(skipped, source.notes)
 
     kept: Tensor | ImageFile
-    if source.most * math.prod(source.shape) <= (_half_of_memory() if memory is None else memory):
+    if source.most * math.prod(source.shape) <= (
+        machine_memory() // 2 if memory is None else memory
+    ):
         kept = _in_memory(images(), source.most, source.shape)
     else:
         what = f"{_DECODING} {source.key} {source.shape} {preprocessing}"
@@ -282,10 +284,6 @@ def _refuse(skipped: list[tuple[Path, str]], strict: bool) -> None:
     if strict and skipped:
         path, reason = skipped[0]
         raise ImageError(f"{path}: {reason}")
-
-
-def _half_of_memory() -> int:
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
 
 
 def _in_memory(parts: Iterator[Tensor], most: int, shape: tuple[int, int, int]) -> Tensor:

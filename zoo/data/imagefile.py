@@ -17,6 +17,7 @@ from torch import Tensor
 
 from zoo.errors import DataError
 from zoo.files import replacing
+from zoo.system import read_at, reserve
 
 Shape = tuple[int, int, int, int]
 
@@ -92,7 +93,7 @@ class ImageFile:
 
     def _fill(self, part: memoryview, offset: int) -> None:
         while part:  # one call reads at most 2 GB
-            got = os.preadv(self._file.fileno(), [part], offset)
+            got = read_at(self._file, part, offset)
             if got == 0:
                 raise _cut_off(self.path)
             part, offset = part[got:], offset + got
@@ -150,7 +151,7 @@ def write(images: Iterable[Tensor], most: int, shape: tuple[int, int, int], path
             head = _header(most, shape)
             file.write(head)
             file.flush()
-            os.posix_fallocate(file.fileno(), 0, len(head) + needed)
+            reserve(file, path, len(head) + needed)
             count = 0
             for part in images:
                 count += len(part)

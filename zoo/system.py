@@ -1,0 +1,63 @@
+"""What only some systems have, behind functions that work on all of them.
+
+Linux is what the zoo is tested on. macOS has no ``posix_fallocate`` and older ones no ``preadv``;
+Windows has neither, nor ``sysconf``. Locks are in :mod:`zoo.locks`.
+"""
+
+import errno
+import os
+import shutil
+from pathlib import Path
+from typing import BinaryIO
+
+from zoo._optional import optional
+
+
+def reserve(file: BinaryIO, path: Path, size: int) -> None:
+    """Take the room for ``size`` bytes of a file that is open for writing, as far as may be.
+
+    Where the system or the file system cannot, it is only looked whether there is so much room.
+
+    Raises:
+        OSError: there is not; or the file may not become so large.
+    """
+    if hasattr(os, "posix_fallocate"):
+        try:
+            os.posix_fallocate(file.fileno(), 0, size)
+            return
+        except OSError as error:
+            if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL, errno.ENODEV, errno.ENOSYS):
+                raise
+    if shutil.disk_usage(path.parent).free < size:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+
+
+def read_at(file: BinaryIO, part: memoryview, offset: int) -> int:
+    """Read bytes from ``offset`` on into ``part``; how many, 0 at the end.
+
+    One call may give fewer than ``part`` holds. Several threads may read one file, but where the
+    system has no such call: there it moves the file's own position.
+    """
+    if hasattr(os, "preadv"):
+        return os.preadv(file.fileno(), [part], offset)
+    if hasattr(os, "pread"):
+        data = os.pread(file.fileno(), len(part), offset)
+        part[: len(data)] = data
+        return len(data)
+    file.seek(offset)
+    return file.readinto(part)
+
+
+def memory() -> int:
+    """Bytes of memory that the machine has.
+
+    Raises:
+        MissingDependency: the system itself does not say it, and psutil is not installed.
+    """
+    try:
+        pages, size = os.sysconf("SC_PHYS_PAGES"), os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, ValueError, OSError):
+        pages = size = -1
+    if pages > 0 and size > 0:
+        return pages * size
+    return optional("psutil", "psutil", "train").virtual_memory().total
