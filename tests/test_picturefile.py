@@ -4,6 +4,7 @@ Each is read to the last bit, upright, without a warning, by one file and by man
 """
 
 import io
+import random
 import struct
 import warnings
 import zlib
@@ -124,6 +125,10 @@ LYING_FILES = {  # of a picture that lies on its side, and says so somewhere
     "icc.jpg": jpeg((0xE2, b"ICC_PROFILE\0"), (0xE1, EXIF + exif(TURN))),
     "jfif.jpg": jpeg((0xE0, b"JFIF\0\1"), (0xE1, EXIF + exif(TURN)), drop_jfif=True),
     "mpo.jpg": jpeg((0xE2, b"MPF\0" + JUNK), (0xE1, EXIF + exif(TURN))),
+    "junk-between.jpg": jpeg((0xE1, EXIF + exif(TURN))).replace(
+        b"\xff\xe0", b"\0\1\xff\xff\xff\0\xff\xe0", 1),
+    "short-segment.jpg": jpeg((0xE1, EXIF + exif(TURN))).replace(
+        b"\xff\xe0", b"\xff\xe5\0\1\xff\xe0", 1),
     "comment.jpg": jpeg((0xFE, b"\xff\xff" * 400), (0xE1, EXIF + exif(TURN))),
     "exif.png": png(chunk(b"eXIf", exif(TURN))),
     "rational.png": png(chunk(b"eXIf", exif(TURN, BAD_RATIONAL))),
@@ -137,6 +142,7 @@ LYING_FILES = {  # of a picture that lies on its side, and says so somewhere
     "exif.webp": webp(exif(TURN)),
     "rational.webp": webp(EXIF + exif(TURN, BAD_RATIONAL)),
     "plain.tif": tiff(TURN),
+    "old-order.tif": tiff((274, 3, 1, b"\0\6"), order=">").replace(b"MM\0*", b"MM*\0"),
     "behind.tif": tiff(TURN, (305, 2, 999_999, struct.pack("<L", 8))),
     "big-endian.tif": tiff((274, 3, 1, b"\0\6"), (305, 2, 9, b"\0\xff\0\0"), order=">"),
     "xmp.tif": tiff((700, 1, len(XMP), XMP)),
@@ -218,6 +224,41 @@ def test_pillow_itself_fails_or_warns_on_most_of_these(folder):
         "text-bomb.png", "text-flood.png", "wrong-crc.png", "apng.png", "frames.png", "junk.webp",
         "broken-exif.tif", "many-samples.tif", "cut-directory.tif",
     }  # fmt: skip
+
+
+@pytest.mark.filterwarnings("error")
+def test_random_damage_gives_pictures_or_image_errors_and_never_a_warning():
+    rng, read, refused = random.Random(0), 0, 0
+    whole = [data for data in FILES.values() if len(data) < 20_000]
+    for _ in range(3000):
+        data = bytearray(rng.choice(whole))
+        for _ in range(rng.choice([1, 2, 4])):
+            data[rng.randrange(min(len(data), rng.choice([64, 300, 20_000])))] = rng.randrange(256)
+        if rng.random() < 0.2:
+            del data[rng.randrange(len(data)) :]
+        ((images, (reason,)),) = decode_many([[bytes(data)]], WIDE)
+        assert len(images) == (reason == "")
+        assert "Warning" not in reason
+        read, refused = read + (reason == ""), refused + (reason != "")
+    assert min(read, refused) > 500
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"MM\0+\0\x08\0\0" + bytes(8) + JUNK,  # BigTIFF of the order that Pillow does not know
+        tiff(order=">").replace(b"MM\0*", b"MM\0+"),
+        b"II*\0\xff\xff\xff\x7f" + JUNK,
+        b"II*\0",
+        b"\xff\xd8\xff\xe1\0\1Exif\0\0" + exif(BEHIND_THE_END),
+        FILES["apng.png"][:60],
+    ],
+)
+def test_what_is_no_picture_at_all_gives_no_warning(data):
+    ((images, (reason,)),) = decode_many([[data]], WIDE)
+    assert len(images) == 0
+    assert "Warning" not in reason
 
 
 @pytest.mark.filterwarnings("error")

@@ -32,7 +32,7 @@ class Bare(NamedTuple):
 def bare(file: BinaryIO) -> Bare:
     """``file`` (of any kind, at any position) as Pillow shall see it, from its beginning.
 
-    A file that is damaged where its pixels are described is handed on as it is, for Pillow to say.
+    What is damaged where its pixels are described is left for Pillow to say.
     """
     file.seek(0)
     head = file.read(16)
@@ -117,6 +117,10 @@ _Piece = tuple[int, int] | bytes  # from where to where in the file, or bytes in
 _Stripped = tuple[list[_Piece] | None, int | None]  # None: the file as it is
 
 
+_BARE_MARKERS = (0x01, 0xC8, *range(0xD0, 0xDA), *range(0xF0, 0xFE), 0xFF)
+"""Filling, and the markers of JPEG that have no length, for Pillow."""
+
+
 def _jpeg(file: BinaryIO) -> _Stripped:
     """Without the application segments and comments, but for what tells the colours."""
     pieces, dropped = [], False
@@ -125,14 +129,20 @@ def _jpeg(file: BinaryIO) -> _Stripped:
     while True:
         file.seek(at)
         marker = file.read(4)
-        if len(marker) < 4 or marker[0] != 0xFF:
-            raise ValueError("no marker where one should be")
-        if marker[1] == 0xFF:  # filling
-            at += 1
+        if len(marker) < 4:
+            break
+        if marker[0] != 0xFF or marker[1] == 0:  # junk, which Pillow steps over
+            junk = marker + file.read(1 << 16)
+            pieces.append((begin, at))
+            begin = at = at + (junk.find(b"\xff", 1) if b"\xff" in junk[1:] else len(junk))
+            dropped = True
             continue
-        kind, size = marker[1], 2 + int.from_bytes(marker[2:], "big")
-        if kind == 0xDA or kind in (0x01, *range(0xD0, 0xDA)) or size < 4:
-            break  # the pixels begin, or what has no length
+        kind, size = marker[1], max(4, 2 + int.from_bytes(marker[2:], "big"))
+        if kind in _BARE_MARKERS:
+            at += 1 if kind == 0xFF else 2
+            continue
+        if kind < 0xC0 or kind == 0xDA:
+            break  # it is damaged, or the pixels begin
         if 0xE0 <= kind <= 0xEF or kind == 0xFE:
             data = file.read(size - 4)
             keeps = (kind, data[:4]) == (0xE0, b"JFIF") and len(data) >= 7
@@ -162,7 +172,10 @@ def _png(file: BinaryIO) -> _Stripped:
     end = file.seek(0, os.SEEK_END)
     while at < end:
         file.seek(at)
-        size, kind = struct.unpack(">L4s", file.read(8))
+        head = file.read(8)
+        if len(head) < 8:
+            break
+        size, kind = struct.unpack(">L4s", head)
         after = at + 12 + size
         if kind not in _PNG and kind[0] & 0x20:  # a small first letter: optional
             if name := _PNG_METADATA.get(kind):
@@ -229,7 +242,7 @@ def _tiff(file: BinaryIO) -> _Stripped:
     data = file.read(entry * min(count, 4096))
     kept: list[bytes] = []
     seen: set[int] = set()
-    xmp = None
+    xmp, used = None, 0
     for at in range(0, len(data) - entry + 1, entry):
         tag, kind, many = struct.unpack_from(f"{order}HH{number}", data, at)
         value = data[at + entry - word : at + entry]
@@ -242,8 +255,9 @@ def _tiff(file: BinaryIO) -> _Stripped:
         seen.add(tag)
         if size * many > word:
             (where,) = struct.unpack(order + number, value)
-            if where + size * many > end:
-                continue  # its values lie behind the end of the file
+            used += size * many
+            if where + size * many > end or used > end:
+                continue  # its values lie behind the end of the file, or are the same ones again
             if tag in _TIFF_ONE and size <= word:  # some programs write one for each channel
                 file.seek(where)
                 value = file.read(size).ljust(word, b"\0")
@@ -265,7 +279,10 @@ _KINDS: dict[bytes, Callable[[BinaryIO], _Stripped]] = {
     b"II*\0": _tiff,
     b"MM\0*": _tiff,
     b"II+\0": _tiff,
-    b"MM\0+": _tiff,
+    b"MM*\0": _tiff,
+    b"II\0*": _tiff,
+    # BigTIFF of this order: Pillow reads it as something else, and warns of what it finds there.
+    b"MM\0+": lambda file: ([(0, 2)], None),
 }
 
 

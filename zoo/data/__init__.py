@@ -172,9 +172,11 @@ def load_data(
     else:
         path, asked = _asked(Path(name).expanduser())
         source = _open(path, split, preprocessing, asked)
-        source.name = "#".join([source.name, *([",".join(asked)] if asked else [])])
+        chosen = f"#{','.join(asked)}" if asked else ""
+        source.name += chosen
         _check_shape(source.name, source.shape, preprocessing)
         data = _read(source, preprocessing, strict, memory, cache, progress)
+        data = replace(data, source=data.source + chosen)
     _check_shape(data.name, tuple(data.images.shape[1:]), preprocessing)
     if len(data) == 0:
         raise DataError("\n".join([f"{data.source} holds no images", *data.notes]))
