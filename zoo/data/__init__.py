@@ -8,6 +8,7 @@ into the memory given, and otherwise a file (:mod:`zoo.data.imagefile`).
 import hashlib
 import json
 import math
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
