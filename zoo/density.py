@@ -1,12 +1,16 @@
 """A density over codes, fitted once after training and stored with the weights."""
 
-import warnings
+import math
 
 import torch
 from torch import Tensor, nn
 
 ENOUGH = 20_000
 """Codes that a density is fitted to, at most."""
+
+
+ROUNDS = 60
+"""Of expectation maximisation, at most: enough to sample from what was fitted."""
 
 
 class GaussianMixture(nn.Module):
@@ -34,22 +38,16 @@ class GaussianMixture(nn.Module):
         from zoo._optional import optional
 
         mixture = optional("sklearn.mixture", "scikit-learn", "train")
-        exceptions = optional("sklearn.exceptions", "scikit-learn", "train")
-        threads = optional("threadpoolctl", "scikit-learn", "train")
         generator = torch.Generator().manual_seed(seed)
         codes = codes.detach().double().cpu()
         codes = codes[torch.randperm(len(codes), generator=generator)[:limit]]
         components = min(len(self.weights), max(1, len(codes) // 10))
         # Codes that hardly vary (a dead ReLU unit) would make a covariance singular.
         regularisation = 1e-4 * float(codes.var(0).mean()) + 1e-8
-        fitted = mixture.GaussianMixture(
-            components, reg_covar=regularisation, max_iter=60, random_state=seed
+        fitted = _until_the_last_round(mixture.GaussianMixture)(
+            components, reg_covar=regularisation, max_iter=ROUNDS, random_state=seed
         )
-        # Codes are narrow: several BLAS threads gain nothing, and cost minutes on a busy machine.
-        with warnings.catch_warnings(), threads.threadpool_limits(1):
-            # 60 rounds are enough to sample from; that a 61st would change it is no news.
-            warnings.simplefilter("ignore", exceptions.ConvergenceWarning)
-            fitted.fit(codes.numpy())
+        fitted.fit(codes.numpy())
         covariances = torch.from_numpy(fitted.covariances_)
         weights = torch.zeros_like(self.weights)
         weights[:components] = torch.from_numpy(fitted.weights_)
@@ -63,3 +61,19 @@ class GaussianMixture(nn.Module):
         which = torch.multinomial(weights, n, replacement=True, generator=generator)  # n
         noise = torch.randn(n, means.shape[1], generator=generator)  # n x D
         return means[which] + torch.einsum("nij,nj->ni", scales[which], noise)
+
+
+def _until_the_last_round(mixture: type) -> type:
+    """scikit-learn's mixture, content with what it has after ``max_iter`` rounds.
+
+    It would warn that another round might change something, which is no news; a warning can only
+    be left out by changing the filters of the whole process.
+    """
+
+    class UntilTheLastRound(mixture):
+        def _print_verbose_msg_iter_end(self, n_iter, diff_ll):
+            super()._print_verbose_msg_iter_end(n_iter, diff_ll)
+            if n_iter == self.max_iter:  # whatever it changed by is now little enough
+                self.tol = math.inf
+
+    return UntilTheLastRound

@@ -20,24 +20,29 @@ Such a failure is shown with its reason and counts as well. One that passes afte
 entry is out of date.
 """
 
+import contextlib
 import dataclasses
 import hashlib
 import inspect
 import json
+import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Mapping
-from functools import cache
+from collections.abc import Callable, Iterator, Mapping
+from functools import cache, partial
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from zoo import api, weights
 from zoo.errors import CapabilityError, InputError
+from zoo.isolation import isolated
 from zoo.model import BATCH, ZooModel
 from zoo.names import Name, parse_name
+from zoo.process_state import changes, process_state
 from zoo.registry import builder, normalise, registry
 from zoo.spec import complete_config
 
@@ -106,11 +111,11 @@ def has_weights(name: str) -> bool:
 @cache
 def get_model(name: str) -> ZooModel:
     """The model that the checks of ``name`` share; none of them changes it."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
+    with isolated(0):
         return api.load(name) if has_weights(name) else api.create(name)
 
 
+@isolated()
 def images_for(model: ZooModel, n: int = 6) -> Tensor:
     """``n`` images that fit ``model``: smooth, then noisy, then black and white at the end."""
     chance = torch.Generator().manual_seed(7)
@@ -198,12 +203,10 @@ def check_determinism(name: str) -> None:
     """Twice the same, bit by bit, whatever the global random state, which stays as it was."""
     model = get_model(name)
     images = images_for(model)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(1)
-        before = torch.get_rng_state()
-        first = weights.measure(model, images)
-        assert torch.equal(torch.get_rng_state(), before), "the global random state was changed"
-        torch.manual_seed(2)
+    before = torch.get_rng_state()
+    first = weights.measure(model, images)
+    assert torch.equal(torch.get_rng_state(), before), "the global random state was changed"
+    with isolated(2):  # what is drawn is of another seed
         second = weights.measure(model, images)
     for key in first:
         assert torch.equal(first[key], second[key]), f"{key} differ from one call to the next"
@@ -329,8 +332,7 @@ def check_round_trip(name: str) -> None:
     images = images_for(model)
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary) / "weights"
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(0)
+        with isolated(0):
             twin = api.create(model.spec.name, **model.config)
         twin.load_state_dict(model.state_dict())
         weights.save(
@@ -348,6 +350,131 @@ def check_round_trip(name: str) -> None:
         for key, value in weights.measure(twin, images).items():
             _close(weights.measure(again, images)[key], value, f"{key} after the round trip")
         weights.verify(again, folder)
+
+
+def check_train_mode(name: str) -> None:
+    """A call answers the same in train mode, which stays as it was, and so do all tensors."""
+    model = get_model(name)
+    images = images_for(model)
+    expected = weights.measure(model, images)
+    state = {key: tensor.clone() for key, tensor in model.state_dict().items()}
+    modes = {module: module.training for module in model.modules()}
+    try:
+        for module in model.modules():
+            module.training = True
+        came = weights.measure(model, images)
+        left = [key for key, module in model.named_modules() if not module.training]
+        assert not left, f"a call leaves these modules in eval mode, which were in train: {left}"
+        for key, tensor in model.state_dict().items():
+            assert torch.equal(tensor, state[key]), f"a call in train mode changes {key}"
+        for key in expected:
+            assert torch.equal(came[key], expected[key]), f"{key} are others in train mode"
+    finally:
+        model.load_state_dict(state)
+        for module, training in modes.items():
+            module.training = training
+
+
+def check_process(name: str) -> None:
+    """Calls and loading change nothing that the process shares: filters, threads, random state."""
+    model = get_model(name)
+    images = images_for(model)
+
+    def run() -> None:
+        if has_weights(name):
+            api.load(name)
+        weights.measure(model, images)
+
+    run()  # what is imported for the first time may well set something up
+    before = process_state()
+    run()
+    changed = changes(before, process_state())
+    assert not changed, "changed for the whole process: " + "; ".join(
+        f"{key} was {was:.200}, is {now:.200}" for key, (was, now) in changed.items()
+    )
+
+
+def check_torch_defaults(name: str) -> None:
+    """Torch's defaults (dtype, device, gradients) change no result, nor training."""
+    # They are the process's, so they are set in another.
+    script = "import sys; from zoo import testing; testing.print_under_defaults(sys.argv[1])"
+    paths = os.pathsep.join(path or os.getcwd() for path in sys.path)
+    run = subprocess.run(
+        [sys.executable, "-c", script, name],
+        capture_output=True, text=True, env={**os.environ, "PYTHONPATH": paths},
+    )  # fmt: skip
+    assert run.returncode == 0, f"in another process: {run.stderr.strip()[-500:]}"
+    came = json.loads(run.stdout.splitlines()[-1])
+    expected = came.pop("nothing set")
+    assert "error" not in expected, f"in another process: {expected['error']}"
+    for default, results in came.items():
+        assert "error" not in results, f"with {default}: {results['error']}"
+        other = [key for key in results if results[key] != expected.get(key)]
+        assert not other, f"with {default}, other bits than without: {', '.join(other[:5])}"
+
+
+def print_under_defaults(name: str) -> None:
+    """In a process of its own: digests of all that a model gives, under each of torch's defaults.
+
+    As JSON, an object for each default: what to a digest, or ``error`` to a text.
+    """
+    torch.set_num_threads(1)
+    float64, bfloat16 = (partial(_default_dtype, t) for t in (torch.float64, torch.bfloat16))
+    made = {}
+    for label, settings in (
+        ("nothing set", ()),
+        ("torch.set_default_dtype(torch.float64)", (float64,)),
+        ("torch.set_default_dtype(torch.bfloat16)", (bfloat16,)),
+        ('torch.set_default_device("meta")', (_default_device,)),
+        ("torch.inference_mode()", (torch.inference_mode,)),
+        ("torch.no_grad()", (torch.no_grad,)),
+        ("several of these at once", (float64, _default_device, torch.inference_mode)),
+    ):
+        with contextlib.ExitStack() as stack:
+            for setting in settings:
+                stack.enter_context(setting())
+            try:
+                made[label] = _results(name, train=len(settings) != 1)
+            except Exception as error:  # whatever a model does then
+                made[label] = {"error": f"{type(error).__name__}: {error}"}
+    print(json.dumps(made))
+
+
+@contextlib.contextmanager
+def _default_dtype(dtype: torch.dtype) -> Iterator[None]:
+    torch.set_default_dtype(dtype)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(torch.float32)
+
+
+@contextlib.contextmanager
+def _default_device() -> Iterator[None]:
+    torch.set_default_device("meta")
+    try:
+        yield
+    finally:
+        torch.set_default_device(None)
+
+
+def _results(name: str, *, train: bool) -> dict[str, str]:
+    """Digests of a new model's tensors and answers, and of a training's tensors."""
+    get_model.cache_clear()
+    model = get_model(name)
+    tensors = {f"tensor {key}": tensor for key, tensor in model.state_dict().items()}
+    tensors |= weights.measure(model, images_for(model))
+    tensors["preprocessed"] = model.preprocess(np.linspace(0, 1, 15, dtype=np.float32)[None])
+    digests = {}
+    for key, tensor in tensors.items():
+        with isolated():
+            data = tensor.detach().contiguous().numpy()
+        digests[key] = f"{data.dtype} {hashlib.sha256(data.tobytes()).hexdigest()}"
+    if train and _trains(name):
+        with tempfile.TemporaryDirectory() as temporary:
+            folder = _train_shortly(name, Path(temporary) / "run")
+            digests["training"] = api.folder_config(folder)["sha256"]
+    return digests
 
 
 def check_vectors(name: str) -> None:
@@ -370,23 +497,15 @@ def check_preprocess(name: str) -> None:
 
 def check_training(name: str) -> None:
     """Training works: two steps of each phase with finite losses, then weights that load."""
-    kind = type(get_model(name))
-    never = kind.phases is ZooModel.phases and kind.fit is ZooModel.fit
-    if never or not _parsed(name).model or has_weights(name):
+    if not _trains(name):
         return
-    from zoo.data import Dataset
-    from zoo.training import train
     from zoo.training.chance import seeded
 
-    images = images_for(get_model(name), 46)[:23]  # the smooth ones; one is held out
-    pixels, labels = (images * 255).round().byte(), torch.arange(len(images)) % 2
-    data = Dataset("smooth", "train", pixels, labels, "computed", "none", classes=("a", "b"))
-    short = {f.name: 1 for f in dataclasses.fields(kind.recipe) if f.name.endswith("epochs")}
     with seeded(0):
         before = api.create(name)
     with tempfile.TemporaryDirectory() as temporary:
         run = Path(temporary) / "run"
-        folder = train(name, data=data, out=run, settings={**short, "batch_size": 8}, device="cpu")
+        folder = _train_shortly(name, run)
         after = api.load(f"local-dir:{folder}")
         weights.verify(after, folder)
         phases = [phase.name for phase in before.phases(before.recipe())]
@@ -395,6 +514,27 @@ def check_training(name: str) -> None:
     # Stored as float16, so that alone would be a difference.
     pairs = [(before.state_dict()[k].half(), t.half()) for k, t in after.state_dict().items()]
     assert not all(torch.equal(a, b) for a, b in pairs), "no tensor changed: nothing was learnt"
+
+
+def _trains(name: str) -> bool:
+    """Whether ``name`` is of a model that can be trained, and not of weights."""
+    kind = type(get_model(name))
+    never = kind.phases is ZooModel.phases and kind.fit is ZooModel.fit
+    return not never and bool(_parsed(name).model) and not has_weights(name)
+
+
+def _train_shortly(name: str, run: Path) -> Path:
+    """The weights folder of a run of two steps in each phase."""
+    from zoo.data import Dataset
+    from zoo.training import train
+
+    kind = type(get_model(name))
+    images = images_for(get_model(name), 46)[:23]  # the smooth ones; one is held out
+    with isolated():
+        pixels, labels = (images * 255).round().byte(), torch.arange(len(images)) % 2
+    data = Dataset("smooth", "train", pixels, labels, "computed", "none", classes=("a", "b"))
+    short = {f.name: 1 for f in dataclasses.fields(kind.recipe) if f.name.endswith("epochs")}
+    return train(name, data=data, out=run, settings={**short, "batch_size": 8}, device="cpu")
 
 
 CHECKS = (
@@ -410,6 +550,9 @@ CHECKS = (
     check_refused_codes,
     check_undeclared_capability,
     check_round_trip,
+    check_train_mode,
+    check_process,
+    check_torch_defaults,
     check_vectors,
     check_preprocess,
     check_training,

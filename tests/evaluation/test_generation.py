@@ -260,13 +260,13 @@ class Evil:
 
 def test_a_pickle_for_inception_runs_nothing(hub, monkeypatch):
     monkeypatch.chdir(hub)
-    monkeypatch.delenv("TORCH_FORCE_WEIGHTS_ONLY_LOAD", raising=False)
+    environment = dict(os.environ)
     torch.save({"weight": Evil()}, hub / "weights-inception-2015-12-05-6726825d.pth")
     images = torch.zeros(20, 1, 28, 28, dtype=torch.uint8)
     with pytest.raises(LeftOut, match="Inception's weights are not to be had"):
         inception_distances(images, images)
     assert not (hub / "was-run").exists()
-    assert "TORCH_FORCE_WEIGHTS_ONLY_LOAD" not in os.environ
+    assert environment == os.environ
 
 
 def test_inception_without_weights(hub, capsys):
@@ -277,11 +277,15 @@ def test_inception_without_weights(hub, capsys):
     assert capsys.readouterr().out == ""
 
 
-def test_inception_with_weights(context, monkeypatch):
+def test_inception_with_weights(context, hub, monkeypatch):
     """What torch-fidelity is asked, and where its answers go; its weights are not here."""
+    tensors = {"weight": torch.arange(3.0)}
+    torch.save(tensors, hub / "weights-inception-2015-12-05-6726825d.pth")
     asked = []
 
-    def calculate_metrics(*, input1, input2, **settings):
+    def calculate_metrics(*, input1, input2, feature_extractor_weights_path, **settings):
+        given = torch.load(feature_extractor_weights_path, weights_only=True)
+        assert torch.equal(given["weight"], tensors["weight"])
         asked.append((input1, input2, settings))
         return {
             "frechet_inception_distance": 10.0 / len(asked),

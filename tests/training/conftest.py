@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 import zoo
+from zoo.cli.learning import Signals
 from zoo.sample import sample
 
 SMALL = {
@@ -26,12 +27,16 @@ def data(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def train(data):
-    """``train(model, out, **more)``: a run of a small network on that data."""
+    """``train(model, out, **more)``: a run of a small network on that data.
+
+    Signals are noted as ``zoo train`` notes them.
+    """
 
     def run(model, out, **more):
         config, settings = SMALL.get(model.rpartition(":")[2], ({}, {}))
         settings = {**settings, "batch_size": 32, "precision": "fp32", **more.pop("settings", {})}
         more = {"config": config, "data": "mnist", "data_dir": data, "device": "cpu", **more}
-        return zoo.train(model, out=out, settings=settings, **more)
+        with Signals() as signals:
+            return zoo.train(model, out=out, settings=settings, **{"stop": signals, **more})
 
     return run

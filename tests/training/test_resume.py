@@ -156,6 +156,55 @@ def test_signals_stop_at_a_checkpoint(tmp_path, train, number):
     assert same(whole, tensors(train("deep_ae", tmp_path / "run", resume=True)))
 
 
+def test_stop_ends_a_run_at_a_checkpoint(tmp_path, train):
+    """What a program's own may say, which then keeps its signals: before, between and at steps."""
+    whole = tensors(train("deep_ae", tmp_path / "whole"))
+    handler = signal.getsignal(signal.SIGINT)
+    asked = 0
+
+    def stop():
+        nonlocal asked
+        asked += 1
+        assert signal.getsignal(signal.SIGINT) is handler
+        return signal.SIGINT if asked in (1, 6, 14) else None
+
+    for place in ("epoch 1 of 3, step 1", "epoch 1 of 3, step 5", "epoch 2 of 3, step 4"):
+        with pytest.raises(RunStopped, match=f"stopped by SIGINT in .*{place}"):
+            train("deep_ae", tmp_path / "run", stop=stop, resume=asked > 0)
+    assert same(whole, tensors(train("deep_ae", tmp_path / "run", resume=True)))
+
+
+def test_another_number_of_threads_is_said_and_not_set(tmp_path, train):
+    with pytest.raises(RunStopped):
+        train("ae", tmp_path / "run", stop=lambda: signal.SIGINT)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(threads + 1)
+    try:
+        said = []
+        train("ae", tmp_path / "run", resume=True, report=said.append)
+        assert torch.get_num_threads() == threads + 1
+    finally:
+        torch.set_num_threads(threads)
+    (warning,) = [line["warning"] for line in said if "warning" in line]
+    assert f"began with {threads} threads and goes on with {threads + 1}" in warning
+    assert f"torch.set_num_threads({threads})" in warning
+
+
+def test_the_command_goes_on_with_the_threads_of_the_run(tmp_path, data, train):
+    with pytest.raises(RunStopped):
+        train("ae", tmp_path / "run", stop=lambda: signal.SIGINT)
+    command = [
+        sys.executable, "-c", f"import torch; torch.set_num_threads(3); {COMMAND}", "train", "ae",
+        "--data", "mnist", "--data-dir", str(data), "--out", str(tmp_path / "run"), "--resume",
+        "--config", "hidden=8", "--config", "code=4", "--set", "epochs=3", "--device", "cpu",
+        "--set", "batch_size=32", "--set", "precision=fp32",
+    ]  # fmt: skip
+    ran = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert ran.returncode == 0, ran.stderr
+    assert f"goes on with {torch.get_num_threads()} threads, as it began" in ran.stderr
+    assert same(tensors(train("ae", tmp_path / "whole")), tensors(tmp_path / "run" / "weights"))
+
+
 @pytest.mark.parametrize("model", MODELS)
 def test_a_loss_that_is_not_finite_names_the_step(tmp_path, train, model, monkeypatch):
     from zoo.training.loop import Players

@@ -4,8 +4,11 @@ import json
 import os
 import signal
 import sys
+import threading
 import time
+import warnings
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import click
@@ -100,7 +103,12 @@ def train(
         if not given.get("corrupt"):
             raise InputError("--strength needs --corrupt mask, noise, blur or salt")
         given["corrupt_strength"] = strength
-    with Display() as display:
+    with Display() as display, Signals() as signals:
+        _few_threads()
+        # Codes that hardly vary have fewer kinds than their density has components.
+        warnings.filterwarnings("ignore", "Number of distinct clusters")
+        if resume and (threads := _as_it_began(out)):
+            display.show({"note": f"goes on with {threads} threads, as it began"})
         try:
             weights = zoo.train(
                 model,
@@ -116,6 +124,7 @@ def train(
                 strict=strict,
                 resume=resume,
                 checkpoint_every=checkpoint_every,
+                stop=signals,
                 report=display.show,
             )
         except RunStopped as stop:
@@ -144,6 +153,63 @@ def train(
         weights=str(weights),
         **trained,
     )
+
+
+class Signals:
+    """Notes SIGINT and SIGTERM instead of dying in the middle; a second SIGINT does die.
+
+    That begins when it is first called, as :func:`zoo.train` does between steps: before, while data
+    are read, a signal does what it always does.
+    """
+
+    def __init__(self) -> None:
+        self.came: int | None = None
+        self._before: dict[int, Any] = {}
+
+    def __call__(self) -> int | None:
+        """The signal that came, if one did."""
+        if not self._before and threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM):
+                self._before[number] = signal.signal(number, self._note)
+        return self.came
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        if self.came is not None:
+            raise KeyboardInterrupt
+        self.came = number
+
+    def __enter__(self) -> "Signals":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+
+def _few_threads() -> None:
+    """NumPy's products in one thread: those of a density are narrow, and more threads would gain
+    nothing, and cost minutes on a busy machine. Torch's own threads stay as they are."""
+    try:
+        import sklearn.mixture  # noqa: F401, which loads the libraries that are told
+        from threadpoolctl import ThreadpoolController
+    except ImportError:  # training says what is missing
+        return
+    for library in ThreadpoolController().lib_controllers:
+        if library.user_api == "blas" and "torch" not in Path(library.filepath).parts:
+            library.set_num_threads(1)
+
+
+def _as_it_began(out: Path) -> int | None:
+    """A run that goes on adds in the same order as before: the number of threads, if it changed."""
+    import torch
+
+    from zoo.training.checkpoint import threads_of
+
+    threads = threads_of(out)
+    if threads is None or threads == torch.get_num_threads():
+        return None
+    torch.set_num_threads(threads)
+    return threads
 
 
 class Display:

@@ -1,5 +1,6 @@
 """Measuring."""
 
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,12 @@ import click
 from zoo.cli.shared import as_json, new_table, print_json, print_table, printable, refuse_loss, seed
 from zoo.errors import InputError
 from zoo.evaluation import PROTOCOLS
+
+EXPECTED_WARNINGS = (
+    "lbfgs failed to converge",  # weights of nearly collinear pixels; the accuracy has settled
+    r"precomputed_knn\[2\]",  # nothing new is to be put into an embedding
+)
+"""The starts of what libraries say of a measurement that is as it should be."""
 
 
 @click.command()
@@ -54,6 +61,8 @@ def evaluate(
 
     if out is not None:
         refuse_loss(out, ".json")
+    for text in EXPECTED_WARNINGS:
+        warnings.filterwarnings("ignore", text)
 
     def progress(line: str) -> None:
         click.echo(printable(line), err=True)

@@ -26,6 +26,7 @@ from zoo.data.source import SPLITS, Source, cache_folder
 from zoo.errors import DataError, ImageError
 from zoo.files import path_text, write_atomically
 from zoo.images import nothing_read, skipped_text
+from zoo.isolation import isolated
 from zoo.spec import Preprocessing
 from zoo.system import memory as machine_memory
 
@@ -108,6 +109,7 @@ def to_float(images: Tensor) -> Tensor:
     return images.float().div_(255)
 
 
+@isolated()
 def split_validation(data: Dataset, fraction: float, seed: int) -> tuple[Tensor, Tensor]:
     """Indices of the part to train on and of the validation part, the same for the same seed."""
     order = torch.randperm(len(data), generator=torch.Generator().manual_seed(seed))
@@ -115,6 +117,7 @@ def split_validation(data: Dataset, fraction: float, seed: int) -> tuple[Tensor,
     return order[held_out:], order[:held_out]
 
 
+@isolated()
 def load_data(
     name: str | Dataset,
     split: str,

@@ -12,9 +12,9 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from fnmatch import fnmatchcase
-from functools import partial
+from functools import partial, wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from zoo.errors import (
     CapabilityError,
@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from zoo.model import ZooModel
 
 __all__ = ["PROTOCOLS", "evaluate", "verify"]
+
+T = TypeVar("T")
 
 PROTOCOLS = {
     protocol.name: protocol
@@ -153,6 +155,20 @@ MEASURING = {
 """The libraries that measure: module and distribution."""
 
 
+def _in_isolation(call: Callable[..., T]) -> Callable[..., T]:
+    """``call`` under :func:`zoo.isolation.isolated`, which is not imported before it runs."""
+
+    @wraps(call)
+    def wrapped(*args: Any, **kwargs: Any) -> T:
+        from zoo.isolation import isolated
+
+        with isolated():
+            return call(*args, **kwargs)
+
+    return wrapped
+
+
+@_in_isolation
 def evaluate(
     name: str,
     *,

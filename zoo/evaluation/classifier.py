@@ -26,6 +26,7 @@ from torch.nn import functional as F
 from zoo.data import Dataset, load_data, split_validation, to_float
 from zoo.errors import DataError, WeightsError
 from zoo.files import write_atomically, write_json
+from zoo.isolation import isolated
 from zoo.spec import Preprocessing, read_json
 from zoo.weights import TENSORS, Tensors
 
@@ -129,6 +130,7 @@ RECIPES = {
 }
 
 
+@isolated()
 def train_classifier(
     train: Dataset,
     recipe: ClassifierRecipe,

@@ -7,9 +7,9 @@ published figures, which are taken in Inception's. That is the protocol ``incept
 
 import contextlib
 import math
-import os
-import warnings
+import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
 
@@ -55,15 +55,16 @@ def kernel_distance(real: Tensor, generated: Tensor, seed: int = 0) -> tuple[flo
     each: their mean and standard deviation. Torch's global random state is left alone.
     """
     image = optional("torchmetrics.image.kid", "torchmetrics", "evaluate")
+    real, generated = real.double(), generated.double()
     size = min(SUBSET, len(real), len(generated))
-    with warnings.catch_warnings(), torch.random.fork_rng(devices=[]):
-        warnings.simplefilter("ignore", UserWarning)  # that it keeps all features: it may
-        torch.manual_seed(seed)
-        metric = image.KernelInceptionDistance(
-            _Given(real.shape[1]), subsets=SUBSETS, subset_size=size
-        )
-        mean, spread = _fed(metric, real.double(), generated.double())
-    return mean.item(), spread.item()
+    rng = torch.Generator().manual_seed(seed)
+    # Not its metric, which draws from torch's global generator and warns of what it keeps.
+    distances = []
+    for _ in range(SUBSETS):
+        rows, others = (torch.randperm(len(t), generator=rng)[:size] for t in (real, generated))
+        distances.append(image.poly_mmd(real[rows], generated[others]))
+    values = torch.stack(distances)
+    return values.mean().item(), values.std(unbiased=False).item()
 
 
 def _fed(metric: Any, real: Tensor, generated: Tensor) -> Any:
@@ -198,7 +199,7 @@ def inception_distances(images: Tensor, real: Tensor, seed: int = 0) -> dict[str
     """
     fidelity = optional("torch_fidelity", "torch-fidelity", "evaluate")
     try:
-        with _tensors_only():
+        with _inception_weights() as weights:
             came = fidelity.calculate_metrics(
                 input1=_Colour(images),
                 input2=_Colour(real),
@@ -210,6 +211,7 @@ def inception_distances(images: Tensor, real: Tensor, seed: int = 0) -> dict[str
                 cuda=torch.cuda.is_available(),
                 cache=False,
                 verbose=False,
+                feature_extractor_weights_path=str(weights),
             )
     except (OSError, RuntimeError, UnpicklingError) as error:  # no network, a file cut off or evil
         reason = next(iter(str(error).splitlines()), type(error).__name__)
@@ -224,21 +226,24 @@ def inception_distances(images: Tensor, real: Tensor, seed: int = 0) -> dict[str
 
 
 @contextlib.contextmanager
-def _tensors_only() -> Iterator[None]:
-    """Inception's weights come as a pickle, which torch-fidelity would let run any code.
+def _inception_weights() -> Iterator[Path]:
+    """A file of Inception's tensors, fetched once to where torch.hub keeps what it has fetched.
 
-    Here torch reads nothing but tensors from it.
+    They come as a pickle, which torch-fidelity would let run any code, and it can only be told
+    otherwise by a variable of the environment. So nothing but tensors is read from it, and
+    torch-fidelity is given a file that holds those.
     """
-    name = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"
-    before = os.environ.get(name)
-    os.environ[name] = "1"
-    try:
-        yield
-    finally:
-        if before is None:
-            del os.environ[name]
-        else:
-            os.environ[name] = before
+    module = "torch_fidelity.feature_extractor_inceptionv3"
+    url = optional(module, "torch-fidelity", "evaluate").URL_INCEPTION_V3
+    path = Path(torch.hub.get_dir(), "checkpoints", url.rpartition("/")[2])
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        start = path.stem.rpartition("-")[2]  # of its sha256
+        torch.hub.download_url_to_file(url, str(path), start, progress=False)
+    tensors = torch.load(path, map_location="cpu", weights_only=True)
+    with tempfile.TemporaryDirectory() as folder:
+        torch.save(tensors, Path(folder, "inception.pth"))
+        yield Path(folder, "inception.pth")
 
 
 class _Colour(torch.utils.data.Dataset):

@@ -5,7 +5,6 @@ normalised mutual information and the adjusted Rand index; as everywhere in this
 and test images together (Xie et al. 2016, arXiv:1511.06335, section 4).
 """
 
-import warnings
 from collections.abc import Callable, Iterator, Mapping
 
 import numpy as np
@@ -83,16 +82,14 @@ def n2d_clusters(
     """
     umap = optional("umap", "umap-learn", "evaluate")
     mixture = optional("sklearn.mixture", "scikit-learn", "evaluate")
-    with warnings.catch_warnings():
-        # That a seed means one thread, and that this graph embeds nothing new later, is known.
-        warnings.simplefilter("ignore", UserWarning)
-        embedded = umap.UMAP(
-            n_neighbors=graph[0].shape[1],
-            n_components=DIMENSIONS,
-            min_dist=0.0,
-            random_state=seed,
-            precomputed_knn=graph,
-        ).fit_transform(features)
+    embedded = umap.UMAP(
+        n_neighbors=graph[0].shape[1],
+        n_components=DIMENSIONS,
+        min_dist=0.0,
+        random_state=seed,
+        n_jobs=1,  # which a seed means
+        precomputed_knn=graph,
+    ).fit_transform(features)
     fitted = mixture.GaussianMixture(groups, covariance_type="full", random_state=seed)
     return fitted.fit_predict(embedded.astype(np.float64))
 

@@ -104,13 +104,11 @@ class Context:
     @cached_property
     def untrained(self) -> "ZooModel":
         """The same network with the same config and new initial weights."""
-        import torch
-
         from zoo.api import create
+        from zoo.isolation import isolated
         from zoo.registry import builder
 
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(self.seed)
+        with isolated(self.seed):
             if hasattr(type(self.model), "from_name"):  # it stands behind a plugin's prefix
                 model = create(self.model.name)
             else:

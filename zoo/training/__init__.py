@@ -28,7 +28,6 @@ from torch import Tensor
 
 import zoo
 from zoo import weights
-from zoo._optional import optional
 from zoo.api import create
 from zoo.card import write_card
 from zoo.corruption import check_corruption
@@ -44,6 +43,7 @@ from zoo.training import checkpoint
 from zoo.training.chance import seeded
 from zoo.training.loop import Run
 from zoo.training.precision import settled
+from zoo.training.processes import processes_on
 from zoo.training.record import Record
 from zoo.training.runfolder import RunFolder
 
@@ -68,6 +68,7 @@ def train(
     strict: bool = False,
     resume: bool = False,
     checkpoint_every: float = 60.0,
+    stop: Callable[[], int | None] = lambda: None,
     report: Callable[[dict[str, Any]], None] = lambda line: None,
 ) -> Path:
     """Train a model and write its weights folder.
@@ -89,6 +90,10 @@ def train(
         strict: refuse a folder in which a picture cannot be read.
         resume: go on from the last good checkpoint in ``out``, to the very same end.
         checkpoint_every: seconds between two checkpoints.
+        stop: asked before the first step and after each; the number of a signal, such as
+            ``signal.SIGINT``, ends the run at a checkpoint. Signals are the process's business:
+            ``zoo train`` notes them for this, and without it Ctrl-C ends the run where it is, to
+            go on from its last checkpoint.
         report: called with each line of the log as it is written, about once a second with where
             the run is, with ``start``, ``note`` and ``warning`` texts, and while pictures are read.
 
@@ -99,7 +104,7 @@ def train(
         TrainingError: ``out`` is taken, holds files that the run would overwrite or another run;
             nothing to resume, a loss is no longer finite, the disk is
             full, or another process of the run is gone.
-        RunStopped: Ctrl-C or SIGTERM; a checkpoint was written, ``resume`` goes on.
+        RunStopped: ``stop`` said so; a checkpoint was written, ``resume`` goes on.
         DataError, ImageError: the data are not to be had.
         InvalidConfig: a setting of the model or the recipe is unknown or refused.
     """
@@ -117,7 +122,7 @@ def train(
         chosen_recipe = make_recipe(
             network.recipe, {**(read_recipe(Path(recipe)) if recipe else {}), **(settings or {})}
         )
-        accelerator = _accelerator(device)
+        accelerator = processes_on(device)
         if problem := _open(folder, resume, accelerator):
             report({"warning": problem})
         began = folder.facts.get("recipe") if resume else None
@@ -154,6 +159,7 @@ def train(
             accelerator=accelerator,
             labels=dataset.labels if with_labels else None,
             checkpoint_every=checkpoint_every,
+            stop=stop,
         )
         if run.phases:
             _require_batches(dataset, chosen, chosen_recipe, accelerator.num_processes)
@@ -250,23 +256,6 @@ def _labelled(dataset: Dataset) -> Dataset:
         return known
     left = f"{dataset.unlabelled:,} of {len(dataset):,} images have no label: they are left out"
     return replace(known, notes=[*known.notes, left])
-
-
-def _accelerator(device: str) -> Any:
-    """accelerate's view of the machine: the device, and this process among its companions."""
-    accelerate = optional("accelerate", "accelerate", "train")
-    accelerate.state.AcceleratorState._reset_state()  # a run before this one may have had another
-    try:
-        accelerator = accelerate.Accelerator(cpu=device == "cpu", mixed_precision="no")
-        if device not in ("auto", "cpu") and accelerator.num_processes == 1:
-            torch.empty(0, device=device)  # whether it is there
-            accelerator.state.device = torch.device(device)
-    except (RuntimeError, ValueError, AssertionError) as error:
-        raise TrainingError(
-            f"the device {device!r} cannot be used: {str(error).splitlines()[0]}\n"
-            "Type: --device cpu, or leave it out for the best there is"
-        ) from None
-    return accelerator
 
 
 def _finish(

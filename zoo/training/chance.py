@@ -7,13 +7,13 @@ epoch needs no stored random state, and several processes agree without talking.
 import contextlib
 import hashlib
 import math
-from collections.abc import Iterator
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from zoo.errors import InputError
+from zoo.isolation import Isolation, isolated
 
 __all__ = ["affine_maps", "generator", "mix", "seeded", "warp"]
 
@@ -29,19 +29,17 @@ def generator(*numbers: int) -> torch.Generator:
     return torch.Generator().manual_seed(mix(*numbers))
 
 
-@contextlib.contextmanager
-def seeded(seed: int) -> Iterator[None]:
-    """Seeds torch's global generator (initial weights, dropout), which is left as it was.
+def seeded(seed: int) -> contextlib.AbstractContextManager[Isolation]:
+    """What is drawn in this thread without a generator (initial weights, dropout) is of ``seed``.
+
+    See :func:`zoo.isolation.isolated`: torch's global generator is neither used nor changed.
 
     Raises:
         InputError: ``seed`` is not a whole number from 0 to 2**31 - 1.
     """
     if not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed < 2**31:
         raise InputError(f"expected a seed from 0 to 2**31 - 1, got {seed!r}")
-    devices = list(range(torch.cuda.device_count())) if torch.cuda.is_available() else []
-    with torch.random.fork_rng(devices=devices):
-        torch.manual_seed(seed)
-        yield
+    return isolated(seed)
 
 
 def affine_maps(n: int, strength: float, chance: torch.Generator) -> Tensor:

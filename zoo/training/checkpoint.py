@@ -102,6 +102,14 @@ def read(out: Path) -> tuple[Checkpoint, str]:
     raise TrainingError(f"{out} has no checkpoint to resume from; leave out --resume")
 
 
+def threads_of(out: Path) -> int | None:
+    """How many threads the run in ``out`` computes in; None if it has no good checkpoint."""
+    try:
+        return read(out)[0].position["threads"]
+    except (TrainingError, OSError):
+        return None
+
+
 def _read(path: Path) -> Checkpoint:
     with openable(path) as name, safetensors.safe_open(name, "pt") as file:
         run = json.loads((file.metadata() or {})["run"])

@@ -11,11 +11,9 @@ import contextlib
 import copy
 import math
 import signal
-import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import torch
@@ -25,6 +23,7 @@ from zoo._optional import optional
 from zoo.corruption import corrupt
 from zoo.data import to_float
 from zoo.errors import InvalidConfig, RunStopped, TrainingError
+from zoo.isolation import isolated, without_isolation
 from zoo.model import Phase, Recipe, Step, ZooModel
 from zoo.training import checkpoint
 from zoo.training.chance import affine_maps, generator, mix, warp
@@ -53,7 +52,7 @@ class Players:
             _schedule(o, recipe, phase.epochs, steps) for o in self.optimizers.values()
         ]
         in_float32 = orthogonalises(recipe.optimizer) and recipe.muon_precision == "fp32"
-        self.optimizer_precision = Float32 if in_float32 else contextlib.nullcontext
+        self.around_step = Float32 if in_float32 else without_isolation
         self.average = None
         if phase.averaged is not None and recipe.average:
             ema = optional("timm.utils", "timm", "train").ModelEmaV3
@@ -64,13 +63,14 @@ class Players:
     def update(self, player: str, loss: Tensor) -> None:
         """See :attr:`zoo.model.Step.update`."""
         optimizer = self.optimizers[player]
-        optimizer.zero_grad(set_to_none=True)
-        self.accelerator.backward(loss)
-        if self.accelerator.num_processes > 1:
-            self._average_gradients(optimizer)
-        if self.clip:
-            nn.utils.clip_grad_norm_(_parameters(optimizer), self.clip)
-        with self.optimizer_precision():
+        with without_isolation():
+            optimizer.zero_grad(set_to_none=True)
+            self.accelerator.backward(loss)
+            if self.accelerator.num_processes > 1:
+                self._average_gradients(optimizer)
+            if self.clip:
+                nn.utils.clip_grad_norm_(_parameters(optimizer), self.clip)
+        with self.around_step():
             optimizer.step()
 
     def _average_gradients(self, optimizer: torch.optim.Optimizer) -> None:
@@ -157,6 +157,7 @@ class Run:
         images: N x C x H x W uint8, indexed by tensors of numbers.
         chosen: the numbers of those to learn from.
         labels: the classes of all images, for a recipe that asks for them.
+        stop: asked before the first step and after each; a signal's number ends the run.
         facts: what must be the same for a checkpoint to go on.
     """
 
@@ -174,6 +175,7 @@ class Run:
         accelerator: Any,
         labels: Tensor | None = None,
         checkpoint_every: float = 60.0,
+        stop: Callable[[], int | None] = lambda: None,
     ):
         self.model, self.recipe, self.seed, self.facts = model, recipe, seed, dict(facts)
         self.images, self.chosen, self.held_out = images, chosen, held_out
@@ -191,7 +193,7 @@ class Run:
         self.seconds = 0.0
         self.resumed: checkpoint.Checkpoint | None = None
         self.saved_at = time.monotonic()
-        self.stop = _Signals()
+        self.stop, self.stopped_by = stop, 0
 
     # -- the way through the phases ---------------------------------------------------------------
 
@@ -204,8 +206,9 @@ class Run:
         """
         if self.main:
             self.record.begin((self.phase, self.epoch), self._global_step())
+        self.stopped_by = self.stop() or 0
         try:
-            with self.stop, self._explained():
+            with self._explained(), isolated(self.seed) as self.isolation:
                 while self.phase < len(self.phases):
                     self._one_phase(self.phases[self.phase])
         finally:
@@ -269,7 +272,7 @@ class Run:
         images = self._augment(images, mine, progress, generator(*place, -1))
         images = images.contiguous(memory_format=self.layout)
         chance = generator(*place, here)
-        self._seed_layers(mix(*place, here, 1))
+        self.isolation.reseed(mix(*place, here, 1))  # layers that draw by themselves, as dropout
         kind = getattr(self.recipe, "corrupt", "")
         seen = corrupt(images, kind, self.recipe.corrupt_strength, chance) if kind else images
         labels = None if self.labels is None else self.labels[batch[mine]].to(images.device)
@@ -277,13 +280,6 @@ class Run:
         losses = phase.step(images, step)
         players.after_step(done + 1)
         return losses
-
-    def _seed_layers(self, seed: int) -> None:
-        """For layers that draw by themselves, as dropout does."""
-        # Not torch.manual_seed, which queues a call, with its stack, for each kind of device.
-        torch.default_generator.manual_seed(seed)
-        if self.accelerator.device.type == "cuda":
-            torch.cuda.manual_seed(seed)
 
     def _augment(
         self, images: Tensor, mine: Tensor, progress: float, chance: torch.Generator
@@ -391,19 +387,20 @@ class Run:
     # -- ends that come early ---------------------------------------------------------------------
 
     def _interrupted(self, common: bool) -> bool:
-        """Whether a signal came; several processes agree on it, at the steps that are common."""
+        """Whether to stop; several processes agree on it, at the steps that are common."""
+        self.stopped_by = self.stopped_by or self.stop() or 0
         if self.accelerator.num_processes == 1:
-            return self.stop.came is not None
+            return bool(self.stopped_by)
         if not common:
             return False
-        flag = torch.tensor([self.stop.came or 0], device=self.accelerator.device)
+        flag = torch.tensor([self.stopped_by], device=self.accelerator.device)
         came = int(self.accelerator.reduce(flag, "sum"))
-        self.stop.came = self.stop.came or (came and signal.SIGTERM) or None
+        self.stopped_by = self.stopped_by or (came and signal.SIGTERM)
         return bool(came)
 
     def _stopped(self, phase: Phase) -> str:
         return (
-            f"stopped by {signal.Signals(self.stop.came).name} in {phase.name}, epoch "
+            f"stopped by {signal.Signals(self.stopped_by).name} in {phase.name}, epoch "
             f"{self.epoch + 1} of {phase.epochs}, step {self.step} of {self.steps}; the checkpoint "
             f"is in {self.out}.\nTo go on, type the same command with --resume"
         )
@@ -475,31 +472,10 @@ class Run:
         self.sums = {str(k): float(v) for k, v in position["sums"].items()}
         if self.phase < len(self.phases) and (self.epoch or self.step):
             self.resumed = saved
-        threads = position["threads"]
-        if threads != torch.get_num_threads():  # they add in another order: not the same bits
-            torch.set_num_threads(threads)
-            problem += f"goes on with {threads} threads, as it began"
+        began, now = position["threads"], torch.get_num_threads()
+        if began != now:  # they add in another order
+            problem += (
+                f"began with {began} threads and goes on with {now}: its end will not be the very "
+                f"same bits. With torch.set_num_threads({began}) before it, it will"
+            )
         return problem
-
-
-class _Signals:
-    """Notes SIGINT and SIGTERM instead of dying in the middle; a second SIGINT does die."""
-
-    def __init__(self) -> None:
-        self.came: int | None = None
-        self._before: dict[int, Any] = {}
-
-    def __enter__(self) -> "_Signals":
-        if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
-                self._before[number] = signal.signal(number, self._note)
-        return self
-
-    def _note(self, number: int, frame: FrameType | None) -> None:
-        if self.came is not None:
-            raise KeyboardInterrupt
-        self.came = number
-
-    def __exit__(self, *_: object) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)

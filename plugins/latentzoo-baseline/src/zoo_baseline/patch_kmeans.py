@@ -9,7 +9,6 @@ In one thing it differs: distances are squared. The squares of a patch's own len
 what is left is one layer of a convolutional net, filters and rectifiers.
 """
 
-import warnings
 from collections.abc import Callable, Iterator
 
 import torch
@@ -150,15 +149,12 @@ class PatchKMeans(ZooModel):
         scale = (variances.clamp(min=0) + WHITENING).rsqrt()
         self.whitening.copy_(directions * scale @ directions.T)
         cluster = optional("sklearn.cluster", "scikit-learn", "train")
-        exceptions = optional("sklearn.exceptions", "scikit-learn", "train")
         kmeans = cluster.KMeans(
             len(self.centroids), init="random", n_init=1, max_iter=ROUNDS, random_state=seed
         )
         white = self._white(patches.to(self.mean)).cpu().numpy()
-        with warnings.catch_warnings():
-            # Few pictures may have fewer different patches than centroids: some are then the same.
-            warnings.simplefilter("ignore", exceptions.ConvergenceWarning)
-            kmeans.fit(white)
+        # Few pictures may have fewer different patches than centroids: scikit-learn warns of it.
+        kmeans.fit(white)
         self.centroids.copy_(torch.from_numpy(kmeans.cluster_centers_))
 
     def _drawn(self, images: Callable[[], Iterator[Tensor]], chance: torch.Generator) -> Tensor:

@@ -1,0 +1,101 @@
+"""What all code of a process shares, as it is now: the zoo's calls change none of it."""
+
+import gc
+import hashlib
+import locale
+import logging
+import os
+import pickle
+import random
+import signal
+import socket
+import sys
+import threading
+import warnings
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+__all__ = ["changes", "process_state"]
+
+
+def process_state() -> dict[str, str]:
+    """The name of each thing that is shared, and a text that is the same while the thing is."""
+    state: dict[str, Any] = {
+        "warnings.filters": warnings.filters,
+        "warnings.showwarning": (warnings.showwarning, warnings._showwarnmsg_impl),
+        "torch.nn.init": {name: id(value) for name, value in vars(nn.init).items()},
+        "torch's default dtype": torch.get_default_dtype(),
+        "torch's default device": (torch.get_default_device(), _current_device()),
+        "torch's threads": (torch.get_num_threads(), torch.get_num_interop_threads()),
+        "torch's random state": _digest(torch.get_rng_state().numpy().tobytes()),
+        "torch's gradients": (torch.is_grad_enabled(), torch.is_inference_mode_enabled()),
+        "torch's determinism": (
+            torch.are_deterministic_algorithms_enabled(), torch.backends.cudnn.deterministic,
+            torch.backends.cudnn.benchmark, torch.get_float32_matmul_precision(),
+        ),
+        "Python's random state": _digest(repr(random.getstate()).encode()),
+        "the environment": dict(os.environ),
+        "the working directory": _working_directory(),
+        "the umask": _umask(),
+        "signal handlers": [(n, signal.getsignal(n)) for n in sorted(signal.valid_signals())],
+        "logging": _logging(),
+        "sys.path": sys.path,
+        "sys's hooks": (sys.excepthook, sys.displayhook, threading.excepthook),
+        "sys's streams": (id(sys.stdout), id(sys.stderr), id(sys.stdin)),
+        "the locale": locale.setlocale(locale.LC_ALL),
+        "the garbage collector": (gc.isenabled(), gc.get_threshold()),
+        "the recursion limit": sys.getrecursionlimit(),
+        "the sockets' timeout": socket.getdefaulttimeout(),
+    }  # fmt: skip
+    if (numpy := sys.modules.get("numpy")) is not None:
+        numbers = numpy.random.get_state(legacy=False)
+        state["NumPy's random state"] = _digest(pickle.dumps(numbers))
+        state["NumPy's handling of errors"] = numpy.geterr()
+    if (image := sys.modules.get("PIL.Image")) is not None:
+        state["Pillow's bound of pixels"] = image.MAX_IMAGE_PIXELS
+    if (files := sys.modules.get("PIL.ImageFile")) is not None:
+        state["Pillow's handling of damage"] = files.LOAD_TRUNCATED_IMAGES
+    return {name: repr(value) for name, value in state.items()}
+
+
+def changes(before: dict[str, str], after: dict[str, str]) -> dict[str, tuple[str, str]]:
+    """What of ``before`` is another in ``after``: its name, how it was and how it is."""
+    return {k: (before[k], after[k]) for k in before.keys() & after if before[k] != after[k]}
+
+
+def _digest(data: bytes) -> str:
+    return hashlib.blake2b(data, digest_size=16).hexdigest()
+
+
+def _current_device() -> Any:
+    """What ``with torch.device(...)`` sets for all threads, in the torch that has it."""
+    return getattr(sys.modules.get("torch.utils._device"), "CURRENT_DEVICE", None)
+
+
+def _working_directory() -> str:
+    try:
+        return os.getcwd()
+    except OSError:
+        return "none"
+
+
+def _umask() -> str:
+    """Where the system tells: elsewhere it could only be read by setting it."""
+    try:
+        lines = Path("/proc/self/status").read_text("utf-8").splitlines()
+    except OSError:
+        return "unknown"
+    return next((line for line in lines if line.startswith("Umask")), "unknown")
+
+
+def _logging() -> Any:
+    root = logging.getLogger()
+    loggers = {
+        name: (logger.level, logger.propagate, logger.disabled, logger.handlers, logger.filters)
+        for name, logger in sorted(root.manager.loggerDict.items())
+        if isinstance(logger, logging.Logger) and (logger.level or logger.handlers)
+    }
+    return logging.raiseExceptions, root.manager.disable, root.level, root.handlers, loggers

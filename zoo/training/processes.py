@@ -1,0 +1,82 @@
+"""The processes of a run and the device of each.
+
+A launcher (torchrun, ``accelerate launch``) starts processes for nothing but the run: accelerate
+joins them, which sets variables of the environment and state of its own. A process that nobody
+launched belongs to its user: there the run is alone and changes nothing outside of itself.
+"""
+
+import os
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from zoo._optional import optional
+from zoo.errors import TrainingError
+
+__all__ = ["Alone", "processes_on"]
+
+_SIZES = ("WORLD_SIZE", "PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE")
+"""Where launchers say how many processes there are."""
+
+
+@dataclass(frozen=True)
+class Alone:
+    """The one process of a run, with what the loop asks of ``accelerate.Accelerator``."""
+
+    device: torch.device
+    num_processes: int = 1
+    process_index: int = 0
+    is_main_process: bool = True
+
+    def backward(self, loss: Tensor) -> None:
+        """The gradients of ``loss``."""
+        loss.backward()
+
+    def reduce(self, tensor: Tensor, how: str) -> Tensor:
+        """The sum or mean over all processes."""
+        return tensor
+
+    def wait_for_everyone(self) -> None:
+        """Nobody is left behind."""
+
+
+def processes_on(device: str) -> Any:
+    """This process among its companions, if it has any, on ``auto``, ``cpu``, ``cuda``, ...
+
+    Raises:
+        TrainingError: there is no such device here.
+        MissingDependency: there are companions, and accelerate is not installed.
+    """
+    try:
+        if not _launched():
+            chosen = _best() if device == "auto" else torch.device(device)
+            torch.empty(0, device=chosen)  # whether it is there
+            return Alone(chosen)
+        accelerate = optional("accelerate", "accelerate", "train")
+        accelerate.state.AcceleratorState._reset_state()  # the run before may have had another
+        accelerator = accelerate.Accelerator(cpu=device == "cpu", mixed_precision="no")
+        if device not in ("auto", "cpu") and accelerator.num_processes == 1:
+            torch.empty(0, device=device)
+            accelerator.state.device = torch.device(device)
+        return accelerator
+    except (RuntimeError, ValueError, AssertionError) as error:
+        raise TrainingError(
+            f"the device {device!r} cannot be used: {str(error).splitlines()[0]}\n"
+            "Type: --device cpu, or leave it out for the best there is"
+        ) from None
+
+
+def _launched() -> bool:
+    sizes = (os.environ.get(name, "") for name in _SIZES)
+    return "LOCAL_RANK" in os.environ or any(s.isdigit() and int(s) > 1 for s in sizes)
+
+
+def _best() -> torch.device:
+    """The accelerator that is here, or the CPU."""
+    if hasattr(torch, "accelerator"):  # since torch 2.6
+        if torch.accelerator.is_available():
+            return torch.device(torch.accelerator.current_accelerator().type)
+        return torch.device("cpu")
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
