@@ -69,6 +69,22 @@ def test_links():
             assert (page.parent / link).exists(), f"{page.name}: {link}"
 
 
+def test_weights_of_ones_own(tmp_path):
+    """The section on zoo.save runs, block by block, in an empty folder."""
+    guide = (TREE / "docs" / "training.md").read_text("utf-8")
+    section = guide.partition("## Weights that `zoo train` did not make")[2].partition("\n## ")[0]
+    blocks = re.findall(r"^```(\w+)\n(.*?)^```", section, re.MULTILINE | re.DOTALL)
+    assert [kind for kind, _ in blocks] == ["python", "sh"]
+    for kind, text in blocks:
+        text = re.sub(r"^zoo ", f"{shlex.quote(sys.executable)} -m zoo.cli ", text, flags=re.M)
+        command = ["bash", "-euc", text] if kind == "sh" else [sys.executable, "-c", text]
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+        assert done.returncode == 0, f"{text}\n{done.stdout}\n{done.stderr}"
+    card = (tmp_path / "weights" / "mine" / "README.md").read_text("utf-8")
+    assert "256 pictures of noise" in card
+    assert "- optimizer: AdamW, 1e-3" in card
+
+
 PIP = """#!/bin/sh
 # pip of this environment, without the network: not editable, which takes a library more.
 test "$1 $2" = "install --editable" || exit 9

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from zoo.evaluation import evaluate
     from zoo.hookspecs import hookimpl
     from zoo.publishing import publish
+    from zoo.saving import save
     from zoo.spec import Metric, ModelSpec, Prefix, Preprocessing, Weights, bundled_weights
     from zoo.training import train
 
@@ -38,6 +39,7 @@ _HOME = {
     "load": "api",
     "publish": "publishing",
     "pull": "api",
+    "save": "saving",
     "train": "training",
 }
 
@@ -58,6 +60,7 @@ __all__ = [
     "load",
     "publish",
     "pull",
+    "save",
     "train",
 ]
 

@@ -3,6 +3,7 @@
 import fnmatch
 import os
 import warnings
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
@@ -300,26 +301,35 @@ def load_folder(
 
     Raises: as :func:`load`.
     """
-    from zoo.isolation import isolated, on_meta_device
+    from zoo.isolation import isolated
     from zoo.weights import Tensors
 
     config = folder_config(folder)
     with isolated():
         tensors = Tensors.read(folder, config, weights and weights.sha256, mapped=mapped)
-    complete = complete_config(spec, config["config"])
-    try:
-        with on_meta_device():
-            model = _build(spec, complete)
-    except ZooError:
-        raise
-    except Exception as error:  # sizes that nobody could mean
-        raise InvalidConfig(
-            f"{folder / 'config.json'}: {spec.name} cannot be built of its config: {error}"
-        ) from error
+    model = blank(spec, config["config"], f"{folder / 'config.json'}: ")
     with isolated():
         tensors.into(model)
     model._preprocessing = _preprocessing(folder, config, model)
     return model.eval()
+
+
+def blank(spec: ModelSpec, config: Mapping[str, Any], where: str = "") -> "ZooModel":
+    """A model of ``spec`` on the meta device, for :meth:`zoo.weights.Tensors.into` to fill.
+
+    Raises:
+        InvalidConfig: it cannot be built of ``config``; the text begins with ``where``.
+    """
+    from zoo.isolation import on_meta_device
+
+    complete = complete_config(spec, config)
+    try:
+        with on_meta_device():
+            return _build(spec, complete)
+    except ZooError:
+        raise
+    except Exception as error:  # sizes that nobody could mean
+        raise InvalidConfig(f"{where}{spec.name} cannot be built of its config: {error}") from error
 
 
 def folder_config(folder: Path) -> dict[str, Any]:

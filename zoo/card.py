@@ -482,9 +482,12 @@ def _limits(spec: ModelSpec, weights: Weights) -> str:
 
 
 def _facts(spec: ModelSpec, weights: Weights, config: Mapping[str, Any]) -> str:
+    from zoo.weights import dtypes_said
+
     return "\n".join((
         f"- model {code(spec.name)} of the plugin {code(config['plugin'])}",
         f"- {weights.parameters:,} parameters, {config['size']:,} bytes",
         f"- sha256 {code(weights.sha256)}",
         f"- config: {_settings(weights.config)}",
+        *((f"- {text(stored)}",) if (stored := dtypes_said(config)) else ()),
     ))  # fmt: skip

@@ -292,7 +292,7 @@ def prepare(source: str | Path, folder: Path, name: str, report: Report = _silen
     origin = _folder_of(source)
     with _speaking_of(folder, origin):
         _copy(origin, folder)
-        summary = _validate(folder, report)
+        summary = validate(folder, report)
         from zoo.card import write_card
 
         write_card(folder, name=name)
@@ -344,8 +344,11 @@ def _check_sizes(folder: Path) -> None:
             )
 
 
-def _validate(folder: Path, report: Report) -> str:
-    """Load the folder, run its vectors and read its records: what is wrong with it is raised."""
+def validate(folder: Path, report: Report = _silent) -> str:
+    """Load the folder, run its vectors and read its records: what is wrong with it is raised.
+
+    The same for what is saved, checked and published. Returns what the weights are, in a line.
+    """
     from zoo.errors import SpecError
     from zoo.weights import verify
 

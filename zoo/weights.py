@@ -22,10 +22,17 @@ from typing import Any
 import safetensors
 import safetensors.torch
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from zoo.density import GaussianMixture
-from zoo.errors import CorruptWeights, TensorMismatch, UnsafeWeights, WeightsError, WeightsNotFound
+from zoo.errors import (
+    CorruptWeights,
+    InputError,
+    TensorMismatch,
+    UnsafeWeights,
+    WeightsError,
+    WeightsNotFound,
+)
 from zoo.files import (
     PICKLES,
     TENSORS,
@@ -140,10 +147,24 @@ class Tensors:
                     f"{self.path}: {name!r:.200} is {tuple(tensor.shape)} {tensor.dtype}, the "
                     f"model has {tuple(slot.shape)} {slot.dtype}"
                 )
-            if not _is_finite(tensor):
-                raise TensorMismatch(f"{self.path}: {name!r:.200} holds NaN or infinity")
             widened[name] = tensor.to(slot.dtype)
+            if not _is_finite(widened[name]):
+                over = "" if not _is_finite(tensor) else f", once it is {slot.dtype}"
+                raise TensorMismatch(f"{self.path}: {name!r:.200} holds NaN or infinity{over}")
+        tied = _tied(model)
+        for first, *others in tied:
+            for other in others:
+                if not torch.equal(widened[first], widened[other]):
+                    raise TensorMismatch(
+                        f"{self.path}: {first!r:.200} and {other!r:.200} are one tensor of the "
+                        "model, and have two values here"
+                    )
         model.load_state_dict(widened, strict=True, assign=True)
+        for first, *others in tied:  # assigning each has parted them
+            shared = model.get_parameter(first)
+            for other in others:
+                module, _, key = other.rpartition(".")
+                setattr(model.get_submodule(module), key, shared)
         left = [n for n, t in (*model.named_parameters(), *model.named_buffers()) if t.is_meta]
         if left:
             raise TensorMismatch(
@@ -172,6 +193,14 @@ def _sha256(path: Path) -> str:
     return _HASHED[key]
 
 
+def _tied(model: nn.Module) -> list[list[str]]:
+    """The names of each parameter that has several."""
+    names: dict[int, list[str]] = {}
+    for name, parameter in model.named_parameters(remove_duplicate=False):
+        names.setdefault(id(parameter), []).append(name)
+    return [several for several in names.values() if len(several) > 1]
+
+
 def _is_finite(tensor: Tensor) -> bool:
     # One sum tells of nearly all tensors, thirty times faster; of those that overflow it does not.
     return bool(torch.isfinite(tensor.sum())) or bool(torch.isfinite(tensor).all())
@@ -191,6 +220,22 @@ ANSWERS = 6000
 """Numbers in the answers that vectors hold, unless those to one image are more."""
 
 
+DTYPES = ("float16", "float32")
+"""As what learned tensors can be stored."""
+
+
+def stored_half(dtype: object) -> bool:
+    """Whether ``dtype`` is float16 and not float32; either may be a text or torch's own.
+
+    Raises:
+        InputError: it is neither.
+    """
+    text = str(dtype).removeprefix("torch.")
+    if text not in DTYPES:
+        raise InputError(f"weights are stored as float16 or float32, got dtype={dtype!r:.80}")
+    return text == "float16"
+
+
 @isolated()
 def save(
     model: ZooModel,
@@ -201,8 +246,12 @@ def save(
     facts: Mapping[str, Any] | Callable[[], Mapping[str, Any]],
     half: bool = True,
     workspace: Path | None = None,
+    finish: Callable[[Path], object] = lambda folder: None,
 ) -> None:
     """Write the weights folder of ``model``, all of it or nothing.
+
+    Afterwards ``model`` has its tensors as they are stored. config.json says as what they are, and
+    which of them stay float32 since float16 cannot hold them.
 
     Args:
         folder: must not exist yet: a tag never changes its bytes.
@@ -212,20 +261,22 @@ def save(
             when the model has its tensors as they are stored.
         half: store learned parameters, and the factors of densities, as float16.
         workspace: where the folder lies until it is whole; beside itself by default.
+        finish: called with the folder, whole but elsewhere, just before it takes its place.
 
     Raises:
         WeightsError: the folder exists, or cannot be written.
     """
-    if os.path.lexists(folder):
-        raise WeightsError(f"{folder} exists already; weights are never overwritten")
+    refuse_to_overwrite(folder)
     # Statistics of batch norm, counters and the like stay as they are.
-    learned = {name for name, _ in model.named_parameters()} | {
+    learned = {name for name, _ in model.named_parameters(remove_duplicate=False)} | {
         f"{name}.scales" for name, m in model.named_modules() if isinstance(m, GaussianMixture)
     }
-    tensors = {
-        name: (t.half() if half and name in learned else t).detach().cpu().contiguous()
-        for name, t in model.state_dict().items()
-    }
+    state = {name: tensor.detach() for name, tensor in model.state_dict().items()}
+    whole = sorted(name for name in learned & state.keys() if half and not _fits_half(state[name]))
+    if half:
+        state |= {name: state[name].half() for name in learned & state.keys() - set(whole)}
+    # Copies: two tensors of a file may not share their memory.
+    tensors = {name: tensor.cpu().contiguous().clone() for name, tensor in state.items()}
     data = safetensors.torch.save(tensors)
     # What is measured has to be what is stored, rounding included.
     stored = {name: tensor.to(model.state_dict()[name]) for name, tensor in tensors.items()}
@@ -239,6 +290,7 @@ def save(
         "sha256": hashlib.sha256(data).hexdigest(),
         "size": len(data),
         "parameters": sum(p.numel() for p in model.parameters()),
+        "stored": {"learned": DTYPES[not half], "float32": whole},
         **(facts() if callable(facts) else facts),
     }
     try:
@@ -246,8 +298,34 @@ def save(
             write_atomically(temporary / TENSORS, data)
             write_atomically(temporary / VECTORS, _vectors(model.eval(), images))
             write_json(temporary / "config.json", config)
+            finish(temporary)
     except OSError as error:
         raise WeightsError(f"{folder} cannot be written: {error.strerror}") from error
+
+
+def refuse_to_overwrite(folder: Path) -> None:
+    """Raises: WeightsError: something is there already."""
+    if os.path.lexists(folder):
+        raise WeightsError(f"{folder} exists already; weights are never overwritten")
+
+
+def _fits_half(tensor: Tensor) -> bool:
+    """Whether float16 can hold the values: not those over 65,504, nor those that all but vanish."""
+    if not tensor.is_floating_point() or not tensor.numel():
+        return True
+    off, most = (tensor - tensor.half().to(tensor.dtype)).abs().max(), tensor.abs().max()
+    return bool(off <= 0.01 * most)  # not so of infinity
+
+
+def dtypes_said(config: Mapping[str, Any]) -> str:
+    """As what the learned tensors of a folder are stored, in words; empty if it does not say."""
+    stored = config.get("stored")
+    if not isinstance(stored, Mapping) or stored.get("learned") not in DTYPES:
+        return ""
+    said, whole = f"learned tensors are stored as {stored['learned']}", stored.get("float32")
+    if isinstance(whole, list) and whole:
+        said += f", except {_some(map(str, whole))}, whose values it cannot hold: as float32"
+    return said
 
 
 def _vectors(model: ZooModel, images: Tensor) -> bytes:

@@ -61,6 +61,13 @@ class Bytes(click.ParamType):
 @click.option("--strength", type=float, help="How much of it; with --corrupt.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, ...")
 @click.option(
+    "--dtype",
+    type=click.Choice(["float16", "float32"]),
+    default="float16",
+    show_default=True,
+    help="As what learned tensors are stored.",
+)
+@click.option(
     "--memory", type=Bytes(), help="For decoded images; more lie in a file. [half of all]"
 )
 @click.option(
@@ -86,6 +93,7 @@ def train(
     corrupt: str | None,
     strength: float | None,
     device: str,
+    dtype: str,
     memory: int | None,
     checkpoint_every: float,
     seed: int,
@@ -120,6 +128,7 @@ def train(
                 seed=seed,
                 data_dir=data_dir,
                 device=device,
+                dtype=dtype,
                 memory=memory,
                 strict=strict,
                 resume=resume,
@@ -141,7 +150,10 @@ def train(
             os._exit(2)
     if int(os.environ.get("RANK", "0")):
         return  # the first process of several speaks for all
-    trained = json.loads((weights / "config.json").read_text("utf-8"))["training"]
+    from zoo.weights import dtypes_said
+
+    written = json.loads((weights / "config.json").read_text("utf-8"))
+    trained, said = written["training"], dtypes_said(written)
     made = f"local-dir:{out}"
     makes = "generate" in zoo.info(model).capabilities
     use = f"generate {made}" if makes else f"encode {made} PICTURES --out codes.npz"
@@ -149,8 +161,9 @@ def train(
     report(
         as_json,
         f"trained on {trained['images']:,} images{skipped} in {minutes(trained['seconds'])}; "
-        f"weights in {weights}\nTry: zoo {use}",
+        f"weights in {weights}; {said}\nTry: zoo {use}",
         weights=str(weights),
+        stored=written["stored"],
         **trained,
     )
 

@@ -64,6 +64,7 @@ def train(
     seed: int = 0,
     data_dir: str | Path | None = None,
     device: str = "auto",
+    dtype: str = "float16",
     memory: int | None = None,
     strict: bool = False,
     resume: bool = False,
@@ -86,6 +87,7 @@ def train(
         seed: of the initial weights, the validation part, the order of the data and all chance.
         data_dir: where to look for named sets first.
         device: ``auto``, ``cpu``, ``cuda``, ...
+        dtype: as what learned tensors are stored: ``float16``, or ``float32`` for twice the bytes.
         memory: bytes that decoded images may take; more are kept in a file in ``out`` meanwhile.
         strict: refuse a folder in which a picture cannot be read.
         resume: go on from the last good checkpoint in ``out``, to the very same end.
@@ -107,8 +109,9 @@ def train(
         RunStopped: ``stop`` said so; a checkpoint was written, ``resume`` goes on.
         DataError, ImageError: the data are not to be had.
         InvalidConfig: a setting of the model or the recipe is unknown or refused.
+        InputError: another dtype.
     """
-    out = Path(out)
+    out, half = Path(out), weights.stored_half(dtype)
     if resume:
         _require_resumable(out)
     with seeded(seed), RunFolder(out) as folder:
@@ -134,6 +137,7 @@ def train(
             "config": dict(network.config),
             "recipe": chosen_recipe.to_dict(),
             "seed": seed,
+            "dtype": weights.DTYPES[not half],
         }
         folder.require_same(facts)  # before the data are read, which may take long
         dataset = data if isinstance(data, Dataset) else load_data(
@@ -184,7 +188,9 @@ def train(
         if accelerator.is_main_process:
             distribution = parse_name(model).distribution  # if two plugins have such a model
             plugin, _ = registry().find(network.spec.name, distribution)
-            _finish(network, plugin.distribution, dataset, chosen, held_out, run, folder, report)
+            _finish(
+                network, plugin.distribution, dataset, chosen, held_out, run, folder, report, half
+            )
         accelerator.wait_for_everyone()
     return out / WEIGHTS
 
@@ -267,6 +273,7 @@ def _finish(
     run: Run,
     folder: RunFolder,
     report: Callable[[dict[str, Any]], None],
+    half: bool,
 ) -> None:
     """What comes after the steps: the closed-form part, the weights folder, its card, a plot."""
     network.eval().to(memory_format=torch.contiguous_format)  # as it will be loaded
@@ -309,6 +316,7 @@ def _finish(
         images=to_float(dataset.images[examples]),
         plugin=plugin,
         facts=facts,
+        half=half,
         workspace=folder.workspace,
     )
     write_card(folder.path / WEIGHTS)
