@@ -121,3 +121,30 @@ def test_a_killed_companion_ends_the_other(tmp_path, data, victim):
         for process in pair:
             process.kill()
             process.communicate()
+
+
+def test_processes_are_refused_together(tmp_path, data):
+    """The first one looks what is in the folder and holds its lock; none waits for it in vain."""
+    from zoo.locks import Lock
+
+    out = tmp_path / "run"
+    out.mkdir()
+    (out / "recipe.json").write_text("mine")
+    done = torchrun(*command("ae", data, out, "--epochs", 1))
+    assert done.returncode != 0
+    assert f"{out} holds recipe.json already, which no run wrote" in done.stderr
+    assert "Traceback" not in done.stderr.partition("torch/distributed")[0]
+    assert [p.name for p in out.iterdir()] == ["recipe.json"]
+    (out / "recipe.json").rename(tmp_path / "recipe.json")
+    lock = Lock(out / "run.lock")
+    done = torchrun(*command("ae", data, out, "--epochs", 1))
+    assert done.returncode != 0
+    assert f"a run is under way in {out}: another process writes there" in done.stderr
+    lock.release()
+    done = torchrun(*command("ae", data, out, "--epochs", 1))
+    assert done.returncode == 0, done.stderr
+    done = torchrun(*command("ae", data, out, "--epochs", 1, "--seed", 3), "--resume")
+    assert "is of another run: its seed is 0, now 3" in done.stderr
+    assert done.returncode != 0
+    done = torchrun(*command("ae", data, out, "--epochs", 1), "--resume")
+    assert done.returncode == 0, done.stderr
