@@ -113,6 +113,38 @@ def test_a_users_file_among_the_pictures_over_time(tmp_path, train):
     ]
 
 
+@pytest.mark.parametrize("name", ["weights", "checkpoint.next.safetensors", "losses.png"])
+def test_what_a_user_puts_there_between_two_parts_of_a_run(tmp_path, train, name):
+    """What the run has not written yet is not the run's, whatever it is called."""
+    run = tmp_path / "run"
+    with RunFolder(run) as folder:  # as far as a run comes in its first second
+        folder.open(resume=False)
+        folder.note({"model": "ae"})
+        folder.require("recipe.json").write_text("{}")
+    (run / name).write_text("mine")
+    for resume in (False, True):
+        with pytest.raises(TrainingError, match=f"holds {name} already, which no run wrote"):
+            train("ae", run, resume=resume)
+    assert (run / name).read_text() == "mine"
+    (run / name).rename(tmp_path / name)
+    train("ae", run, resume=True)
+
+
+def test_what_a_user_puts_there_while_a_run_is_under_way(tmp_path, train):
+    run = tmp_path / "run"
+
+    def put(line):
+        if line.get("epoch") == 1 and "step" not in line:
+            (run / "weights").mkdir()
+            (run / "weights" / "mine").write_text("mine")
+
+    with pytest.raises(TrainingError, match="weights is not of this run, which has to write there"):
+        train("ae", run, report=put)
+    assert (run / "weights" / "mine").read_text() == "mine"
+    (run / "weights").rename(tmp_path / "weights")
+    assert train("ae", run, resume=True) == run / "weights"
+
+
 def test_the_manifest_lists_what_the_run_wrote(tmp_path, train):
     train("ae", tmp_path)
     (tmp_path / "mine.png").write_bytes(b"")

@@ -181,9 +181,11 @@ def train(
         elif resume:
             report({"warning": "no checkpoint was written yet, so it starts from the beginning"})
         if accelerator.is_main_process:
-            folder.clean(decoded=False)  # what a kill in the middle of writing left
-            folder.note({**facts, "data": seen})
-            write_json(out / "recipe.json", chosen_recipe.to_dict(), folder.workspace)
+            with run.explained():
+                folder.clean(decoded=False)  # what a kill in the middle of writing left
+                folder.note({**facts, "data": seen})
+                used = folder.require("recipe.json")
+                write_json(used, chosen_recipe.to_dict(), folder.workspace)
         run.train()
         if accelerator.is_main_process:
             distribution = parse_name(model).distribution  # if two plugins have such a model
@@ -312,7 +314,7 @@ def _finish(
 
     weights.save(
         network,
-        folder.path / WEIGHTS,
+        folder.require(WEIGHTS),
         images=to_float(dataset.images[examples]),
         plugin=plugin,
         facts=facts,

@@ -205,10 +205,11 @@ class Run:
             RunStopped: Ctrl-C or SIGTERM; a checkpoint was written.
         """
         if self.main:
-            self.record.begin((self.phase, self.epoch), self._global_step())
+            with self.explained():
+                self.record.begin((self.phase, self.epoch), self._global_step())
         self.stopped_by = self.stop() or 0
         try:
-            with self._explained(), isolated(self.seed) as self.isolation:
+            with self.explained(), isolated(self.seed) as self.isolation:
                 while self.phase < len(self.phases):
                     self._one_phase(self.phases[self.phase])
         finally:
@@ -406,7 +407,8 @@ class Run:
         )
 
     @contextlib.contextmanager
-    def _explained(self) -> Iterator[None]:
+    def explained(self) -> Iterator[None]:
+        """Say what to do where the folder cannot be written, or another process is gone."""
         try:
             yield
         except OSError as error:
@@ -437,6 +439,8 @@ class Run:
             "phase": self.phase, "epoch": self.epoch, "step": self.step,
             "sums": self.sums, "seconds": self.seconds, "threads": torch.get_num_threads(),
         }  # fmt: skip
+        for name in (checkpoint.NEXT, checkpoint.PREVIOUS, checkpoint.CURRENT):
+            self.record.folder.require(name)
         try:
             checkpoint.write(
                 self.out,

@@ -44,13 +44,13 @@ class Record:
 
     def begin(self, position: tuple[int, int], step: int) -> None:
         """Open the log, without the lines of epochs that are run again from ``position`` on."""
-        log = self.out / LOG
+        log = self.folder.require(LOG)
         if log.exists():
             kept = [line for line in self.lines() if (line["stretch"], line["epoch"]) <= position]
             text = "".join(json.dumps(line) + "\n" for line in kept)
             write_atomically(log, text.encode(), self.folder.workspace)
         writer = optional("tensorboardX", "tensorboardX", "train").SummaryWriter
-        self.events = writer(str(self.out / "events"), purge_step=step or None)
+        self.events = writer(str(self.folder.require("events")), purge_step=step or None)
 
     def lines(self) -> list[dict[str, Any]]:
         """The whole lines of the log; a kill can leave half of one, which counts for nothing."""
@@ -95,11 +95,15 @@ class Record:
         """What the model makes now: held-out images above their reconstructions, or new images."""
         if (sheet := self._sheet(model, phase.shows)) is None:
             return
-        if path := self.folder.claim(_picture(phase, epoch)):
+        if path := self._place(_picture(phase, epoch)):
             write_png(sheet, path, self.folder.workspace)
-        else:
-            taken = path_text(self.out / _picture(phase, epoch))
+
+    def _place(self, name: str) -> Path | None:
+        path = self.folder.claim(name)
+        if path is None:
+            taken = path_text(self.out / name)
             self.report({"warning": f"{taken} is not of this run, so it stays as it is"})
+        return path
 
     def _sheet(self, model: ZooModel, call: str) -> Any:
         # A model in training is asked as it is; without what it cannot do yet there is no picture.
@@ -166,7 +170,8 @@ class Record:
             axes.legend()
         buffer = io.BytesIO()
         figure.savefig(buffer, format="png", dpi=100)
-        write_atomically(self.out / "losses.png", buffer.getvalue(), self.folder.workspace)
+        if path := self._place("losses.png"):
+            write_atomically(path, buffer.getvalue(), self.folder.workspace)
 
     def end(self) -> None:
         """Close what is open."""

@@ -53,7 +53,7 @@ class RunFolder:
     # -- taking it --------------------------------------------------------------------------------
 
     def open(self, resume: bool) -> str:
-        """Take the folder for this process, and list there what the run will write.
+        """Take the folder for this process, if all that a run may write is free or of this run.
 
         Returns:
             A warning, or "".
@@ -93,7 +93,7 @@ class RunFolder:
         if not self.workspace.is_dir():
             self.workspace.mkdir()
             self._wrote.add(WORKSPACE)
-        self._wrote.update(set(NAMES) - {WORKSPACE})
+        self._wrote.add(MANIFEST)
         if self._lock.made:
             self._wrote.add(LOCK)
         self._write()
@@ -154,14 +154,27 @@ class RunFolder:
             self._write()
 
     def claim(self, name: str) -> Path | None:
-        """Where to write the file ``name``; None if a file of somebody else's is there."""
+        """Where to write ``name``, which is listed from now on; None if another's file is there."""
         path = self.path / name
         if name not in self._wrote:
             if os.path.lexists(path):
                 return None
-            self._wrote.add(name)
+            self._wrote |= {name, name.partition("/")[0]}
             self._write()
         path.parent.mkdir(parents=True, exist_ok=True)
+        return path
+
+    def require(self, name: str) -> Path:
+        """As :meth:`claim`, for what the run cannot do without.
+
+        Raises: TrainingError: another's file is there.
+        """
+        path = self.claim(name)
+        if path is None:
+            raise TrainingError(
+                f"{self.path / name} is not of this run, which has to write there. Move it away, "
+                "then type the same command with --resume"
+            )
         return path
 
     def wrote(self, name: str) -> bool:
