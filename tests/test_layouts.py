@@ -326,6 +326,17 @@ def test_several_configurations_are_not_mixed(tmp_path):
     ]
 
 
+def test_files_in_no_folder_beside_a_configuration(tmp_path):
+    table(tmp_path / "a.parquet", image=pictures(1))
+    table(tmp_path / "default" / "b.parquet", image=pictures(2))
+    greys, _, _, data = load(tmp_path)
+    assert greys == [2]
+    assert data.notes[0].startswith(f"the default configuration of {tmp_path} is read; for one of")
+    (tmp_path / "default").rename(tmp_path / "more")
+    with pytest.raises(DataError, match=r"\(files in no folder\), more. Choose one.*#more'"):
+        load(tmp_path)
+
+
 README = """---
 license: mit
 configs:

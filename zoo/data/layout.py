@@ -212,7 +212,7 @@ def _configuration(
     if len(configurations) == 1:
         return next(iter(configurations)), []
     names = [name or "(files in no folder)" for name in configurations]
-    other = next(name for name in [*configurations, "default"] if name not in ("", "default"))
+    other = next((name for name in configurations if name not in ("", "default")), "default")
     how = f"type: --data '{path_text(folder)}#{other}'"
     if "default" in configurations:
         others = [name for name in names if name != "default"]
