@@ -154,3 +154,15 @@ def test_the_main_path_needs_nothing_that_another_system_lacks(system_name, tmp_
     left = {path.name for path in (tmp_path / "run").iterdir()}
     assert "weights" in left
     assert not [name for name in left if name.startswith(("data-", ".zoo-"))]
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="only Linux limits a process so")
+def test_processors_are_those_that_the_process_may_use():
+    code = (
+        "import os\nfrom zoo.system import processors\n"
+        "assert processors() == len(os.sched_getaffinity(0))\n"
+        "os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})\n"
+        "assert processors() == 1\n"
+        "del os.sched_getaffinity  # as on macOS\nassert processors() == os.cpu_count()"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

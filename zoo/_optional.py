@@ -1,6 +1,7 @@
 """Libraries that only some jobs need."""
 
 import importlib
+import importlib.util
 from types import ModuleType
 
 from zoo.errors import MissingDependency
@@ -21,3 +22,11 @@ def optional(module: str, distribution: str, extra: str) -> ModuleType:
             f"this needs {distribution}, which is not installed.\n"
             f"Type: pip install 'latentzoo[{extra}]'"
         ) from None
+
+
+def installed(module: str) -> bool:
+    """Whether ``module``, which is no submodule, could be imported; nothing is."""
+    try:
+        return importlib.util.find_spec(module) is not None
+    except ValueError:  # it is imported already, by somebody who gave it no spec
+        return True

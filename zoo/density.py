@@ -39,7 +39,7 @@ class GaussianMixture(nn.Module):
 
         mixture = optional("sklearn.mixture", "scikit-learn", "train")
         generator = torch.Generator().manual_seed(seed)
-        codes = codes.detach().double().cpu()
+        codes = codes.detach().cpu().double()
         codes = codes[torch.randperm(len(codes), generator=generator)[:limit]]
         components = min(len(self.weights), max(1, len(codes) // 10))
         # Codes that hardly vary (a dead ReLU unit) would make a covariance singular.

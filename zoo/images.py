@@ -37,6 +37,7 @@ from zoo.isolation import isolated
 from zoo.listing import list_folder
 from zoo.picturefile import bare, orientation
 from zoo.spec import Preprocessing
+from zoo.system import processors
 
 FORMATS = ("PNG", "JPEG", "GIF", "BMP", "WEBP", "TIFF", "PPM")
 """What is opened. Pillow knows more, some of which start other programs (EPS)."""
@@ -167,7 +168,7 @@ def decode_many(
         For each chunk its images that could be read, n x C x H x W uint8, and for each of its
         sources the reason why it could not, or ``""``.
     """
-    workers = os.cpu_count() or 1
+    workers = processors()
     waiting: deque[Future[tuple[list[np.ndarray], list[str]]]] = deque()
 
     def first() -> tuple[Tensor, list[str]]:

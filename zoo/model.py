@@ -296,11 +296,25 @@ class ZooModel(nn.Module):
         with isolated(seed, grad=False), in_eval_mode(self):
             yield
 
+    @property
+    def _at_once(self) -> int:
+        """How many images go through the network at once."""
+        return max(1, min(BATCH, NUMBERS // math.prod(self.image_shape)))
+
     def _batched(self, call: Callable[[Tensor], Tensor], batch: Tensor) -> Tensor:
-        size = max(1, min(BATCH, NUMBERS // math.prod(self.image_shape)))
-        if len(batch) <= size:
+        if len(batch) <= self._at_once:
             return call(batch)
-        return torch.cat([call(part) for part in batch.split(size)])
+        return torch.cat([call(part) for part in batch.split(self._at_once)])
+
+    def _generated(self, n: int, seed: int) -> Iterator[Tensor]:
+        """The images of :meth:`generate`, a batch at a time."""
+        generator = torch.Generator().manual_seed(seed)
+        with self._answering(seed):
+            codes = self._sample_codes(n, generator).to(self.device)
+        for part in codes.split(self._at_once):
+            with self._answering(seed):  # which a thread must not be left in between two of them
+                images = self._decode(part)
+            yield images
 
     def _require(self, capability: str) -> None:
         if capability in self.capabilities:

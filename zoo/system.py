@@ -1,7 +1,7 @@
 """What only some systems have, behind functions that work on all of them.
 
-Linux is what the zoo is tested on. macOS has no ``posix_fallocate`` and older ones no ``preadv``;
-Windows has neither, nor ``sysconf``. Locks are in :mod:`zoo.locks`.
+Linux is what the zoo is tested on. macOS has no ``posix_fallocate``, no ``sched_getaffinity``, and
+older ones no ``preadv``; Windows has none of them, nor ``sysconf``. Locks are in :mod:`zoo.locks`.
 """
 
 import errno
@@ -61,3 +61,10 @@ def memory() -> int:
     if pages > 0 and size > 0:
         return pages * size
     return optional("psutil", "psutil", "train").virtual_memory().total
+
+
+def processors() -> int:
+    """How many processors this process may use, which a batch system may limit."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

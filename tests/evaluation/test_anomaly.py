@@ -72,7 +72,7 @@ class Mean:
 def test_measure(monkeypatch):
     given = []
 
-    def trained_on(model, data, *, seed, settings):
+    def trained_on(model, data, *, seed, settings, report):
         given.append((data.name, len(data), seed, settings))
         return Mean(data.images)
 

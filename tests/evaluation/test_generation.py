@@ -3,6 +3,7 @@
 import math
 import os
 import urllib.error
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 import scipy.linalg
 import torch
 
+import zoo
 from zoo.data import Dataset
 from zoo.evaluation import generation
 from zoo.evaluation.generation import (
@@ -306,3 +308,29 @@ def test_inception_with_weights(context, hub, monkeypatch):
     assert (made[0].shape, made[0].dtype) == ((3, 28, 28), torch.uint8)
     assert torch.equal(real[3][2], context.test.images[3, 0])
     assert all(settings[metric] for metric in ("fid", "kid", "isc"))
+
+
+def test_as_many_images_as_one_asks_for(context):
+    figures = {f.name: f for f in generation.measure(replace(context, samples=40))}
+    assert {f.samples for name, f in figures.items() if name != "generated_1nn"} == {40}
+    assert "of 40 generated images" in figures["frechet"].protocol
+    assert "among 40 generated images" in figures["class_entropy"].protocol
+    assert "that knows 40 generated images" in figures["generated_1nn"].protocol
+    more = {f.name: f for f in generation.measure(context)}
+    assert more["frechet"].samples == 100, "floors of other numbers are not taken for these"
+    assert more["frechet"].floors != figures["frechet"].floors
+
+
+@pytest.mark.parametrize("name", ["dcgan", "vae", "ae", "pca"])
+def test_images_made_by_batches_are_those_of_generate(name, tmp_path):
+    if name in ("ae", "pca"):  # whose density has to be fitted
+        model = zoo.load(f"{name}.mnist") if name == "pca" else zoo.load("deep_ae.mnist")
+    else:
+        config = {"dcgan": {"width": 2, "latent": 3}, "vae": {"hidden": 8, "code": 3}}[name]
+        model = zoo.create(name, **config)
+    told = []
+    context = Context(model, name, None, None, seed=3, advance=lambda *step: told.append(step))
+    came = generation.generated(context, 501)
+    expected = (model.generate(501, seed=3) * 255).round().to(torch.uint8)
+    assert torch.equal(came, expected)
+    assert [step[1:] for step in told] == [(0, 2), (1, 2), (2, 2)]

@@ -14,8 +14,9 @@ from dataclasses import replace
 from fnmatch import fnmatchcase
 from functools import partial, wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
+from zoo._optional import installed
 from zoo.errors import (
     CapabilityError,
     InputError,
@@ -23,8 +24,8 @@ from zoo.errors import (
     MissingDependency,
     WeightsError,
 )
-from zoo.evaluation.protocol import Context, Figure, LeftOut, Protocol
-from zoo.files import write_json
+from zoo.evaluation.protocol import Context, Figure, LeftOut, Protocol, Space
+from zoo.files import path_text, write_json
 from zoo.locks import holding
 from zoo.spec import Metric, read_json, weights_record
 
@@ -45,6 +46,8 @@ PROTOCOLS = {
             measure="zoo.evaluation.reconstruction:measure",
             gives=("sse", "mse", "psnr", "ssim"),
             needs=("reconstruct",),
+            libraries=("torchmetrics",),
+            floor_libraries=("sklearn",),
         ),
         Protocol(
             name="repair",
@@ -52,6 +55,8 @@ PROTOCOLS = {
             measure="zoo.evaluation.reconstruction:measure_repair",
             gives=("repair_*",),
             needs=("reconstruct",),
+            libraries=("torchmetrics",),
+            floor_libraries=("sklearn",),
         ),
         Protocol(
             name="probe",
@@ -61,6 +66,7 @@ PROTOCOLS = {
             needs=("features",),
             labels=True,
             predicts=True,
+            libraries=("scipy", "sklearn"),
         ),
         Protocol(
             name="knn",
@@ -70,6 +76,7 @@ PROTOCOLS = {
             needs=("features",),
             labels=True,
             predicts=True,
+            floor_libraries=("sklearn",),
         ),
         Protocol(
             name="few",
@@ -79,6 +86,7 @@ PROTOCOLS = {
             needs=("features",),
             labels=True,
             predicts=True,
+            libraries=("scipy", "sklearn"),
         ),
         Protocol(
             name="robustness",
@@ -88,6 +96,7 @@ PROTOCOLS = {
             needs=("features",),
             labels=True,
             predicts=True,
+            libraries=("scipy", "sklearn"),
         ),
         Protocol(
             name="kmeans",
@@ -96,6 +105,7 @@ PROTOCOLS = {
             gives=("kmeans_*",),
             needs=("features",),
             labels=True,
+            libraries=("scipy", "sklearn"),
         ),
         Protocol(
             name="n2d",
@@ -105,6 +115,7 @@ PROTOCOLS = {
             needs=("features",),
             labels=True,
             standard=False,
+            libraries=("scipy", "sklearn", "umap"),
         ),
         Protocol(
             name="oneclass",
@@ -114,6 +125,7 @@ PROTOCOLS = {
             needs=("score",),
             labels=True,
             standard=False,
+            libraries=("accelerate", "matplotlib", "sklearn", "tensorboardX", "timm"),
         ),
         Protocol(
             name="generation",
@@ -126,6 +138,9 @@ PROTOCOLS = {
             needs=("generate",),
             labels=True,
             keeps_unlabelled=True,
+            libraries=("sklearn", "torchmetrics"),
+            samples=True,
+            own_samples=10_000,
         ),
         Protocol(
             name="inception",
@@ -134,6 +149,18 @@ PROTOCOLS = {
             gives=("inception_*",),
             needs=("generate",),
             standard=False,
+            libraries=("torch_fidelity",),
+            samples=True,
+        ),
+        Protocol(
+            name="distances",
+            summary="the same in pixels, in their PCA, or in the features of a model (--space)",
+            measure="zoo.evaluation.distances:measure",
+            gives=("*_in_*",),
+            needs=("generate",),
+            libraries=("sklearn", "torchmetrics"),
+            samples=True,
+            in_a_space=True,
         ),
         Protocol(
             name="likelihood",
@@ -153,6 +180,9 @@ MEASURING = {
     "umap": "umap-learn",
 }
 """The libraries that measure: module and distribution."""
+
+LEAST_SAMPLES = 10
+"""Generated images that a figure can be made of."""
 
 
 def _in_isolation(call: Callable[..., T]) -> Callable[..., T]:
@@ -177,11 +207,16 @@ def evaluate(
     protocols: Iterable[str] | None = None,
     seed: int = 0,
     against: str | Path | None = None,
+    samples: int | None = None,
+    space: str | None = None,
     floors: bool = True,
     write: bool = True,
     progress: Callable[[str], None] = lambda line: None,
+    advance: Callable[[str, float, float], None] = lambda what, done, total: None,
 ) -> dict[str, Any]:
     """Measure a model on the test part of a data set.
+
+    What cannot be measured, for want of a library or of labels, is known before anything is.
 
     Args:
         name: what :func:`zoo.load` takes.
@@ -192,25 +227,34 @@ def evaluate(
         seed: of all chance.
         against: the weights folder of the same model trained with another recipe; its squared
             error is measured beside, and the difference of recipes is its protocol.
+        samples: how many images a generator makes to be measured; by default as each protocol
+            says, up to 50,000.
+        space: where generated images are compared with test images by the protocol ``distances``:
+            ``pixels``, ``pca`` (the default), or the name of a model that has features.
         floors: whether floors are measured too, which takes most of the time.
         write: keep metrics.json of a ``local-dir:`` folder up to date after each protocol; figures
             of other protocols stay in it.
-        progress: called with a line for each protocol that starts, and with what is to be said of
-            the data.
+        progress: called with a line for each protocol that starts or is left out, and with what is
+            to be said of the data.
+        advance: called with what is going on, how much of it is done, and of how much, for all that
+            may take longer than seconds.
 
     Returns:
         What metrics.json holds: ``data``, ``seed``, ``metrics`` (records with their seconds),
         ``left_out`` (protocols with the reason why they were not run) and ``versions``.
 
     Raises:
-        InputError: there is no such protocol.
+        InputError: there is no such protocol or space, or the weights do not say where the data
+            are that they learnt from.
+        MissingDependency: a library that a protocol needs which was named; the text has them all.
         CapabilityError: nothing could be measured at all; the text has each reason.
         ZooError: as :func:`zoo.load` and :func:`zoo.data.load_data`.
     """
-    from zoo.api import folder_config, has_folder, load, weights_folder
+    from zoo.api import has_folder, load, weights_folder
     from zoo.card import is_card, write_card
 
     chosen = _chosen(protocols)
+    named = frozenset() if protocols is None else _names(protocols) - {"all"}
     model = load(name)
     if not has_folder(name) and (data is None or against is not None):
         raise InputError(
@@ -223,8 +267,15 @@ def evaluate(
     write = write and name.startswith("local-dir:")
     if write:
         _recorded(folder)  # what cannot be read is not found out at the end
-    data = str(data or folder_config(folder)["dataset"])
-    train, test = _parts(model, data, data_dir, seed)
+    chosen, left_out = _possible(chosen, named, model, name, floors)
+    for out in left_out:
+        progress(f"left out {out['protocol']}: {out['reason']}")
+    where = _space(space, chosen, model)
+    _require_samples(samples, chosen)
+    if against is not None:
+        load(f"local-dir:{against}")  # which may not be there
+    data = learnt_from(name, folder) if data is None else str(data)
+    train, test = _parts(model, data, data_dir, seed, partial(advance, "reading pictures"))
     notes = [*test.remarks, *train.remarks]
     if any(protocol.labels for protocol in chosen):
         notes += filter(None, map(_unlabelled, (train, test)))
@@ -232,9 +283,11 @@ def evaluate(
         progress(note)
     # A folder's path is nobody's business in what is published of it.
     called = model.spec.name if name.startswith("local-dir:") else model.name
-    context = Context(model, called, train, test, seed, floors)
+    context = Context(
+        model, called, train, test, seed, floors,
+        samples=samples, space=where, named=named, advance=advance,
+    )  # fmt: skip
     metrics: list[dict[str, Any]] = []
-    left_out: list[dict[str, str]] = []
     done: list[str] = []  # the names, shell-style, of what was measured
     result = {"data": test.name, "seed": seed, "metrics": metrics, "left_out": left_out}
 
@@ -246,19 +299,26 @@ def evaluate(
     def keep() -> None:
         result["versions"] = _versions()
         if write and metrics:
-            again = {protocol.name for protocol in chosen}
+            again = {protocol.name for protocol in chosen} | {o["protocol"] for o in left_out}
             with holding(folder):  # another may have written since this one began
                 write_json(folder / "metrics.json", _merged(_recorded(folder), result, done, again))
 
+    def leave_out(protocol: Protocol, reason: str) -> None:
+        left_out.append({"protocol": protocol.name, "reason": reason})
+        progress(f"left out {protocol.name}: {reason}")
+
+    suited = []
     for protocol in chosen:
         if reason := _unsuited(protocol, context):
-            left_out.append({"protocol": protocol.name, "reason": reason})
-            continue
+            leave_out(protocol, reason)
+        else:
+            suited.append(protocol)
+    for protocol in suited:
         progress(f"{protocol.name}: {protocol.summary}")
-        try:
-            run(protocol.run, *protocol.gives)
+        try:  # of one that is measured in a space, figures in other spaces stay
+            run(protocol.run, *(() if protocol.in_a_space else protocol.gives))
         except (LeftOut, MissingDependency) as error:
-            left_out.append({"protocol": protocol.name, "reason": str(error)})
+            leave_out(protocol, str(error))
         keep()
     if against is not None:
         from zoo.evaluation.reconstruction import measure_against
@@ -285,7 +345,9 @@ def verify(
     data: str | Path | None = None,
     data_dir: str | Path | None = None,
     protocols: Iterable[str] | None = None,
+    space: str | None = None,
     progress: Callable[[str], None] = lambda line: None,
+    advance: Callable[[str, float, float], None] = lambda what, done, total: None,
 ) -> list[dict[str, Any]]:
     """Measure again what the weights' metrics.json holds, without the floors, and compare.
 
@@ -297,7 +359,10 @@ def verify(
         data: the figures on these data only, such as the folder that a name in the record means.
         data_dir: where to look for named sets first.
         protocols: of these only; by default of all that gave a figure.
+        space: the figures in this space only, of those that are in one; weights of a folder are
+            called ``local-dir:FOLDER`` here, since the record does not say where they were.
         progress: called with a line for each protocol that starts.
+        advance: as :func:`evaluate`.
 
     Returns:
         A row for each figure: ``name``, ``dataset``, ``recorded``, ``measured``, ``tolerance``.
@@ -316,30 +381,31 @@ def verify(
         recorded = [m for m in recorded if m.dataset in (path.name, path.stem)]
     wanted = list(PROTOCOLS.values()) if protocols is None else _chosen(protocols)
     rows = []
-    for (dataset, seed), again in _runs(recorded, wanted).items():
-        same = [
-            m for m in recorded if m.dataset == dataset and any(p.has_given(m.name) for p in again)
-        ]
+    for how, again in _runs(recorded, wanted, space).items():
         result = evaluate(
             name,
-            data=data or dataset,
+            data=data or learnt_from(name, folder, how.data),
             data_dir=data_dir,
-            protocols=[p.name for p in again],
-            seed=seed,
+            protocols=list(again),
+            seed=how.seed,
+            samples=how.samples,
+            space=how.space,
             floors=False,
             write=False,
             progress=progress,
+            advance=advance,
         )
         measured = {m["name"]: m["value"] for m in result["metrics"]}
         rows += [
             {
                 "name": m.name,
-                "dataset": dataset,
+                "dataset": how.data,
                 "recorded": m.value,
                 "measured": measured.get(m.name),
                 "tolerance": tolerance(m),
             }
-            for m in same
+            for m in recorded
+            if any(m in given for given in again.values())
         ]
     if not rows:
         raise InputError(
@@ -366,18 +432,66 @@ def verify(
     return rows
 
 
+class _How(NamedTuple):
+    """How figures were measured that one call of :func:`evaluate` measures again."""
+
+    data: str
+    seed: int
+    samples: int | None
+    space: str | None
+
+
 def _runs(
-    recorded: Iterable[Metric], protocols: Iterable[Protocol]
-) -> dict[tuple[str, int], list[Protocol]]:
-    """The protocols that gave what is recorded, by the data and the seed that they ran with."""
-    recorded, runs = list(recorded), {}
+    recorded: Iterable[Metric], protocols: Iterable[Protocol], space: str | None = None
+) -> dict[_How, dict[str, list[Metric]]]:
+    """What is recorded, by how it was measured and by the protocol that gave it.
+
+    Args:
+        space: of figures in a space only those in this one.
+    """
+    called = None if space is None else _space_of(space)
+    runs: dict[_How, dict[str, list[Metric]]] = {}
+    recorded = list(recorded)
     for data in dict.fromkeys(m.dataset for m in recorded):
         for protocol in protocols:
             given = [m for m in recorded if m.dataset == data and protocol.has_given(m.name)]
-            if given:
-                seed = next((m.seed for m in given if m.seed is not None), 0)
-                runs.setdefault((data, seed), []).append(protocol)
+            seed = next((m.seed for m in given if m.seed is not None), 0)
+            for each, figures in _by_space(protocol, given).items():
+                if each is not None and called not in (None, each):
+                    continue
+                if called is None and "@" in (each or "") and not each.startswith("hf-hub:"):
+                    raise InputError(
+                        f"figures in the features of {each} are recorded, the weights of a folder "
+                        "whose place is not: name it with --space local-dir:FOLDER, or name other "
+                        "protocols than distances"
+                    )
+                how = _How(data, seed, _samples(protocol, figures), space if called else each)
+                runs.setdefault(how, {})[protocol.name] = figures
     return runs
+
+
+def _by_space(protocol: Protocol, given: list[Metric]) -> dict[str | None, list[Metric]]:
+    if not protocol.in_a_space:
+        return {None: given} if given else {}
+    spaces: dict[str | None, list[Metric]] = {}
+    for metric in given:
+        spaces.setdefault(metric.name.partition("_in_")[2], []).append(metric)
+    return spaces
+
+
+def _samples(protocol: Protocol, figures: list[Metric]) -> int | None:
+    """What ``samples`` figures were measured with; None for the protocol's own number."""
+    if not protocol.samples:
+        return None
+    made = [m.samples for m in figures if m.name != "generated_1nn"]  # which counts test images
+    return None if not made or made[0] == protocol.own_samples else made[0]
+
+
+def _space_of(name: str) -> str:
+    """What figures in a space that a user names are called after."""
+    from zoo.evaluation.distances import open_space
+
+    return open_space(name, (1, 1, 1)).name
 
 
 def tolerance(metric: Metric) -> float:
@@ -387,11 +501,15 @@ def tolerance(metric: Metric) -> float:
     return 0.01 * max(1.0, abs(metric.value))
 
 
+def _names(protocols: Iterable[str]) -> frozenset[str]:
+    return frozenset([protocols] if isinstance(protocols, str) else protocols)
+
+
 def _chosen(names: Iterable[str] | None) -> list[Protocol]:
     if names is None:
         return [p for p in PROTOCOLS.values() if p.standard]
-    names = [names] if isinstance(names, str) else list(names)
-    for name in names:
+    names = _names(names)
+    for name in sorted(names):
         if name != "all" and name not in PROTOCOLS:
             close = difflib.get_close_matches(str(name), PROTOCOLS, n=1)
             raise InputError(
@@ -400,6 +518,100 @@ def _chosen(names: Iterable[str] | None) -> list[Protocol]:
                 + f" There are: {', '.join(PROTOCOLS)}, or all"
             )
     return [p for p in PROTOCOLS.values() if "all" in names or p.name in names]
+
+
+def _possible(
+    chosen: list[Protocol], named: frozenset[str], model: "ZooModel", name: str, floors: bool
+) -> tuple[list[Protocol], list[dict[str, str]]]:
+    """Those of ``chosen`` whose libraries are all there, and the others with the reason.
+
+    Raises:
+        MissingDependency: one of the others was named.
+    """
+    missing: dict[str, list[str]] = {}
+    for protocol in chosen:
+        if any(call not in model.capabilities for call in protocol.needs):
+            continue  # it will not be run
+        needed = protocol.libraries + (protocol.floor_libraries if floors else ())
+        if absent := [module for module in needed if not installed(module)]:
+            missing[protocol.name] = [MEASURING.get(module, module) for module in absent]
+    install = "Type: pip install 'latentzoo[evaluate]'"
+    if wanted := [p for p in missing if p in named]:
+        raise MissingDependency(
+            "not all libraries are installed that measure what was asked for; nothing was measured:"
+            + "".join(f"\n  {p} needs {' and '.join(missing[p])}" for p in wanted)
+            + f"\n{install}"
+        )
+    left_out = [
+        {"protocol": p, "reason": f"needs {' and '.join(absent)}, not installed. {install}"}
+        for p, absent in missing.items()
+    ]
+    return [p for p in chosen if p.name not in missing], left_out
+
+
+def _space(name: str | None, chosen: list[Protocol], model: "ZooModel") -> Space | None:
+    """Raises: InputError, ZooError: it is no space, or no chosen protocol asks for one."""
+    if name is None:
+        return None
+    from zoo.evaluation.distances import open_space
+
+    if not any(p.in_a_space and set(p.needs) <= set(model.capabilities) for p in chosen):
+        raise InputError(
+            "a space is for the protocol distances, of a model that generates: leave --space out, "
+            "or add --protocol distances"
+        )
+    return open_space(name, model.image_shape)
+
+
+def _require_samples(samples: int | None, chosen: list[Protocol]) -> None:
+    if samples is None:
+        return
+    whole = isinstance(samples, int) and not isinstance(samples, bool)
+    if not whole or samples < LEAST_SAMPLES:
+        raise InputError(f"expected samples from {LEAST_SAMPLES}, got {samples!r}")
+    if not any(protocol.samples for protocol in chosen):
+        able = ", ".join(p.name for p in PROTOCOLS.values() if p.samples)
+        raise InputError(
+            f"no protocol that was chosen generates images: leave --samples out, or add one of "
+            f"--protocol {able}"
+        )
+
+
+def learnt_from(name: str, folder: Path, dataset: str | None = None) -> str:
+    """What :func:`zoo.data.load_data` takes for the data that weights learnt from.
+
+    A file or folder is no part of what is published: a training run keeps in its own folder where
+    it was.
+
+    Args:
+        name: of the model, for messages.
+        folder: its weights folder.
+        dataset: what the data are called, if they are not those of config.json.
+
+    Raises:
+        InputError: they are not where they were, or nobody kept where that is.
+    """
+    from zoo.api import folder_config
+    from zoo.data import NAMED
+    from zoo.manifest import WEIGHTS, read_manifest
+
+    dataset = dataset or folder_config(folder)["dataset"]
+    if dataset in NAMED:
+        return dataset
+    run = read_manifest(folder.parent) if folder.name == WEIGHTS else None
+    source = run["facts"].get("source") if run else None
+    if isinstance(source, str) and dataset in (Path(source).name, Path(source).stem):
+        if Path(source).exists():
+            return source
+        where = f"which is no longer at {source}"
+    else:
+        where = "and where that was is not known here"
+    if Path(dataset).expanduser().exists():
+        return dataset
+    raise InputError(
+        f"{name} learnt from {path_text(dataset)}, {path_text(where)}.\n"
+        f"Type: zoo evaluate {name} --data FILE_OR_FOLDER"
+    )
 
 
 def _unsuited(protocol: Protocol, context: Context) -> str | None:
@@ -424,15 +636,20 @@ def _unlabelled(data: "Dataset") -> str:
 
 
 def _parts(
-    model: "ZooModel", data: str, data_dir: str | Path | None, seed: int
+    model: "ZooModel",
+    data: str,
+    data_dir: str | Path | None,
+    seed: int,
+    read: Callable[[int, int], None] | None = None,
 ) -> "tuple[Dataset, Dataset]":
     """The train and the test part of ``data``."""
     from zoo.data import load_data, split_validation
 
     where = None if data_dir is None else Path(data_dir)
-    test = load_data(data, "test", model.preprocessing, data_dir=where)
+    test = load_data(data, "test", model.preprocessing, data_dir=where, progress=read)
     if test.split == "test":
-        return load_data(data, "train", model.preprocessing, data_dir=where), test
+        train = load_data(data, "train", model.preprocessing, data_dir=where, progress=read)
+        return train, test
     parts = zip(("train", "test"), split_validation(test, 0.2, seed), strict=True)
     train, test = (
         replace(

@@ -6,7 +6,7 @@ the area under the ROC curve.
 """
 
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -53,12 +53,18 @@ def score_all(model: ZooModel, data: Dataset) -> Tensor:
 
 
 def trained_on(
-    model: ZooModel, data: Dataset, *, seed: int, settings: Mapping[str, Any] | None = None
+    model: ZooModel,
+    data: Dataset,
+    *,
+    seed: int,
+    settings: Mapping[str, Any] | None = None,
+    report: Callable[[dict[str, Any]], None] = lambda line: None,
 ) -> ZooModel:
     """A new model of the same kind and config as ``model``, trained on ``data`` and loaded.
 
     Args:
         settings: over the model's recipe, such as ``{"epochs": 5}``.
+        report: what :func:`zoo.train` calls with where it is.
     """
     with tempfile.TemporaryDirectory(prefix="zoo-one-class-") as folder:
         weights = zoo.train(
@@ -68,6 +74,7 @@ def trained_on(
             config=dict(model.config),
             settings=settings,
             seed=seed,
+            report=report,
         )
         return zoo.load(f"local-dir:{weights}", device=model.device)
 
@@ -84,12 +91,20 @@ def measure(context: Context, settings: Mapping[str, Any] | None = None) -> Iter
         raise LeftOut(f"{context.test.name} has one class, so that none is strange")
     untrained = score_all(context.untrained, context.test)
     rows: dict[int, dict[str, float]] = {}
-    for label in classes:
+    for label in context.tracked(classes, len(classes), "classes that a model was trained on"):
         strange = answers != label
+
+        def tell(line: dict[str, Any], label: int = label) -> None:
+            if "epoch" in line:
+                part = line["step"] / line["steps"] if "step" in line else 1
+                done = line["epoch"] - 1 + part
+                context.advance(f"class {label}, epochs of {line['phase']}", done, line["of"])
+
         try:
             model = trained_on(
-                context.model, only(context.train, label), seed=context.seed, settings=settings
-            )
+                context.model, only(context.train, label), seed=context.seed, settings=settings,
+                report=tell,
+            )  # fmt: skip
         except TrainingError as error:
             raise LeftOut(f"class {label} of {context.train.name}: {error}") from error
         rows[label] = {

@@ -8,7 +8,7 @@ published figures, which are taken in Inception's. That is the protocol ``incept
 import contextlib
 import math
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
@@ -19,8 +19,9 @@ from torch import Tensor, nn
 from zoo._optional import optional
 from zoo.data import to_float
 from zoo.evaluation.classifier import IMAGES, Classifier, has_classifier, load_classifier
-from zoo.evaluation.protocol import Context, Figure, LeftOut
+from zoo.evaluation.protocol import BATCH, Context, Figure, LeftOut
 from zoo.evaluation.recognition import neighbours
+from zoo.model import ZooModel
 
 SAMPLES = 10_000
 REFERENCES = 50_000
@@ -130,14 +131,15 @@ def measure(context: Context) -> Iterator[Figure]:
         LeftOut: no classifier is shipped for these data.
     """
     classifier = _classifier(context)
-    images, asked = generated_classes(context, REFERENCES)  # 50,000 x 1 x 28 x 28 uint8
-    made = classifier.features(to_float(images))
+    few, many = context.samples or SAMPLES, context.samples or REFERENCES
+    images, asked = generated_classes(context, many)  # 50,000 x 1 x 28 x 28 uint8
+    made = _classified(context, classifier, images, "of generated images")
     floors = {
-        "train_set": context.of_data("train_set generated", lambda: _train_set(context)),
-        "pca": context.of_data("pca generated", lambda: _pca(context)),
+        "train_set": context.of_data(("train_set", few), lambda: _train_set(context, few)),
+        "pca": context.of_data(("pca generated", few), lambda: _pca(context, few)),
     }
-    yield from _distances(context, classifier, made[:SAMPLES], floors)
-    yield from _classes(context, classifier, made[:SAMPLES], floors)
+    yield from _distances(context, classifier, made[:few], floors)
+    yield from _classes(context, classifier, made[:few], floors)
     if asked is None:
         yield _nearest(context, images, classifier.classify(made), _BY_CLASSIFIER)
     else:
@@ -146,7 +148,16 @@ def measure(context: Context) -> Iterator[Figure]:
 
 def generated(context: Context, n: int) -> Tensor:
     """``n`` images of the model by the context's seed, in the 8 bits that pictures have."""
-    return _eight_bits(context.model.generate(n, seed=context.seed).cpu())
+    model = context.model
+    if getattr(type(model), "generate", None) is not ZooModel.generate:  # in a way of its own
+        return _eight_bits(model.generate(n, seed=context.seed).cpu())
+    return _collected(context, model._generated(n, context.seed), n, model._at_once)
+
+
+def _collected(context: Context, parts: Iterable[Tensor], n: int, size: int) -> Tensor:
+    """Batches of ``size`` images, ``n`` together, as one tensor of 8 bits."""
+    tracked = context.tracked(parts, math.ceil(n / size), f"generating {n:,} images")
+    return torch.cat([_eight_bits(part.cpu()) for part in tracked])
 
 
 def generated_classes(context: Context, n: int) -> tuple[Tensor, Tensor | None]:
@@ -161,8 +172,8 @@ def generated_classes(context: Context, n: int) -> tuple[Tensor, Tensor | None]:
     with torch.no_grad():  # the codes of generate()
         codes = context.model._sample_codes(n, torch.Generator().manual_seed(context.seed))
         asked = classes_of(codes)
-    images = context.model.decode(codes.to(context.model.device))
-    return _eight_bits(images.cpu()), None if asked is None else asked.cpu()
+    parts = (context.model.decode(part) for part in codes.to(context.model.device).split(BATCH))
+    return _collected(context, parts, n, BATCH), None if asked is None else asked.cpu()
 
 
 def measure_inception(context: Context) -> Iterator[Figure]:
@@ -171,8 +182,9 @@ def measure_inception(context: Context) -> Iterator[Figure]:
     Raises:
         LeftOut: Inception's weights are not to be had; torch-fidelity's own reason.
     """
-    train_set = context.train.images[_random_rows(context, SAMPLES)]
-    values = inception_distances(generated(context, SAMPLES), context.test.images, context.seed)
+    number = context.samples or SAMPLES
+    train_set = context.train.images[random_rows(context, number)]
+    values = inception_distances(generated(context, number), context.test.images, context.seed)
     floors = inception_distances(train_set, context.test.images, context.seed)
     for name, words in (
         ("frechet", "Fréchet distance"),
@@ -184,9 +196,9 @@ def measure_inception(context: Context) -> Iterator[Figure]:
             value=values[name],
             spread=values.get(f"{name}_spread"),
             floors={"train_set": floors[name]},
-            protocol=f"{words} of {SAMPLES:,} generated images against all test images, by "
+            protocol=f"{words} of {number:,} generated images against all test images, by "
             "torch-fidelity, in Inception's features",
-            samples=SAMPLES,
+            samples=number,
             seed=context.seed,
         )
 
@@ -272,21 +284,17 @@ def _classifier(context: Context) -> Classifier:
 def _distances(
     context: Context, classifier: Classifier, made: Tensor, floors: dict[str, Tensor]
 ) -> Iterator[Figure]:
-    real = context.of_data("test classified", lambda: classifier.features(_test(context)))
-    scores = {"generated": _scores(real, made, context.seed)}
+    real = context.of_data(
+        "test classified",
+        lambda: _classified(context, classifier, context.test.images, "of test images"),
+    )
+    scores = {"generated": distances(context, real, made, "generated images")}
     for key, features in floors.items():
         scores[key] = context.of_data(
-            f"{key} distances", lambda of=features: _scores(real, of, context.seed)
+            (key, len(made), "distances"),
+            lambda of=features, key=key: distances(context, real, of, key),
         )
-    balls = f"balls to the {NEIGHBOURS}th neighbour,"
-    for name, words in {
-        "frechet": "Fréchet distance",
-        "kernel": f"kernel distance, mean of {SUBSETS} subsets of {SUBSET:,} images,",
-        "precision": f"share inside a test image's ball, {balls}",
-        "recall": f"share of test images inside a generated image's ball, {balls}",
-        "density": f"balls of test images around an image, divided by {NEIGHBOURS}, {balls}",
-        "coverage": f"share of test images with an image in their ball, {balls}",
-    }.items():
+    for name, words in distance_words(NEIGHBOURS, SUBSET).items():
         yield Figure(
             name=name,
             value=scores["generated"][name],
@@ -305,14 +313,39 @@ _FLOORS = (
 )
 
 
-def _scores(real: Tensor, made: Tensor, seed: int) -> dict[str, float]:
-    kernel, spread = kernel_distance(real, made, seed)
+def distance_words(k: int, subset: int) -> dict[str, str]:
+    """What :func:`distances` gives, in words that go on with "of N generated images"."""
+    balls = f"balls to the {k}th neighbour,"
     return {
-        "frechet": frechet_distance(real, made),
-        "kernel": kernel,
-        "kernel_spread": spread,
-        **manifolds(real, made),
+        "frechet": "Fréchet distance",
+        "kernel": f"kernel distance, mean of {SUBSETS} subsets of {subset:,} images,",
+        "precision": f"share inside a test image's ball, {balls}",
+        "recall": f"share of test images inside a generated image's ball, {balls}",
+        "density": f"balls of test images around an image, divided by {k}, {balls}",
+        "coverage": f"share of test images with an image in their ball, {balls}",
     }
+
+
+def distances(
+    context: Context, real: Tensor, made: Tensor, of: str, k: int = NEIGHBOURS
+) -> dict[str, float]:
+    """All of :func:`distance_words`, of features N x F and M x F; and ``kernel_spread``.
+
+    Args:
+        of: what was made, for whoever watches.
+        k: below N and M.
+    """
+    ways: list[Callable[[], dict[str, float]]] = [
+        lambda: {"frechet": frechet_distance(real, made)},
+        lambda: dict(
+            zip(("kernel", "kernel_spread"), kernel_distance(real, made, context.seed), strict=True)
+        ),
+        lambda: manifolds(real, made, k),
+    ]
+    found: dict[str, float] = {}
+    for way in context.tracked(ways, len(ways), f"distances of {of}"):
+        found |= way()
+    return found
 
 
 def _classes(
@@ -357,7 +390,7 @@ def _nearest(context: Context, images: Tensor, classes: Tensor, labelled: str) -
         )
 
     def floor() -> float:
-        rows = _random_rows(context, len(images))
+        rows = random_rows(context, len(images))
         return accuracy(context.train.images[rows], context.labels("train")[rows])
 
     return Figure(
@@ -372,29 +405,38 @@ def _nearest(context: Context, images: Tensor, classes: Tensor, labelled: str) -
     )
 
 
-def _test(context: Context) -> Tensor:
-    return to_float(context.test.images)
+def in_batches(context: Context, images: Tensor, what: str) -> Iterator[Tensor]:
+    """uint8 images (which may lie in a file) as float32 in [0, 1], a batch at a time, tracked."""
+    starts = range(0, len(images), BATCH)
+    for at in context.tracked(starts, len(starts), what):
+        yield to_float(images[at : at + BATCH])
 
 
-def _random_rows(context: Context, n: int) -> Tensor:
+def _classified(context: Context, classifier: Classifier, images: Tensor, whose: str) -> Tensor:
+    """The features of uint8 images."""
+    parts = in_batches(context, images, f"features {whose}")
+    return torch.cat([classifier.features(part) for part in parts])
+
+
+def random_rows(context: Context, n: int) -> Tensor:
     generator = torch.Generator().manual_seed(context.seed)
     return torch.randperm(len(context.train), generator=generator)[:n]
 
 
-def _train_set(context: Context) -> Tensor:
-    rows = _random_rows(context, SAMPLES)
-    return load_classifier(context.test.name).features(to_float(context.train.images[rows]))
+def _train_set(context: Context, n: int) -> Tensor:
+    images = context.train.images[random_rows(context, n)]
+    return _classified(context, load_classifier(context.test.name), images, "of train images")
 
 
-def _pca(context: Context) -> Tensor:
+def _pca(context: Context, n: int) -> Tensor:
     """Features of images drawn from a Gaussian on the principal components of the train part."""
     pca = context.pca(PCA_COMPONENTS)
     generator = torch.Generator().manual_seed(context.seed)
-    noise = torch.randn(SAMPLES, pca.n_components_, generator=generator, dtype=torch.float64)
+    noise = torch.randn(n, pca.n_components_, generator=generator, dtype=torch.float64)
     codes = noise.numpy() * pca.explained_variance_**0.5
     pixels = torch.from_numpy(pca.inverse_transform(codes)).float().clamp(0, 1)
     images = _eight_bits(pixels.unflatten(1, tuple(context.train.images.shape[1:])))
-    return load_classifier(context.test.name).features(to_float(images))
+    return _classified(context, load_classifier(context.test.name), images, "of images by PCA")
 
 
 def _eight_bits(images: Tensor) -> Tensor:

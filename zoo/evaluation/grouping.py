@@ -100,7 +100,9 @@ def measure_kmeans(context: Context) -> Iterator[Figure]:
 
     def measure(space: str) -> Scores:
         features = _features(context, space)
-        return _over_seeds(context, labels, lambda s: kmeans_clusters(features, groups, s))
+        return _over_seeds(
+            context, labels, lambda s: kmeans_clusters(features, groups, s), f"k-means in {space}"
+        )
 
     yield from _figures(
         context,
@@ -117,7 +119,9 @@ def measure_n2d(context: Context) -> Iterator[Figure]:
     def measure(space: str) -> Scores:
         features = _features(context, space)
         graph = neighbours(features, NEIGHBOURS)
-        return _over_seeds(context, labels, lambda s: n2d_clusters(features, groups, s, graph))
+        return _over_seeds(
+            context, labels, lambda s: n2d_clusters(features, groups, s, graph), f"N2D in {space}"
+        )
 
     yield from _figures(
         context,
@@ -139,9 +143,10 @@ def _features(context: Context, space: str) -> np.ndarray:
 
 
 def _over_seeds(
-    context: Context, labels: np.ndarray, clusters: Callable[[int], np.ndarray]
+    context: Context, labels: np.ndarray, clusters: Callable[[int], np.ndarray], what: str
 ) -> Scores:
-    runs = [agreement(labels, clusters(context.seed + i)) for i in range(SEEDS)]
+    seeds = context.tracked(range(SEEDS), SEEDS, f"{what}, seeds")
+    runs = [agreement(labels, clusters(context.seed + i)) for i in seeds]
     return {name: [run[name] for run in runs] for name in runs[0]}
 
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from zoo.data import to_float
-from zoo.evaluation.protocol import Context, Figure, LeftOut
+from zoo.evaluation.protocol import Context, Figure, LeftOut, Tracked, untracked
 
 SAMPLES = 5000
 AT_ONCE = 20_000
@@ -45,6 +45,7 @@ def log_likelihood(
     samples: int = SAMPLES,
     generator: torch.Generator,
     at_once: int = AT_ONCE,
+    tracked: Tracked[Tensor] = untracked,
 ) -> Tensor:
     """The logarithm of the mean of ``samples`` importance weights of each image, N float64.
 
@@ -55,7 +56,8 @@ def log_likelihood(
     chunk = min(samples, 500)
     parts = []
     with torch.no_grad():
-        for part in images.split(max(1, at_once // chunk)):
+        batches = images.split(max(1, at_once // chunk))
+        for part in tracked(batches, len(batches), "importance samples"):
             total = torch.full((len(part),), -math.inf, dtype=torch.float64)
             for start in range(0, samples, chunk):
                 weights = model.log_weights(part, min(chunk, samples - start), generator)
@@ -92,7 +94,9 @@ def measure(context: Context) -> Iterator[Figure]:
         raise LeftOut(f"{context.name} is not variational: it has no log_weights")
     generator = torch.Generator().manual_seed(context.seed)
     images = binarised(to_float(context.test.images), generator)
-    likelihood = log_likelihood(model, images.to(model.device), generator=generator)
+    likelihood = log_likelihood(
+        model, images.to(model.device), generator=generator, tracked=context.tracked
+    )
     mean_image = independent_pixels(to_float(context.train.images), images)
     yield Figure(
         name="nll",

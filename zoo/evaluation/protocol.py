@@ -7,8 +7,9 @@ runs, so that the command line can list them.
 
 import hashlib
 import importlib
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -27,7 +28,18 @@ SPACES = ("pixels", "pca", "untrained")
 
 PCA_COMPONENTS = 64
 
+BATCH = 500
+"""Images that are given to a model at once."""
+
 T = TypeVar("T")
+
+Tracked = Callable[[Iterable[T], int, str], Iterable[T]]
+"""``tracked(items, total, what)`` gives ``items`` again, and tells how many of them are done."""
+
+
+def untracked(items: Iterable[T], total: int, what: str) -> Iterable[T]:
+    """A :data:`Tracked` that tells nobody."""
+    return items
 
 
 class LeftOut(Exception):
@@ -74,6 +86,17 @@ class Protocol:
     """Whether it learns classes on train to tell them on test: some have to be in both."""
     standard: bool = True
     """Whether it runs when nobody names a protocol."""
+    libraries: tuple[str, ...] = ()
+    """The modules that it imports beside torch and numpy, each without a dot."""
+    floor_libraries: tuple[str, ...] = ()
+    """Those that only its floors import."""
+    samples: bool = False
+    """Whether it generates as many images as the user asks for."""
+    own_samples: int | None = None
+    """What its figures say that they were measured on when the user does not ask."""
+    in_a_space: bool = False
+    """Whether its figures are of a space that the user chooses, which the end of their names says:
+    ``frechet_in_pca``. Those in other spaces stay beside them."""
 
     def has_given(self, metric: str) -> bool:
         """Whether the figure of this name is one of this protocol."""
@@ -98,6 +121,14 @@ class Context:
     seed: int = 0
     floors: bool = True
     """Whether floors are measured too, which takes most of the time."""
+    samples: int | None = None
+    """How many images are generated, where the user says so."""
+    space: "Space | None" = None
+    """Where generated images are compared with others, where the user says so."""
+    named: frozenset[str] = frozenset()
+    """The protocols that the user named."""
+    advance: Callable[[str, float, float], None] = lambda what, done, total: None
+    """Told what is going on, how much of it is done, and of how much."""
     _features: dict[tuple[str, str], "Tensor"] = field(default_factory=dict, repr=False)
     _found: dict[tuple[str, str], Any] = field(default_factory=dict, repr=False)
 
@@ -127,7 +158,19 @@ class Context:
         if not (self.train.unlabelled or self.test.unlabelled):
             return self
         parts = {"train": self.train.labelled(), "test": self.test.labelled()}
-        return Context(self.model, self.name, **parts, seed=self.seed, floors=self.floors)
+        return replace(self, **parts, _features={}, _found={})
+
+    def tracked(self, items: Iterable[T], total: int, what: str) -> Iterator[T]:
+        """``items``, while :attr:`advance` is told how many of ``total`` are done."""
+        self.advance(what, 0, total)
+        for done, item in enumerate(items, 1):
+            yield item
+            self.advance(what, done, total)
+
+    def batches(self, split: str, what: str) -> "Iterator[Tensor]":
+        """All images of a part, in batches, :meth:`tracked`."""
+        data = self.data(split)
+        return self.tracked(data.batches(BATCH), math.ceil(len(data) / BATCH), f"{what}, {split}")
 
     def labels(self, split: str) -> "Tensor":
         """The labels of a part, N whole numbers from 0: of a context that is :attr:`labelled`.
@@ -158,7 +201,8 @@ class Context:
                 self._features |= self.of_data("pca features", self._pca)
             else:
                 call = self.encoder(space)
-                self._features[space, split] = _rows(map(call, self.data(split).batches()))
+                batches = self.batches(split, f"features of {space}")
+                self._features[space, split] = _rows(map(call, batches))
         return self._features[space, split]
 
     def encoder(self, space: str) -> Callable[["Tensor"], "Tensor"]:
@@ -187,9 +231,10 @@ class Context:
         self, protocol: str, measure: Callable[[str], T], spaces: tuple[str, ...] = SPACES
     ) -> tuple[T, dict[str, T]]:
         """``measure("model")``, and the same for each space of the floors, each done once."""
-        value = self.once("model", protocol, partial(measure, "model"))
-        chosen = spaces if self.floors else ()
-        return value, {s: self.once(s, protocol, partial(measure, s)) for s in chosen}
+        chosen = ("model", *(spaces if self.floors else ()))
+        each = self.tracked(chosen, len(chosen), protocol)
+        values = {space: self.once(space, protocol, partial(measure, space)) for space in each}
+        return values.pop("model"), values
 
     def once(self, space: str, key: str, compute: Callable[[], T]) -> T:
         """``compute()``, or what it gave before for this space.
@@ -211,7 +256,10 @@ class Context:
 
     def _pca(self) -> "dict[tuple[str, str], Tensor]":
         call = self.encoder("pca")
-        return {("pca", s): _rows(map(call, self.data(s).batches())) for s in ("train", "test")}
+        return {
+            ("pca", split): _rows(map(call, self.batches(split, "features of pca")))
+            for split in ("train", "test")
+        }
 
     @cached_property
     def _fingerprint(self) -> str:
@@ -226,6 +274,15 @@ class Context:
 
 
 _OF_DATA: dict[object, Any] = {}
+
+
+@dataclass(frozen=True)
+class Space:
+    """Where images are compared: ``pixels``, ``pca``, or the features of a model."""
+
+    name: str
+    """As figures are called after it; no path is in it."""
+    model: "ZooModel | None" = None
 
 
 def mean_and_spread(values: list[float]) -> tuple[float, float]:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from zoo._optional import optional
-from zoo.evaluation.protocol import Context, Figure, mean_and_spread
+from zoo.evaluation.protocol import Context, Figure, Tracked, mean_and_spread, untracked
 
 WIDE = 1000
 """Above so many features scikit-learn's solver takes many minutes for a whole data set."""
@@ -109,7 +109,14 @@ def _solve_wide(features: Tensor, targets: Tensor, mean: Tensor, scale: Tensor):
     return solution[:, :width], solution[:, width]
 
 
-def neighbours(references: Tensor, queries: Tensor, k: int, *, batch: int = 500) -> Tensor:
+def neighbours(
+    references: Tensor,
+    queries: Tensor,
+    k: int,
+    *,
+    batch: int = 500,
+    tracked: Tracked[Tensor] = untracked,
+) -> Tensor:
     """The ``k`` nearest of ``references`` (N x F) to each of ``queries`` (M x F), M x k.
 
     Euclidean and exact, the nearest first.
@@ -119,7 +126,8 @@ def neighbours(references: Tensor, queries: Tensor, k: int, *, batch: int = 500)
     references = references - mean
     norms = references.square().sum(1)  # N
     found = []
-    for part in queries.split(batch):
+    parts = queries.split(batch)
+    for part in tracked(parts, len(parts), "nearest neighbours"):
         # |q - r|^2 without |q|^2, which is the same for all r
         distances = torch.addmm(norms, part - mean, references.T, alpha=-2)
         found.append(distances.topk(k, largest=False).indices)
@@ -179,8 +187,9 @@ def measure_neighbours(context: Context) -> Iterator[Figure]:
 
     def accuracies(space: str) -> dict[int, float]:
         nearest = neighbours(
-            context.features(space, "train"), context.features(space, "test"), most
-        )
+            context.features(space, "train"), context.features(space, "test"), most,
+            tracked=context.tracked,
+        )  # fmt: skip
         right = {k: vote(labels[nearest[:, :k]]) == answers for k in (1, most)}
         return {k: float(hits.double().mean()) for k, hits in right.items()}
 
@@ -206,7 +215,7 @@ def measure_few(context: Context) -> Iterator[Figure]:
         standard = standardisation(train)
         generator = torch.Generator().manual_seed(context.seed)
         found = []
-        for _ in range(DRAWS):
+        for _ in context.tracked(range(DRAWS), DRAWS, f"few, draws in {space}"):
             drawn = few(labels, LABELS, generator)
             classifier = fit_linear(train[drawn], labels[drawn], standard)
             found.append(classifier.accuracy(test, answers))

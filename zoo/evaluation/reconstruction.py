@@ -106,7 +106,8 @@ def measure(context: Context) -> Iterator[Figure]:
         }
     figures = {}
     for name, maker in makers.items():
-        pairs = ((images, maker(images).cpu()) for images in context.test.batches())
+        batches = context.batches("test", f"reconstruction by {name}")
+        pairs = ((images, maker(images).cpu()) for images in batches)
         measures = ("sse", "mse") if name == "pca_unclamped" else tuple(MEASURES)
         figures[name] = means(pairs, measures)
     words = {
@@ -143,7 +144,7 @@ def measure_repair(context: Context) -> Iterator[Figure]:
         for name, maker in makers.items():
             pairs = (
                 (images, maker(damaged).cpu())
-                for images, damaged in _damaged(context, kind, strength)
+                for images, damaged in _damaged(context, kind, strength, name)
             )
             figures[name] = means(pairs, ("psnr", "ssim"))
         for name, unit in (("psnr", "PSNR in dB"), ("ssim", f"SSIM, {_window(context)},")):
@@ -161,7 +162,8 @@ def measure_repair(context: Context) -> Iterator[Figure]:
 def measure_against(context: Context, folder: Path, other: Path) -> Iterator[Figure]:
     """``sse_ablated``: ``sse`` of the weights in ``other``, beside those in ``folder``."""
     model = load(f"local-dir:{other}")
-    pairs = ((images, model.reconstruct(images).cpu()) for images in context.test.batches())
+    batches = context.batches("test", "reconstruction")
+    pairs = ((images, model.reconstruct(images).cpu()) for images in batches)
     yield Figure(
         name="sse_ablated",
         value=means(pairs, ("sse",))["sse"],
@@ -206,12 +208,14 @@ def pca_maker(context: Context, components: int, *, clamp: bool = True) -> Maker
     return reconstruct
 
 
-def _damaged(context: Context, kind: str, strength: float) -> Iterator[tuple[Tensor, Tensor]]:
+def _damaged(
+    context: Context, kind: str, strength: float, maker: str
+) -> Iterator[tuple[Tensor, Tensor]]:
     """Batches of the test part, and the same damaged; the same damage for the same seed."""
     from zoo.corruption import corrupt
 
     generator = torch.Generator().manual_seed(context.seed)
-    for images in context.test.batches():
+    for images in context.batches("test", f"repair of {kind} {strength:g} by {maker}"):
         yield images, corrupt(images, kind, strength, generator)
 
 

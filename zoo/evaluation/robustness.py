@@ -41,7 +41,8 @@ def measure(context: Context) -> Iterator[Figure]:
     def damaged(space: str, kind: str, strength: float) -> float:
         generator = torch.Generator().manual_seed(context.seed)
         encode = context.encoder(space)
-        features = [encode(corrupt(x, kind, strength, generator)) for x in context.test.batches()]
+        batches = context.batches("test", f"features of {space} after {kind}")
+        features = [encode(corrupt(x, kind, strength, generator)) for x in batches]
         return probe(context, space).accuracy(torch.cat(features), answers)
 
     for kind, strength in DAMAGE:

@@ -16,6 +16,7 @@ The folder may hold files of the user's: see :mod:`zoo.training.runfolder`.
 
 import json
 import math
+import os
 import time
 import tomllib
 from collections.abc import Callable, Iterator, Mapping
@@ -31,7 +32,7 @@ from zoo import weights
 from zoo.api import create
 from zoo.card import write_card
 from zoo.corruption import check_corruption
-from zoo.data import Dataset, load_data, split_validation, to_float
+from zoo.data import NAMED, Dataset, load_data, split_validation, to_float
 from zoo.data.fingerprint import digest, fingerprint
 from zoo.errors import InvalidConfig, TrainingError
 from zoo.files import path_text, write_json
@@ -183,7 +184,7 @@ def train(
         if accelerator.is_main_process:
             with run.explained():
                 folder.clean(decoded=False)  # what a kill in the middle of writing left
-                folder.note({**facts, "data": seen})
+                folder.note({**facts, "data": seen, "source": _source(data)})
                 used = folder.require("recipe.json")
                 write_json(used, chosen_recipe.to_dict(), folder.workspace)
         run.train()
@@ -195,6 +196,17 @@ def train(
             )
         accelerator.wait_for_everyone()
     return out / WEIGHTS
+
+
+def _source(data: str | Path | Dataset) -> str | None:
+    """Where a file or folder of data lies, for those who use the run's folder.
+
+    It is no part of the weights folder, which may be published.
+    """
+    if isinstance(data, Dataset) or str(data) in NAMED:
+        return None
+    path = os.path.abspath(os.path.expanduser(data))
+    return path if path == path_text(path) else None  # a name that no file could hold
 
 
 def _require_resumable(out: Path) -> None:

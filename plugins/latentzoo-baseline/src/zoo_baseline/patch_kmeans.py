@@ -136,7 +136,7 @@ class PatchKMeans(ZooModel):
             TrainingError: the pictures have fewer patches than there are centroids.
         """
         patches = self._drawn(images, torch.Generator().manual_seed(seed))  # M x D
-        patches = patches[patches.abs().amax(1) > 1e-2].double()
+        patches = patches[patches.abs().amax(1) > 1e-2].cpu().double()  # not all GPUs have doubles
         if len(patches) < len(self.centroids):
             raise TrainingError(
                 f"patch_kmeans: {len(patches):,} patches of more than one colour, fewer than its "

@@ -78,7 +78,7 @@ class PCA(ZooModel):
         """Mean, and eigenvectors of the covariance, both summed up in double precision."""
         count, total, products = 0, 0.0, 0.0
         for batch in images():
-            pixels = batch.flatten(1).double()  # N x P
+            pixels = batch.flatten(1).cpu().double()  # N x P; some GPUs have no doubles
             count += len(pixels)
             total = total + pixels.sum(0)
             products = products + pixels.T @ pixels
