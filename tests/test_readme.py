@@ -69,7 +69,7 @@ def shell(text, folder):
 
 def test_shell(folder):
     commands = [b for b in blocks("sh") if b.startswith("zoo ")]
-    assert len(commands) == 2
+    assert len(commands) == 3
     for text in commands:
         shell(text, folder)
     for file in ("codes.npz", "rebuilt.png", "digits.png", "walk.png", "mine.png"):
@@ -100,7 +100,7 @@ def test_measuring_guide(folder):
     train = "zoo train ae --data pictures --out runs/mine --epochs 1 --set batch_size=8"
     shell(train, folder)
     commands = re.findall(r"^```sh\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
-    assert len(commands) == 2
+    assert len(commands) == 3
     for command in commands:
         shell(command, folder)
     card = (folder / "runs" / "mine" / "weights" / "README.md").read_text()
