@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
+from zoo.boundary import typed, usable_device, user_path
 from zoo.errors import (
     CorruptWeights,
     IncompatibleVersion,
@@ -52,6 +53,7 @@ def list_models(pattern: str = "*", *, pretrained: bool = False) -> list[str]:
     return [name for name in names if fnmatch.fnmatchcase(name, pattern)]
 
 
+@typed()
 def info(name: str) -> ModelSpec:
     """The record of a model; with a tag, holding that set of weights alone.
 
@@ -78,6 +80,7 @@ def info(name: str) -> ModelSpec:
     return replace(spec, weights=(weights,), default_tag=weights.tag)
 
 
+@typed()
 def create(name: str, **config: Any) -> "ZooModel":
     """A new, untrained model in eval mode on the CPU, float32; ``config`` goes over its defaults.
 
@@ -110,6 +113,7 @@ def create(name: str, **config: Any) -> "ZooModel":
     return model.eval()
 
 
+@typed()
 def load(
     name: str, *, device: "torch.device | str" = "cpu", token: str | None = None
 ) -> "ZooModel":
@@ -127,6 +131,8 @@ def load(
         WeightsError: the weights are not there, damaged, unsafe, or not those of the model.
         HubError: the Hub does not have or does not give them, or cannot be reached.
         PluginError: the plugin of this model failed to load.
+        InputError: ``device`` is none that this machine has.
+        FileError: the system refuses a file or folder of it.
     """
     parsed = _parsed(name)
     if parsed.prefix is not None:
@@ -152,7 +158,7 @@ def _moved(model: "ZooModel", device: "torch.device | str") -> "ZooModel":
     from zoo.isolation import isolated
 
     with isolated():
-        return model.to(device)
+        return model.to(usable_device(device))
 
 
 def pull(name: str, *, to: Path | str | None = None, token: str | None = None) -> Path:
@@ -172,11 +178,12 @@ def pull(name: str, *, to: Path | str | None = None, token: str | None = None) -
     return pulled(name, to=to, token=token)[0]
 
 
+@typed()
 def pulled(
     name: str, *, to: Path | str | None = None, token: str | None = None
 ) -> tuple[Path, str | None]:
     """What :func:`pull` returns, and the commit that it is of, if it is from the Hub."""
-    target = None if to is None else Path(to).expanduser()
+    target = None if to is None else user_path(to, "the folder to write")
     if target is not None and os.path.lexists(target):
         raise WeightsError(f"{target} exists already; weights are never overwritten")
     parsed = _parsed(name)
@@ -210,6 +217,7 @@ def _copy(folder: Path, target: Path) -> None:
         raise WeightsError(f"{target} cannot be written: {error.strerror}") from error
 
 
+@typed()
 def weights_folder(name: str, *, token: str | None = None) -> Path:
     """Where the weights folder of ``name`` is; what is on the Hub is fetched.
 
@@ -363,7 +371,7 @@ def folder_config(folder: Path) -> dict[str, Any]:
 
 
 def _local_folder(name: Name) -> Path:
-    folder = Path(name.folder).expanduser()
+    folder = user_path(name.folder)
     # A training run keeps its weights folder in itself.
     if not (folder / "config.json").exists() and (folder / "weights" / "config.json").exists():
         folder = folder / "weights"

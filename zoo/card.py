@@ -15,6 +15,7 @@ from urllib.parse import quote
 
 from zoo import figures
 from zoo.api import info, load
+from zoo.boundary import typed
 from zoo.errors import CorruptWeights, InputError
 from zoo.figures import BOUNDS, DATASETS, FLOORS, KINDS, NEITHER, meaning, number
 from zoo.files import openable, path_text, refuse_placeholder, write_atomically
@@ -67,6 +68,7 @@ def render_card(folder: Path, name: str, picture: str | None = None) -> str:
     return str(ModelCard(f"---\n{front}\n---\n\n{body}\n"))
 
 
+@typed()
 def write_card(folder: Path, path: Path | None = None, name: str | None = None) -> Path:
     """Write the card of ``folder`` and, beside it, its picture.
 

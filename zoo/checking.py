@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from zoo import api, testing
+from zoo.boundary import typed, user_path
 from zoo.errors import InvalidName, PluginError, UnknownModel
 from zoo.names import parse_name
 from zoo.registry import builder, normalise, registry
@@ -55,6 +56,7 @@ class Result:
         return {**asdict(self), "well": self.well}
 
 
+@typed()
 def names_of(target: str) -> list[str]:
     """What is checked for ``target``: names that :func:`zoo.load` or :func:`zoo.create` takes.
 
@@ -68,7 +70,7 @@ def names_of(target: str) -> list[str]:
         PluginError: the distribution failed to load; the reason is chained.
         WeightsError: a folder or repository that holds no weights of a model that is known here.
     """
-    folder = Path(target).expanduser()
+    folder = user_path(target)
     if folder.is_dir() and (folder / "pyproject.toml").is_file():
         return _names_of_distribution(_project(folder), f"pip install --editable {folder}")
     if any(plugin.distribution == normalise(target) for plugin in registry().plugins):

@@ -28,6 +28,8 @@
     ├── ImageError          a picture that cannot be read
     ├── CapabilityError     the model truly cannot do this
     ├── DataError           a data set that is not to be had, or does not fit the model
+    ├── FileError           a file, folder or path that the system refuses (also an OSError)
+    ├── OutOfMemory         there is not enough (also a MemoryError)
     ├── TrainingError       a run that cannot start, or can no longer go on
     │   └── RunStopped          stopped by Ctrl-C or SIGTERM, and ready to go on
     └── MissingDependency   an optional library is absent (also an ImportError)
@@ -43,6 +45,7 @@ __all__ = [
     "CapabilityError",
     "CorruptWeights",
     "DataError",
+    "FileError",
     "HubBusy",
     "HubError",
     "HubUnreachable",
@@ -53,6 +56,7 @@ __all__ = [
     "InvalidName",
     "MissingDependency",
     "ModelNameError",
+    "OutOfMemory",
     "PluginError",
     "PublishConflict",
     "RepositoryNotFound",
@@ -183,6 +187,17 @@ class CapabilityError(ZooError):
 
 class DataError(ZooError):
     """A data set that is not to be had, or does not fit the model."""
+
+
+class FileError(ZooError, OSError):
+    """A file, folder or path that the system refuses; ``errno`` and ``filename`` as it has them."""
+
+    def __str__(self) -> str:  # an OSError with an errno shows that instead
+        return str(self.args[0]) if self.args else ""
+
+
+class OutOfMemory(ZooError, MemoryError):
+    """The memory, of the machine or of its GPU, is not enough."""
 
 
 class TrainingError(ZooError):

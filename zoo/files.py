@@ -2,9 +2,11 @@
 those in a weights folder, which :mod:`zoo.weights` describes."""
 
 import contextlib
+import errno
 import json
 import os
 import re
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -27,29 +29,67 @@ def _new_name() -> str:
 def replacing(path: Path, workspace: Path | None = None) -> Iterator[BinaryIO]:
     """A new file to write, which takes the place of ``path`` once the block has ended well.
 
-    However the block ends otherwise, the new file is removed, and nothing else is touched.
+    However the block ends otherwise, the new file is removed, and nothing else is touched. The
+    permissions of a file that is replaced are kept; a new one has those that the umask leaves.
 
     Args:
         path: old or new, never half. A link stays: what it leads to is written. A device or a pipe
             stays what it is: it is written into.
         workspace: where it lies until then, on the file system of ``path``; beside it by default.
     """
-    if path.is_symlink():
-        path = Path(os.path.realpath(path))
-    if path.exists() and not (path.is_file() or path.is_dir()):
-        with path.open("wb") as file:
+    target, workspace = _through_links(path, workspace)
+    mode = _mode(target)
+    if mode is not None and not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+        with target.open("wb") as file:  # a pipe or a device, such as /dev/stdout
             yield file
         return
-    temporary = (workspace or path.parent) / _new_name()
-    file = temporary.open("xb")  # never a file that was there before
+    temporary = (workspace or target.parent) / _new_name()
+    with _speaking_of(path, temporary):
+        file = temporary.open("xb")  # never a file that was there before
+        try:
+            with file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            if mode is not None:
+                temporary.chmod(stat.S_IMODE(mode))
+            os.replace(temporary, target)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+
+
+def _through_links(path: Path, workspace: Path | None) -> tuple[Path, Path | None]:
+    """The file that ``path`` leads to, there or not, and a workspace on its file system."""
+    mode = _mode(path)
+    if not path.is_symlink() or (mode is not None and not stat.S_ISREG(mode)):
+        return path, workspace
+    target = Path(os.path.realpath(path))
+    if target.is_symlink():
+        raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), os.fspath(path))
+    return target, None
+
+
+def _mode(path: Path) -> int | None:
+    """Kind and permissions of what ``path`` leads to; None if there is nothing."""
     try:
-        with file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
+        return path.stat().st_mode
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            return None
+        raise
+
+
+@contextlib.contextmanager
+def _speaking_of(path: Path, temporary: Path) -> Iterator[None]:
+    """The system's errors name ``path``, which the user knows, and not the file beside it."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None or os.fspath(error.filename) == os.fspath(temporary):
+            error.filename, error.filename2 = os.fspath(path), None
         raise
 
 

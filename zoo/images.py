@@ -31,6 +31,7 @@ from PIL import (
 from torch import Tensor
 from torch.nn import functional as F
 
+from zoo.boundary import require_plain, typed
 from zoo.errors import ImageError, InputError
 from zoo.files import path_text, placeholder
 from zoo.isolation import isolated
@@ -48,6 +49,7 @@ MAX_PIXELS = Image.MAX_IMAGE_PIXELS or 89_478_485
 _GREY = (0.299, 0.587, 0.114)  # ITU-R BT.601 luma, as Pillow's "L"
 
 
+@typed()
 def to_images(x: Any, preprocessing: Preprocessing) -> Tensor:
     """Images N x C x H x W, float32 in [0, 1], as ``preprocessing`` describes them.
 
@@ -98,6 +100,7 @@ class Pictures:
     notes: list[str] = field(default_factory=list)
 
 
+@typed()
 def read_pictures(
     sources: Iterable[str | Path],
     preprocessing: Preprocessing,
@@ -396,7 +399,11 @@ def _from_array(array: np.ndarray) -> Tensor:
     return values.permute(0, 3, 1, 2)
 
 
+_NUMPY_KNOWS = (torch.float16, torch.float32, torch.float64)
+
+
 def _from_tensor(tensor: Tensor) -> Tensor:
+    require_plain(tensor, "images")
     shaped = tensor.ndim == 2 or (tensor.ndim in (3, 4) and tensor.shape[-3] in (1, 3, 4))
     if not shaped or tensor.numel() == 0:
         raise InputError(
@@ -404,8 +411,11 @@ def _from_tensor(tensor: Tensor) -> Tensor:
             + (" x ".join(map(str, tensor.shape)) or "a single number")
         )
     tensor = tensor.detach().cpu().resolve_neg()  # which numpy does not know
-    if tensor.dtype == torch.bfloat16:
-        tensor = tensor.float()
+    if tensor.is_floating_point() and tensor.dtype not in _NUMPY_KNOWS:
+        try:
+            tensor = tensor.float()  # bfloat16 and most kinds of 8 bits
+        except (RuntimeError, NotImplementedError):
+            raise InputError(f"expected images as floats or uint8, got {tensor.dtype}") from None
     values = _unit(tensor.numpy())
     return values.reshape(-1, *((1,) if tensor.ndim == 2 else ()), *tensor.shape[-3:])
 
@@ -493,6 +503,7 @@ def pairs(originals: Tensor, rebuilt: Tensor, columns: int) -> Tensor:
     return torch.cat(rows)
 
 
+@typed()
 def write_png(picture: Image.Image, path: Path, workspace: Path | None = None) -> None:
     """Write ``picture`` as a PNG, atomically, making its folder.
 

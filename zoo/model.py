@@ -19,6 +19,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
+from zoo.boundary import require_plain
 from zoo.density import ENOUGH, GaussianMixture
 from zoo.errors import CapabilityError, InputError
 from zoo.isolation import isolated
@@ -335,6 +336,7 @@ class ZooModel(nn.Module):
             raise InputError(
                 f"expected images as a float32 tensor {expected}, got {_kind(images)}; {hint}"
             )
+        require_plain(images, "images")
         if images.ndim != 4 or tuple(images.shape[1:]) != self.image_shape:
             raise InputError(
                 f"expected images of shape {expected}, got {_shape(images)}"
@@ -356,6 +358,7 @@ class ZooModel(nn.Module):
         expected = "N x " + " x ".join(map(str, self.code_shape))
         if not isinstance(codes, Tensor):
             raise InputError(f"expected codes as a float32 tensor {expected}, got {_kind(codes)}")
+        require_plain(codes, "codes")
         if codes.ndim == 0 or tuple(codes.shape[1:]) != self.code_shape:
             raise InputError(f"expected codes of shape {expected}, got {_shape(codes)}")
         if len(codes) == 0:

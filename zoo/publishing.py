@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from zoo import hub
 from zoo.api import folder_config, load, weights_folder
+from zoo.boundary import typed, user_path
 from zoo.errors import (
     AccessDenied,
     HubError,
@@ -93,6 +94,7 @@ class Published:
         return {"name": self.name, **asdict(self)}
 
 
+@typed()
 def publish(
     source: str | Path,
     to: str,
@@ -171,6 +173,7 @@ def publish(
     return result
 
 
+@typed()
 def publish_bundled(
     namespace: str,
     *,
@@ -311,7 +314,7 @@ def _folder_of(source: str | Path) -> Path:
     try:
         return weights_folder(source)
     except ModelNameError:
-        if not Path(source).expanduser().is_dir():
+        if not user_path(source).is_dir():
             raise
         return weights_folder(f"local-dir:{source}")
 

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 import zoo
 from zoo.api import blank
+from zoo.boundary import typed, user_path
 from zoo.errors import InputError, UnknownModel
 from zoo.files import path_text
 from zoo.isolation import isolated
@@ -32,6 +33,7 @@ IMAGES = 16
 _FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 
+@typed()
 def save(
     model: ZooModel,
     folder: str | Path,
@@ -70,7 +72,7 @@ def save(
         TensorMismatch: the tensors are not those of a model of its settings, or not finite.
         WeightsError: the folder exists, or cannot be written.
     """
-    folder, half = Path(folder).expanduser(), stored_half(dtype)
+    folder, half = user_path(folder, "the weights folder"), stored_half(dtype)
     plugin, spec = _declared(model)
     facts = {
         "dataset": _line("dataset", dataset, "'mnist', or any text"),

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import zoo
 from zoo._optional import optional
+from zoo.boundary import typed, user_path
 from zoo.errors import InvalidName, PluginError
 from zoo.files import new_folder
 from zoo.registry import registry
@@ -21,6 +22,7 @@ LONGEST = 30
 """Letters of a name, so that no line of what is written gets too long."""
 
 
+@typed()
 def new_plugin(name: str, out: Path | None = None) -> Path:
     """Write the package of a new plugin, all of it or nothing, and return its folder.
 
@@ -37,7 +39,7 @@ def new_plugin(name: str, out: Path | None = None) -> Path:
     model = _model_name(name)
     distribution = f"latentzoo-{model.replace('_', '-')}"
     _require_new(model, distribution)
-    folder = Path(out if out is not None else distribution).expanduser()
+    folder = user_path(out if out is not None else distribution)
     if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
         raise PluginError(
             f"{folder} exists already and is not an empty folder, so nothing was written. Choose "

@@ -4,14 +4,21 @@ A command's module is imported when that command is called, and what the command
 inside it: ``zoo list`` must not wait for torch.
 """
 
+import contextlib
 import importlib
+import io
 import os
+import signal
 import sys
+import threading
+from collections.abc import Iterator
+from types import FrameType
 from typing import Any
 
 import click
 
 import zoo
+from zoo.boundary import typed_error
 from zoo.cli.shared import printable, tell_of_the_hub
 from zoo.errors import ZooError
 
@@ -38,18 +45,31 @@ COMMANDS = {
 
 
 class Group(click.Group):
-    """Commands by name; the zoo's own errors are shown as one message, with exit code 2."""
+    """Commands by name, and the one net below them.
+
+    A mistake of the user's, which has a type of :mod:`zoo.errors` or gets one, is shown as one
+    message, with exit code 2. Only a bug of ours ends in a traceback.
+    """
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        _refuse_empty(args)
         if any("hf-hub:" in arg for arg in args):
             tell_of_the_hub()
         return super().parse_args(ctx, args)
 
     def invoke(self, ctx: click.Context) -> Any:
+        _write_anything()
         try:
-            return super().invoke(ctx)
-        except ZooError as error:
-            click.echo(f"Error: {printable(str(error))}", err=True)
+            with _ended_by_signals():
+                result = super().invoke(ctx)
+                sys.stdout.flush()  # here, where a full disk can still be said
+                return result
+        except Exception as error:
+            found = error if isinstance(error, ZooError) else typed_error(error)
+            if found is None:
+                raise
+            click.echo(f"Error: {printable(str(found))}", err=True)
+            _let_go_of_stdout()
             sys.exit(2)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -75,3 +95,59 @@ def main() -> None:
     # threads that never spin are slower than a single one. Some microseconds serve both.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+
+
+def _refuse_empty(args: list[str]) -> None:
+    """Nothing that the commands take may be empty; an unset variable of the shell's often is.
+
+    Raises:
+        UsageError: an argument, or an option's value, is.
+    """
+    for before, arg in zip(["", *args], args, strict=False):
+        option, equals, value = arg.partition("=")
+        if not arg or (equals and not value and option.startswith("--")):
+            of = option if equals else before if before.startswith("-") else "an argument"
+            raise click.UsageError(f"{of} is empty: expected a value. Is a variable not set?")
+
+
+def _write_anything() -> None:
+    """What an output's encoding lacks (arrows, in cp1252) is written as its number."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _let_go_of_stdout() -> None:
+    """What is left in the buffer of an output that takes no more is not tried again at the end."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        with contextlib.suppress(OSError, ValueError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+@contextlib.contextmanager
+def _ended_by_signals() -> Iterator[None]:
+    """SIGTERM ends the block as Ctrl-C does: half-written files are removed on the way out.
+
+    Raises:
+        SystemExit: with 128 and the signal's number: 143, or 130.
+    """
+
+    def end(number: int, frame: FrameType | None) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)  # a second one does not wait
+        raise SystemExit(128 + number)
+
+    ours = (
+        threading.current_thread() is threading.main_thread()
+        and signal.getsignal(signal.SIGTERM) == signal.SIG_DFL  # not ignored, by nohup's kin
+    )
+    if ours:
+        signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise SystemExit(128 + signal.SIGINT) from None
+    finally:
+        if ours:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)

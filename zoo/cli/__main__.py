@@ -1,5 +1,5 @@
-"""``python -m zoo.cli``."""
+"""``python -m zoo.cli``: the same as ``python -m zoo``."""
 
 from zoo.cli import main
 
-main()
+main(prog_name="zoo")

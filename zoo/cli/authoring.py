@@ -5,14 +5,14 @@ from pathlib import Path
 
 import click
 
-from zoo.cli.shared import as_json, print_json, printable
+from zoo.cli.shared import UserPath, as_json, print_json, printable
 
 
 @click.command("new-plugin")
 @click.argument("name")
 @click.option(
     "--out",
-    type=click.Path(path_type=Path),
+    type=UserPath(),
     help="The package's folder, new or empty.  [latentzoo-NAME]",
 )
 def new_plugin(name: str, out: Path | None) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 import click
 
 from zoo.cli.shared import (
+    UserPath,
     as_json,
     new_table,
     print_json,
@@ -23,7 +24,7 @@ FIGURES = 3
 @click.argument("name")
 @click.option(
     "--to",
-    type=click.Path(path_type=Path),
+    type=UserPath(),
     metavar="FOLDER",
     help="Write the weights folder there too; it must not exist.",
 )

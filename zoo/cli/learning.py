@@ -14,7 +14,7 @@ from typing import Any
 import click
 
 import zoo
-from zoo.cli.shared import as_json, minutes, printable, report, seed, strict
+from zoo.cli.shared import UserPath, as_json, minutes, printable, report, seed, strict
 from zoo.errors import InputError, RunStopped, TrainingError
 
 UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
@@ -47,10 +47,10 @@ class Bytes(click.ParamType):
     metavar="SET|PATH",
     help="A named set (mnist, cifar10, ...), a folder of pictures, .npz or .parquet.",
 )
-@click.option("--out", required=True, type=click.Path(path_type=Path), help="The run's folder.")
-@click.option("--data-dir", type=click.Path(path_type=Path), help="Where named sets lie.")
+@click.option("--out", required=True, type=UserPath(), help="The run's folder.")
+@click.option("--data-dir", type=UserPath(), help="Where named sets lie.")
 @click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Over the recipe.")
-@click.option("--recipe", type=click.Path(path_type=Path), help="A TOML or JSON file of settings.")
+@click.option("--recipe", type=UserPath(), help="A TOML or JSON file of settings.")
 @click.option("--config", multiple=True, metavar="KEY=VALUE", help="Over the model's config.")
 @click.option("--epochs", type=click.IntRange(1), help="The same as --set epochs=N.")
 @click.option(
@@ -139,7 +139,7 @@ def train(
         except RunStopped as stop:
             display.close()
             click.echo(printable(str(stop)), err=True)
-            sys.exit(128 + signal.SIGINT)
+            sys.exit(128 + (signals.came or signal.SIGTERM))
         except TrainingError as error:
             if "RANK" not in os.environ:
                 raise
@@ -301,7 +301,7 @@ def _assignments(option: str, texts: tuple[str, ...]) -> dict[str, Any]:
     values = {}
     for text in texts:
         key, equals, value = text.partition("=")
-        if not equals:
+        if not equals or not key:
             raise InputError(f"{option} takes KEY=VALUE, got {text!r}")
         try:
             values[key] = json.loads(value)

@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from zoo.cli.shared import (
+    UserPath,
     as_json,
     minutes,
     new_table,
@@ -36,7 +37,7 @@ EXPECTED_WARNINGS = (
     metavar="SET|FOLDER",
     help="A named set or a folder; by default what the weights were trained on.",
 )
-@click.option("--data-dir", type=click.Path(path_type=Path), help="Where named sets lie.")
+@click.option("--data-dir", type=UserPath(), help="Where named sets lie.")
 @click.option(
     "--protocol",
     "protocols",
@@ -59,10 +60,10 @@ EXPECTED_WARNINGS = (
 @click.option("--verify", is_flag=True, help="Measure again what is recorded, and compare.")
 @click.option(
     "--against",
-    type=click.Path(path_type=Path),
+    type=UserPath(),
     help="The same model trained with another recipe, measured beside it.",
 )
-@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="JSON into this file.")
+@click.option("--out", type=UserPath(dir_okay=False), help="JSON into this file.")
 @seed
 @as_json
 def evaluate(

@@ -8,6 +8,7 @@ import click
 
 import zoo
 from zoo.cli.shared import (
+    UserPath,
     as_json,
     new_table,
     png_out,
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
     "--out",
     default="codes.npz",
     show_default=True,
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=UserPath(dir_okay=False),
     help="A .parquet, .npz or .safetensors file.",
 )
 @click.option(
@@ -228,7 +229,7 @@ def few_images(names: "Iterable[str]") -> "Tensor | None":
     "--out",
     default="out",
     show_default=True,
-    type=click.Path(path_type=Path, file_okay=False),
+    type=UserPath(file_okay=False),
     help="The folder to write into.",
 )
 @as_json

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import click
 
 from zoo.cli.shared import (
+    UserPath,
     as_json,
     new_table,
     print_json,
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 @click.argument("name", required=False)
 @click.option(
     "--out",
-    type=click.Path(path_type=Path),
+    type=UserPath(),
     metavar="FILE|FOLDER",
     help="A .md file, or a folder for NAME.md; the pictures are put beside it.",
 )
@@ -65,7 +66,7 @@ def card(name: str | None, out: Path | None) -> None:
 @click.option("--markdown", "as_markdown", is_flag=True, help="Print Markdown.")
 @click.option(
     "--into",
-    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    type=UserPath(exists=True, dir_okay=False),
     help="Write the Markdown between the markers in this file.",
 )
 @click.option("--goals", is_flag=True, help="What was to be reached, and whether it was.")

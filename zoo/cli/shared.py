@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 import zoo
+from zoo.boundary import user_path
 from zoo.errors import InputError
 from zoo.files import path_text
 
@@ -15,6 +16,17 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from zoo.model import ZooModel
+
+
+class UserPath(click.Path):
+    """A path of the user's, in which ``~`` is a home folder, also after a ``--out=``."""
+
+    def __init__(self, **more: Any) -> None:
+        super().__init__(path_type=Path, **more)
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> Any:
+        return super().convert(user_path(value), param, ctx)
+
 
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 seed = click.option("--seed", default=0, show_default=True, help="Same seed, same result.")
@@ -27,7 +39,7 @@ def png_out(default: str):
         "--out",
         default=default,
         show_default=True,
-        type=click.Path(path_type=Path, dir_okay=False),
+        type=UserPath(dir_okay=False),
         help="The PNG to write.",
     )
 

@@ -16,6 +16,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from zoo.boundary import typed, user_path
 from zoo.data import imagefile
 from zoo.data.folder import open_folder
 from zoo.data.imagefile import ImageFile, ImageRows
@@ -117,6 +118,7 @@ def split_validation(data: Dataset, fraction: float, seed: int) -> tuple[Tensor,
     return order[held_out:], order[:held_out]
 
 
+@typed()
 @isolated()
 def load_data(
     name: str | Dataset,
@@ -174,7 +176,7 @@ def load_data(
         images, labels, found = find_named(name, split, data_dir)
         data = Dataset(name, split, images, _known(labels), str(found), NAMED[name].licence)
     else:
-        path, asked = _asked(Path(name).expanduser())
+        path, asked = _asked(user_path(name, "the data"))
         source = _open(path, split, preprocessing, asked)
         chosen = f"#{','.join(asked)}" if asked else ""
         source.name += chosen

@@ -9,6 +9,8 @@ from pathlib import Path
 import numpy as np
 from torch import Tensor
 
+from zoo.boundary import user_path
+
 SPLITS = ("train", "test")
 
 
@@ -78,5 +80,5 @@ def key_of(files: Iterable[Path]) -> str:
 
 def cache_folder(kind: str) -> Path:
     """Where things of this kind are kept that can be fetched or made again."""
-    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    home = os.environ.get("XDG_CACHE_HOME") or user_path("~/.cache")
     return Path(home, "latentzoo", kind)

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from zoo._optional import installed
+from zoo.boundary import typed, user_path
 from zoo.errors import (
     CapabilityError,
     InputError,
@@ -198,6 +199,7 @@ def _in_isolation(call: Callable[..., T]) -> Callable[..., T]:
     return wrapped
 
 
+@typed()
 @_in_isolation
 def evaluate(
     name: str,
@@ -339,6 +341,7 @@ def evaluate(
     return result
 
 
+@typed()
 def verify(
     name: str,
     *,
@@ -645,7 +648,7 @@ def _parts(
     """The train and the test part of ``data``."""
     from zoo.data import load_data, split_validation
 
-    where = None if data_dir is None else Path(data_dir)
+    where = None if data_dir is None else user_path(data_dir)
     test = load_data(data, "test", model.preprocessing, data_dir=where, progress=read)
     if test.split == "test":
         train = load_data(data, "train", model.preprocessing, data_dir=where, progress=read)

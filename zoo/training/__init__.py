@@ -30,6 +30,7 @@ from torch import Tensor
 import zoo
 from zoo import weights
 from zoo.api import create
+from zoo.boundary import typed, user_path
 from zoo.card import write_card
 from zoo.corruption import check_corruption
 from zoo.data import NAMED, Dataset, load_data, split_validation, to_float
@@ -54,6 +55,7 @@ VALIDATION = 0.05
 PICTURES = 20
 
 
+@typed()
 def train(
     model: str,
     *,
@@ -112,7 +114,8 @@ def train(
         InvalidConfig: a setting of the model or the recipe is unknown or refused.
         InputError: another dtype.
     """
-    out, half = Path(out), weights.stored_half(dtype)
+    out = user_path(out, "out, the run's folder,")
+    half = weights.stored_half(dtype)
     if resume:
         _require_resumable(out)
     with seeded(seed), RunFolder(out) as folder:
@@ -124,7 +127,8 @@ def train(
                 "Models that can are among those of: zoo list"
             )
         chosen_recipe = make_recipe(
-            network.recipe, {**(read_recipe(Path(recipe)) if recipe else {}), **(settings or {})}
+            network.recipe,
+            {**(read_recipe(user_path(recipe)) if recipe is not None else {}), **(settings or {})},
         )
         accelerator = processes_on(device)
         if problem := _open(folder, resume, accelerator):
@@ -142,8 +146,9 @@ def train(
         }
         folder.require_same(facts)  # before the data are read, which may take long
         dataset = data if isinstance(data, Dataset) else load_data(
-            str(data), "train", network.preprocessing, data_dir=data_dir and Path(data_dir),
-            strict=strict, memory=memory, cache=folder.workspace,
+            str(data), "train", network.preprocessing, strict=strict,
+            data_dir=None if data_dir is None else user_path(data_dir),
+            memory=memory, cache=folder.workspace,
             progress=lambda done, total: report({"reading": done, "total": total}),
         )  # fmt: skip
         with_labels = getattr(chosen_recipe, "labels", False)

@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 
 from zoo._optional import optional
-from zoo.errors import TrainingError
+from zoo.boundary import usable_device
+from zoo.errors import InputError, TrainingError
 
 __all__ = ["Alone", "processes_on"]
 
@@ -51,16 +52,15 @@ def processes_on(device: str) -> Any:
     """
     try:
         if not _launched():
-            chosen = _best() if device == "auto" else torch.device(device)
-            torch.empty(0, device=chosen)  # whether it is there
-            return Alone(chosen)
+            return Alone(_best() if device == "auto" else usable_device(device))
         accelerate = optional("accelerate", "accelerate", "train")
         accelerate.state.AcceleratorState._reset_state()  # the run before may have had another
         accelerator = accelerate.Accelerator(cpu=device == "cpu", mixed_precision="no")
         if device not in ("auto", "cpu") and accelerator.num_processes == 1:
-            torch.empty(0, device=device)
-            accelerator.state.device = torch.device(device)
+            accelerator.state.device = usable_device(device)
         return accelerator
+    except InputError as error:
+        raise TrainingError(f"{error}\nType: --device cpu, or leave it out for the best") from None
     except (RuntimeError, ValueError, AssertionError) as error:
         raise TrainingError(
             f"the device {device!r} cannot be used: {str(error).splitlines()[0]}\n"
