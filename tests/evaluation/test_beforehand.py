@@ -22,7 +22,7 @@ from zoo import _optional, weights
 from zoo.cli import main, measuring
 from zoo.data import load_data
 from zoo.errors import InputError, MissingDependency, ZooError
-from zoo.evaluation import MEASURING, PROTOCOLS, evaluate, learnt_from, verify
+from zoo.evaluation import MEASURING, PROTOCOLS, anomaly, evaluate, learnt_from, verify
 from zoo.evaluation.protocol import Context
 from zoo.sample import sample
 
@@ -74,6 +74,18 @@ def name(tmp_path):
     return f"local-dir:{tmp_path / 'mine'}"
 
 
+SHORT = {"epochs": 2, "batch_size": 8}
+
+
+def context(name, data, called="clothes", **more):
+    model = zoo.load(name)
+    parts = [
+        replace(load_data(str(data), split, model.preprocessing), name=called)
+        for split in ("train", "test")
+    ]
+    return Context(model, "vae", *parts, samples=12, **more)
+
+
 # -- libraries -------------------------------------------------------------------------------------
 
 
@@ -90,12 +102,9 @@ def test_a_protocol_says_all_the_libraries_that_it_needs(name, data, monkeypatch
     spy = SimpleNamespace(import_module=import_module, util=importlib.util)
     monkeypatch.setattr(_optional, "importlib", spy)
     if protocol == "generation":  # it is for data that the zoo has a classifier of
-        model = zoo.load(name)
-        parts = [
-            replace(load_data(str(data), split, model.preprocessing), name="fashion_mnist")
-            for split in ("train", "test")
-        ]
-        assert list(PROTOCOLS[protocol].run(Context(model, "vae", *parts, samples=12)))
+        assert list(PROTOCOLS[protocol].run(context(name, data, called="fashion_mnist")))
+    elif protocol == "oneclass":
+        assert list(anomaly.measure(context(name, data), SHORT))
     else:
         more = {"samples": 12} if PROTOCOLS[protocol].samples else {}
         result = evaluate(name, data=data, protocols=[protocol], write=False, **more)
@@ -221,11 +230,11 @@ def test_everything_tells_how_far_it_is(name, data, protocol, told):
 @pytest.mark.slow
 def test_the_epochs_of_a_model_for_each_class(name, data):
     calls = []
-    evaluate(
-        name, data=data, protocols=["oneclass"], write=False, advance=lambda *c: calls.append(c)
-    )
-    whose = {what for what, _, _ in calls}
-    assert {"class 0, epochs of bound", "class 1, epochs of bound"} <= whose
+    figures = anomaly.measure(context(name, data, advance=lambda *c: calls.append(c)), SHORT)
+    assert [f.name for f in figures] == [f"oneclass_auroc{c}" for c in ("", "_0", "_1")]
+    ends = {what: done / total for what, done, total in calls}
+    assert ends["class 0, epochs of bound"] == ends["class 1, epochs of bound"] == 1
+    assert ends["classes that a model was trained on"] == 1
 
 
 def test_lines_where_there_is_no_terminal(monkeypatch, capsys):
