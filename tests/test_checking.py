@@ -62,6 +62,32 @@ BROKEN = [
         "    def losses",
         "check_generate", "AssertionError: the same seed, other images", "",
     ),
+    (
+        "return self.encoder(images.flatten(1))",
+        "next(self.encoder.parameters()).data.add_(1); return self.encoder(images.flatten(1))",
+        "check_train_mode", "AssertionError: a call in train mode changes encoder.0.weight", "",
+    ),
+    (
+        "return self.encoder(images.flatten(1))",
+        "import numpy; return self.encoder(images.flatten(1)) + numpy.random.rand()",
+        "check_process", "changed for the whole process: NumPy's random state was", "",
+    ),
+    (
+        "return self.encoder(images.flatten(1))",
+        "import os; os.environ['MINE'] = '1'; return self.encoder(images.flatten(1))",
+        "check_process", "changed for the whole process: the environment was", "",
+    ),
+    (
+        "return self.encoder(images.flatten(1))",
+        "import torch; return self.encoder(images.flatten(1)).to(torch.get_default_dtype())",
+        "check_torch_defaults",
+        "with torch.set_default_dtype(torch.float64): InputError: expected float32 codes", "",
+    ),
+    (
+        "return self.decoder(codes)",
+        "import torch; return self.decoder(codes * torch.Tensor([1.0]))",
+        "check_torch_defaults", "with torch.set_default_dtype(torch.float64)", "",
+    ),
 ]  # fmt: skip
 """One mistake each."""
 
@@ -109,6 +135,7 @@ def test_the_template_is_well(plugin):
 
 @pytest.mark.parametrize("number", range(len(BROKEN)))
 def test_mistakes_are_found(plugin, monkeypatch, number):
+    monkeypatch.setenv("MINE", "0")
     old, new, which, came, look = BROKEN[number]
     name = f"broken{number}"
     folder = plugin(name, (old, new))
@@ -294,7 +321,7 @@ def test_the_three_lines_of_a_plugins_test(plugin):
     folder = plugin("tested", DECODE, expecting(reasons))
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-rxX", "-p", "no:cacheprovider", "-k",
-         "shapes or defaults or refused", "tests/test_contract.py"],
+         "shapes or check_defaults or refused", "tests/test_contract.py"],
         cwd=folder, env={**os.environ, "PYTHONPATH": str(folder / "src")},
         capture_output=True, text=True,
     )  # fmt: skip

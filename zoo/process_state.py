@@ -29,7 +29,7 @@ def process_state() -> dict[str, str]:
         "torch.nn.init": {name: id(value) for name, value in vars(nn.init).items()},
         "torch's default dtype": torch.get_default_dtype(),
         "torch's default device": (torch.get_default_device(), _current_device()),
-        "torch's threads": (torch.get_num_threads(), torch.get_num_interop_threads()),
+        "torch's threads": (torch.get_num_threads(), _threads_of_others()),
         "torch's random state": _digest(torch.get_rng_state().numpy().tobytes()),
         "torch's gradients": (torch.is_grad_enabled(), torch.is_inference_mode_enabled()),
         "torch's determinism": (
@@ -73,6 +73,16 @@ def _digest(data: bytes) -> str:
 def _current_device() -> Any:
     """What ``with torch.device(...)`` sets for all threads, in the torch that has it."""
     return getattr(sys.modules.get("torch.utils._device"), "CURRENT_DEVICE", None)
+
+
+def _threads_of_others() -> int:
+    """In how many threads torch computes where nobody has asked yet: a thread that has keeps its
+    own number, whatever another one sets."""
+    numbers: list[int] = []
+    thread = threading.Thread(target=lambda: numbers.append(torch.get_num_threads()))
+    thread.start()
+    thread.join()
+    return numbers[0]
 
 
 def _working_directory() -> str:
