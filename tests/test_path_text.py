@@ -64,7 +64,6 @@ def test_a_run_from_and_into_such_a_folder(tmp_path, pictures):
     code, shown, told = run("card", name, "--out", str(tmp_path / ODD / "card.md"))
     assert (code, shown) == (0, f"the card of local-dir:{tmp_path}/{TEXT}/run-\\udcff is in "
                             f"{tmp_path}/{TEXT}/card.md\n"), told  # fmt: skip
-    code, shown, told = run("evaluate", name, "--data", str(pictures), "--protocol", "probe")
     metrics = out / "weights" / "metrics.json"
     code, shown, told = run(
         "evaluate", name, "--data", str(pictures), "--protocol", "reconstruction", "--json",
