@@ -155,7 +155,9 @@ def test_a_folder(tmp_path):
     assert [(path.name, reason) for path, reason in data.skipped] == [
         ("notes.txt", "its name has no ending of a picture")
     ]
-    with pytest.raises(ImageError, match=r"notes\.txt"):
+    assert len(load_data(str(tmp_path), "train", GREY, strict=True)) == len(IMAGES)
+    (tmp_path / "bad.png").write_text("hello")
+    with pytest.raises(ImageError, match=r"bad\.png"):
         load_data(str(tmp_path), "train", GREY, strict=True)
 
 

@@ -114,30 +114,49 @@ def read_pictures(
     once: see :func:`zoo.listing.list_folder`. A file or folder that is named itself is read.
 
     Args:
-        strict: raise at the first file that cannot be read, instead of counting and naming it.
+        strict: raise at the first picture that cannot be read, instead of counting and naming it.
+            What lies in a folder and is no picture by its name is only counted and named.
         progress: wraps the files, to show how many are done.
 
     Raises:
         ImageError: a source does not exist, nothing could be read, or (strict) a file could not.
     """
-    files, skipped, notes = _listed(sources)
-    if strict and skipped:
-        path, reason = skipped[0]
-        raise ImageError(f"{path}: {reason}")
+    named = [Path(source) for source in sources]
+    files, skipped, notes = _listed(named)
+    if strict:
+        refuse_unreadable(skipped)
     images, paths = [], []
     for path in progress(files):
         try:
             if path.suffix.lower() not in ENDINGS:
-                raise ImageError(f"{path}: its name has no ending of a picture")
+                raise ImageError(f"{path}: {NO_PICTURE}")
             images.append(to_images(path, preprocessing))
             paths.append(path)
         except ImageError as error:
-            if strict:
-                raise
             skipped.append((path, str(error).removeprefix(f"{path_text(path)}: ")))
+            if strict:
+                refuse_unreadable(skipped[-1:], named)
     if not images:
         raise nothing_read(skipped, notes)
     return Pictures(torch.cat(images), paths, skipped, notes)
+
+
+NO_PICTURE = "its name has no ending of a picture"
+"""The reason why notes and tables that lie among pictures are left out."""
+
+
+def refuse_unreadable(skipped: list[tuple[Path, str]], named: Iterable[Path] = ()) -> None:
+    """What ``strict`` means: every picture is read.
+
+    What is no picture by its name (a README, a table of labels) is none that could not be read,
+    unless it is one of ``named``, which the user named.
+
+    Raises: ImageError: a picture was skipped.
+    """
+    asked = set(named)
+    for path, reason in skipped:
+        if reason != NO_PICTURE or path in asked:
+            raise ImageError(f"{path}: {reason}")
 
 
 def nothing_read(skipped: list[tuple[Path, str]], notes: Iterable[str] = ()) -> ImageError:
@@ -533,6 +552,7 @@ __all__: Sequence[str] = [
     "nothing_read",
     "pairs",
     "read_pictures",
+    "refuse_unreadable",
     "skipped_text",
     "to_images",
     "write_png",

@@ -31,7 +31,11 @@ class UserPath(click.Path):
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 seed = click.option("--seed", default=0, show_default=True, help="Same seed, same result.")
 sources = click.argument("sources", nargs=-1, type=click.Path(path_type=Path))
-strict = click.option("--strict", is_flag=True, help="Refuse when a picture cannot be read.")
+strict = click.option(
+    "--strict",
+    is_flag=True,
+    help="Refuse when a picture cannot be read; other files do not matter.",
+)
 
 
 def png_out(default: str):

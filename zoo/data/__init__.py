@@ -24,9 +24,9 @@ from zoo.data.named import NAMED, find_named
 from zoo.data.npz import open_npz
 from zoo.data.parquet import open_parquet
 from zoo.data.source import SPLITS, Source, cache_folder
-from zoo.errors import DataError, ImageError
+from zoo.errors import DataError
 from zoo.files import path_text, write_atomically
-from zoo.images import nothing_read, skipped_text
+from zoo.images import nothing_read, refuse_unreadable, skipped_text
 from zoo.isolation import isolated
 from zoo.spec import Preprocessing
 from zoo.system import memory as machine_memory
@@ -154,7 +154,7 @@ def load_data(
             - a data set, which is only checked.
         preprocessing: makes pictures the model's images. Arrays must have the model's size.
         data_dir: where to look for a named set first; ``ZOO_DATA_DIR`` by default.
-        strict: refuse a folder in which a picture cannot be read.
+        strict: refuse a folder in which a picture cannot be read (by its name it is one).
         memory: bytes that the decoded images may take (a named set takes what it needs); half of
             the machine's by default.
         cache: the folder for decoded images that take more, in ``data-*`` files that are reused
@@ -241,7 +241,8 @@ def _read(
         done = 0
         for part in source.parts():
             skipped.extend(part.skipped)
-            _refuse(skipped, strict)
+            if strict:
+                refuse_unreadable(part.skipped)
             if isinstance(part.labels, str):
                 unusable = part.labels
             else:
@@ -265,7 +266,8 @@ def _read(
         path = folder / f"data-{source.split}-{key[:20]}.npy"
         if found := _cached(path):
             kept, labels, unusable, skipped = found
-            _refuse(skipped, strict)
+            if strict:
+                refuse_unreadable(skipped)
         else:
             imagefile.write(images(), source.most, source.shape, path)
             _note(path, labels, unusable, skipped)
@@ -286,12 +288,6 @@ def _read(
 def _known(labels: Tensor) -> Tensor | None:
     """The labels if one of them is known."""
     return labels if (labels >= 0).any() else None
-
-
-def _refuse(skipped: list[tuple[Path, str]], strict: bool) -> None:
-    if strict and skipped:
-        path, reason = skipped[0]
-        raise ImageError(f"{path}: {reason}")
 
 
 def _in_memory(parts: Iterator[Tensor], most: int, shape: tuple[int, int, int]) -> Tensor:

@@ -20,6 +20,7 @@ from zoo._optional import installed
 from zoo.boundary import typed, user_path
 from zoo.errors import (
     CapabilityError,
+    DataError,
     InputError,
     InvalidConfig,
     MissingDependency,
@@ -181,6 +182,9 @@ MEASURING = {
     "umap": "umap-learn",
 }
 """The libraries that measure: module and distribution."""
+
+LEAST_TRAIN = 2
+"""Images that a floor can be fitted to: of one there is no spread."""
 
 LEAST_SAMPLES = 10
 """Generated images that a figure can be made of."""
@@ -645,14 +649,14 @@ def _parts(
     seed: int,
     read: Callable[[int, int], None] | None = None,
 ) -> "tuple[Dataset, Dataset]":
-    """The train and the test part of ``data``."""
+    """The train and the test part of ``data``. Raises: DataError: one of them is too small."""
     from zoo.data import load_data, split_validation
 
     where = None if data_dir is None else user_path(data_dir)
     test = load_data(data, "test", model.preprocessing, data_dir=where, progress=read)
     if test.split == "test":
         train = load_data(data, "train", model.preprocessing, data_dir=where, progress=read)
-        return train, test
+        return _enough(train, test)
     parts = zip(("train", "test"), split_validation(test, 0.2, seed), strict=True)
     train, test = (
         replace(
@@ -663,6 +667,17 @@ def _parts(
         )
         for split, indices in parts
     )
+    return _enough(train, test)
+
+
+def _enough(train: "Dataset", test: "Dataset") -> "tuple[Dataset, Dataset]":
+    """Both parts, if there is anything to measure. Raises: DataError."""
+    if len(train) < LEAST_TRAIN or not len(test):
+        raise DataError(
+            f"{test.name} is too small to measure on: {len(train)} images to learn from and "
+            f"{len(test)} to test with, where at least {LEAST_TRAIN} and 1 are needed, and some "
+            "hundreds make figures worth having. Give more images, or parts train and test"
+        )
     return train, test
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from zoo._optional import optional
-from zoo.evaluation.protocol import SPACES, Context, Figure, mean_and_spread
+from zoo.evaluation.protocol import SPACES, Context, Figure, LeftOut, mean_and_spread
 
 SEEDS = 5
 STARTS = 3
@@ -115,6 +115,8 @@ def measure_kmeans(context: Context) -> Iterator[Figure]:
 def measure_n2d(context: Context) -> Iterator[Figure]:
     """n2d_acc, n2d_nmi, n2d_ari."""
     labels, groups = _classes(context)
+    if len(labels) <= NEIGHBOURS:
+        raise LeftOut(f"it takes more than {NEIGHBOURS} images with labels, here are {len(labels)}")
 
     def measure(space: str) -> Scores:
         features = _features(context, space)
