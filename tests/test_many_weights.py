@@ -180,6 +180,24 @@ def test_records_that_were_read_late_are_frozen(weights):
         assert weights[0] == weights[1]
 
 
+@pytest.mark.parametrize(
+    "look",
+    [
+        lambda old, record: old.__getattribute__(record, "dataset"),
+        lambda old, record: old.__repr__(record),
+        lambda old, record: old.__hash__(record),
+        lambda old, record: old.__eq__(record, record),
+        lambda old, record: old.__reduce__(record),
+    ],
+)
+def test_a_record_may_be_read_while_another_thread_looks_at_it(weights, look):
+    unread, read = weights
+    old = type(unread)  # whose method a thread is in, when another has read the record
+    assert unread.parameters == read.parameters
+    assert type(unread) is Weights
+    assert look(old, unread)
+
+
 def test_a_folder_that_is_missing_when_it_is_read_raises_each_time(weights, tmp_path):
     shutil.rmtree(tmp_path / "zoo_many" / "weights")
     for _ in range(2):

@@ -509,9 +509,12 @@ class _UnreadWeights(Weights):
         object.__setattr__(self, "tag", tag)
         object.__setattr__(self, "_folder", folder)
 
+    # Each method names its class: another thread may read the record in the middle of it, and then
+    # ``self`` is a Weights, which has no _read.
+
     def __getattribute__(self, name: str) -> Any:
         if name in _READ_LATER:
-            self._read()
+            _UnreadWeights._read(self)
         return object.__getattribute__(self, name)
 
     def _read(self) -> "Weights":
@@ -521,16 +524,16 @@ class _UnreadWeights(Weights):
         return self
 
     def __repr__(self) -> str:
-        return repr(self._read())
+        return repr(_UnreadWeights._read(self))
 
     def __eq__(self, other: object) -> bool:
-        return self._read() == other
+        return _UnreadWeights._read(self) == other
 
     def __hash__(self) -> int:
-        return hash(self._read())
+        return hash(_UnreadWeights._read(self))
 
     def __reduce__(self) -> tuple:
-        return self._read().__reduce__()
+        return _UnreadWeights._read(self).__reduce__()
 
 
 _READ_LATER = frozenset(f.name for f in fields(Weights)) - {"tag"}
