@@ -10,14 +10,17 @@ import textwrap
 from pathlib import Path
 
 import pytest
+import torch
 from click.testing import CliRunner
 
+import zoo
 import zoo.registry
 from zoo import hookspecs, testing
 from zoo.api import weights_folder
 from zoo.checking import check, names_of
 from zoo.cli import main
 from zoo.errors import InvalidName, PluginError, UnknownModel, WeightsError, WeightsNotFound
+from zoo.publishing import prepare
 from zoo.scaffold import new_plugin
 
 TREE = Path(__file__).resolve().parents[1]
@@ -129,8 +132,15 @@ def test_the_template_is_well(plugin):
     plugin("good")
     results = check("latentzoo-good")
     assert [r.check for r in results] == [c.__name__ for c in testing.CHECKS]
-    assert [r.state for r in results] == ["passed"] * len(results)
-    assert all(r.expected.endswith(".") and not r.look for r in results)
+    nothing = {r.check: r.reason for r in results if r.state == "not applicable"}
+    assert nothing == {
+        "check_weights_folders": "its plugin ships no weights",
+        "check_density": "it has no weights; check_training looks at it after training",
+        "check_vectors": "it has no weights",
+        "check_publishable": "it has no weights",
+    }
+    assert {r.state for r in results if r.check not in nothing} == {"passed"}
+    assert all(r.well and r.expected.endswith(".") and not r.look for r in results)
 
 
 @pytest.mark.parametrize("number", range(len(BROKEN)))
@@ -145,10 +155,11 @@ def test_mistakes_are_found(plugin, monkeypatch, number):
     assert came in result.came
     assert look.format(name.capitalize()) in result.look
     file, _, line = result.look.split(" ")[0].rpartition(":")
-    text = (folder / "src" / f"zoo_{name}" / "model.py").read_text("utf-8").splitlines()
-    assert Path(file).name == "model.py"
+    where = "__init__.py" if which == "check_record" else "model.py"  # where the mistake is
+    assert Path(file) == folder / "src" / f"zoo_{name}" / where
+    text = Path(file).read_text("utf-8").splitlines()
     start = new if "(in _decode)" in look else f"class {name.capitalize()}AE"
-    assert start in text[int(line) - 1]
+    assert (f'name="{name}"' if which == "check_record" else start) in text[int(line) - 1]
 
 
 def test_a_model_that_cannot_be_made_is_one_result(plugin):
@@ -196,8 +207,28 @@ def test_expected_failures(plugin, monkeypatch):
 def test_undeclared_calls_are_refused_not_checked(plugin, monkeypatch):
     declared = ("code_shape=(32,),", "code_shape=(32,), capabilities=('encode', 'features'),")
     plugin("halfway", declared, DECODE)
-    only(monkeypatch, "check_shapes_and_range", "check_undeclared_capability", "check_training")
-    assert [r.state for r in check("halfway")] == ["passed"] * 3
+    only(
+        monkeypatch, "check_shapes_and_range", "check_undeclared_capability", "check_training",
+        "check_generate", "check_reconstruct", "check_refused_codes",
+    )  # fmt: skip
+    assert [(r.state, r.reason) for r in check("halfway")] == [
+        *[("passed", "")] * 3,
+        ("not applicable", "it does not declare generate"),
+        ("not applicable", "it does not declare decode and reconstruct"),
+        ("not applicable", "it does not declare decode"),
+    ]
+    shown = CliRunner().invoke(main, ["check", "halfway"])
+    assert shown.exit_code == 0
+    assert shown.output.splitlines()[-2:] == [
+        "not applicable: check_refused_codes, since it does not declare decode",
+        "halfway: 3 passed, 3 not applicable",
+    ]
+    said = json.loads(CliRunner().invoke(main, ["check", "halfway", "--json"]).stdout)
+    assert said["counts"] == {
+        "passed": 3, "failed as expected": 0, "not applicable": 3, "passed after all": 0,
+        "failed": 0,
+    }  # fmt: skip
+    assert [r["state"] for r in said["results"]][3:] == ["not applicable"] * 3
 
 
 def test_the_command(plugin, monkeypatch):
@@ -263,7 +294,8 @@ def test_a_weights_folder(monkeypatch, tmp_path):
     only(monkeypatch, "check_record", "check_vectors", "check_training", "check_round_trip")
     folder = tmp_path / "weights"
     shutil.copytree(weights_folder("ae.fashion_mnist"), folder)
-    assert [r.state for r in check(str(folder))] == ["passed"] * 4
+    states = ["passed", "passed", "not applicable", "passed"]  # weights are not trained
+    assert [r.state for r in check(str(folder))] == states
     assert [r.name for r in check(f"local-dir:{folder}")] == [f"local-dir:{folder}"] * 4
     shutil.copyfile(
         weights_folder("ae.mnist") / "vectors.safetensors", folder / "vectors.safetensors"
@@ -320,12 +352,188 @@ def test_the_three_lines_of_a_plugins_test(plugin):
     reasons = {"check_shapes_and_range": "too bright", "check_defaults": "never true"}
     folder = plugin("tested", DECODE, expecting(reasons))
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-rxX", "-p", "no:cacheprovider", "-k",
-         "shapes or check_defaults or refused", "tests/test_contract.py"],
-        cwd=folder, env={**os.environ, "PYTHONPATH": str(folder / "src")},
+        [sys.executable, "-m", "pytest", "-rxXs", "-p", "no:cacheprovider", "-k",
+         "check_shapes or check_defaults or refused or vectors", "tests/test_contract.py"],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(folder / "src"), *sys.path])},
         capture_output=True, text=True,
     )  # fmt: skip
-    assert "1 failed, 2 passed" in done.stdout.splitlines()[-1], done.stdout
+    assert "1 failed, 2 passed, 1 skipped" in done.stdout.splitlines()[-1], done.stdout
+    assert ": it has no weights" in done.stdout, "why check_vectors is skipped"
     assert "1 xfailed" in done.stdout.splitlines()[-1]
     assert "test_contract[tested-check_shapes_and_range] - too bright" in done.stdout
     assert "[XPASS(strict)] never true" in done.stdout
+
+
+ENCODE = "return self.encoder(images.flatten(1))"
+NEW = [
+    # replaced in the template, by what, the check that says so, what came, the line to look at
+    ("@hookimpl\n", "import torch\n\n\n@hookimpl\n", "check_import",
+     "torch imported when the plugin is discovered", "import torch"),
+    ("    return [\n", "    import scipy\n    return [\n", "check_import",
+     "scipy imported when the plugin is discovered", "import scipy"),
+    ("@hookimpl\n", "print('hello')\n\n\n@hookimpl\n", "check_import",
+     "it prints when it is imported: 'hello", 'name="{}"'),
+    ("def losses", "def fit(self, images, seed):\n        pass\n\n    def losses",
+     "check_training", "density is the untouched standard normal distribution after training",
+     "def fit"),
+    (ENCODE, "images.mul_(0.5); " + ENCODE, "check_inputs",
+     "encode changes the tensor that it is given", "class "),
+    (ENCODE, "return images.flatten(1)[:, :32]", "check_inputs",
+     "what encode gives is a view of what it was given", "class "),
+    (ENCODE, "return self.decoder[0].weight.detach()[0][None].expand(len(images), -1)",
+     "check_inputs", "what encode gives is the model's own decoder.0.weight", "class "),
+    (ENCODE, "print('encoding'); " + ENCODE, "check_quiet", "it prints: 'encoding", "class "),
+    (ENCODE, "open('log.txt', 'a').close(); " + ENCODE, "check_quiet",
+     "it writes files where it runs: log.txt", "class "),
+    ("super().__init__()", "super().__init__(); import random; self.odd = random.random()",
+     "check_generate_across_processes", "sha256 of the images of seed 11, elsewhere", "class "),
+    ("def _encode", "def encode_", "check_shapes_and_range",
+     "AE has no _encode(self, images): write it in the class at ", "class "),
+    ("def _decode", "def decode_", "check_shapes_and_range",
+     "AE has no _decode(self, codes): write it in the class at ", "class "),
+    ("def losses", "def loss", "check_training",
+     "AE has no losses(self, seen, images, recipe): write it in the class at ", "class "),
+    ("self.density = Gauss", "import torch; self.mask = torch.ones(code); self.density = Gauss",
+     "check_round_trip", "has tensors that no state_dict holds: 'mask'", "class "),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("number", range(len(NEW)))
+def test_more_mistakes_are_found(plugin, monkeypatch, number):
+    """Also a library that is imported in this process already, as torch is."""
+    old, new, which, came, look = NEW[number]
+    name = f"faulty{number}"
+    more = ()
+    if which == "check_generate_across_processes":
+        more = (("return self.decoder(codes)", "return self.odd * self.decoder(codes)"),)
+    folder = plugin(name, (old, new), *more)
+    only(monkeypatch, which)
+    (result,) = check(name)
+    assert result.state == "failed", result
+    assert came in result.came
+    file, _, line = result.look.split(" ")[0].rpartition(":")
+    assert Path(file).is_relative_to(folder / "src")
+    assert look.format(name) in Path(file).read_text("utf-8").splitlines()[int(line) - 1]
+
+
+def ship(folder, name, *, fit=True):
+    """Weights of the plugin's model in its own tree."""
+    model = zoo.create(name)
+    if fit:
+        model.fit(lambda: iter([torch.rand(60, 1, 28, 28)]), 0)
+    zoo.save(
+        model, folder / "src" / f"zoo_{name}" / "weights" / f"{name}.first", dataset="noise",
+        licence="MIT",
+    )  # fmt: skip
+    zoo.registry._registry = None  # the new tag is found
+
+
+def test_weights_with_an_unfitted_density(plugin, monkeypatch):
+    only(monkeypatch, "check_density", "check_publishable", "check_weights_folders")
+    ship(plugin("unfitted"), "unfitted", fit=False)
+    results = [r for r in check("latentzoo-unfitted") if r.name == "unfitted.first"]
+    assert [r.state for r in results] == ["failed", "passed", "passed"]
+    assert "density is the untouched standard normal distribution in its weights" in results[0].came
+    assert "(class UnfittedAE)" in results[0].look
+    ship(plugin("fitted"), "fitted")
+    assert {r.state for r in check("fitted.first")} == {"passed"}
+    ship(plugin("vague", ("components=10)", "components=10, prior=True)")), "vague", fit=False)
+    (density, *_) = check("vague.first")
+    assert (density.state, density.reason) == ("not applicable", "it has no GaussianMixture to fit")
+
+
+def rename(folder, name, *, inside=False):
+    """The plugin's model has another name now: in its record, and in the name of the folder."""
+    source = folder / "src" / f"zoo_{name}"
+    text = (source / "__init__.py").read_text("utf-8")
+    text = text.replace(f'name="{name}"', 'name="fresh"').replace(f'__file__, "{name}"',
+                                                                  '__file__, "fresh"')  # fmt: skip
+    (source / "__init__.py").write_text(text, "utf-8")
+    if inside:
+        (source / "weights" / f"{name}.first").rename(source / "weights" / "fresh.first")
+    del sys.modules[f"zoo_{name}"]
+    zoo.registry._registry = None
+    return source
+
+
+def test_a_renamed_model_whose_weights_kept_the_old_name(plugin, monkeypatch):
+    only(monkeypatch, "check_weights_folders")
+    folder = plugin("former")
+    ship(folder, "former")
+    assert {r.state for r in check("latentzoo-former")} == {"passed"}
+    source = rename(folder, "former")
+    (result,) = check("latentzoo-former")
+    assert (result.name, result.state) == ("fresh", "failed")
+    assert "no model of the plugin has the weights in former.first: it declares fr" in result.came
+    assert result.look == f"{source / 'weights' / 'former.first' / 'config.json'}:1"
+
+
+def test_a_renamed_weights_folder_with_the_old_name_inside(plugin, monkeypatch):
+    only(monkeypatch, "check_weights_folders")
+    folder = plugin("earlier")
+    ship(folder, "earlier")
+    source = rename(folder, "earlier", inside=True)
+    bare, weights = check("latentzoo-earlier")
+    assert (bare.state, weights.name, weights.state) == ("passed", "fresh.first", "failed")
+    assert "config.json says model 'earlier', the record 'fresh'" in weights.came
+    file = source / "__init__.py"
+    text = file.read_text("utf-8")
+    file.write_text(text.replace("family=", 'renamed_from=("earlier",), family='), "utf-8")
+    del sys.modules["zoo_earlier"]
+    zoo.registry._registry = None
+    assert [r.state for r in check("latentzoo-earlier")] == ["passed", "passed"]
+
+
+def test_two_plugins_with_a_model_of_the_same_name(plugin):
+    """Neither fails for the other: every check goes by the full name."""
+    plugin("twin_a", ('name="twin_a"', 'name="twin"'))
+    plugin("twin_b", ('name="twin_b"', 'name="twin"'))
+    for one in ("a", "b"):
+        results = check(f"latentzoo-twin-{one}")
+        assert {r.name for r in results} == {f"latentzoo-twin-{one}:twin"}
+        assert not [r for r in results if not r.well]
+        assert sum(r.state == "passed" for r in results) == len(results) - 4
+
+
+@pytest.mark.parametrize(
+    ("hook", "text"),
+    [
+        ("zoo_model", "the hooks are zoo_models, zoo_prefixes. Did you mean zoo_models?"),
+        ("zoo_prefix", "there is no hook 'zoo_prefix' ("),
+        ("register", "the hooks are zoo_models, zoo_prefixes."),
+    ],
+)
+def test_unknown_hooks_name_the_known_ones(plugin, hook, text):
+    name = f"hooked_{hook}"
+    folder = plugin(name, ("def zoo_models", f"def {hook}"))
+    with pytest.raises(PluginError) as caught:
+        names_of(f"latentzoo-{name}")
+    assert text in " ".join(str(caught.value).split())
+    assert f"{folder / 'src' / f'zoo_{name}' / '__init__.py'}:8" in str(caught.value)
+    assert ("Did you mean" in str(caught.value)) == (hook != "register")
+
+
+def test_a_hook_without_its_mark_is_named(plugin):
+    plugin("unmarked", ("@hookimpl\n", ""))
+    with pytest.raises(PluginError, match="zoo_models is there, and @hookimpl is missing"):
+        names_of("latentzoo-unmarked")
+
+
+def test_a_folder_is_checked_as_it_would_be_published(plugin, monkeypatch, tmp_path):
+    """One function: what zoo publish refuses, zoo check refuses with the same words."""
+    only(monkeypatch, "check_publishable")
+    folder = zoo.save(zoo.create("ae", hidden=4, code=2), tmp_path / "w", dataset="d", licence="l")
+    assert [r.state for r in check(str(folder))] == ["passed"]
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "licence": ""}))
+    (result,) = check(str(folder))
+    assert result.state == "failed"
+    with pytest.raises(WeightsError) as caught:
+        prepare(folder, tmp_path, "hf-hub:someone/checked")
+    assert str(caught.value) in result.came
+    (folder / "config.json").write_text(json.dumps(config))
+    (folder / "vectors.safetensors").unlink()
+    assert "has no vectors.safetensors, without which nothing is published" in (
+        check(str(folder))[0].came
+    )

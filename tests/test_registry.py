@@ -51,13 +51,13 @@ FAULTS = {
     "hooks-misspelt": (
         "@hookimpl\ndef zoo_model():\n    return [record('hidden')]",
         "hooks",
-        "PluginValidationError",
+        "SpecError",
         "zoo_model",
     ),
     "hooks-half-misspelt": (
         HOOK.format(answer="[record('hidden')]") + "\n@hookimpl\ndef zoo_modles():\n    return []",
         "hooks",
-        "PluginValidationError",
+        "SpecError",
         "zoo_modles",
     ),
     "call-raises": (HOOK.format(answer="[1 / 0]"), "call", "ZeroDivisionError", "division"),
@@ -435,7 +435,7 @@ answer([error_of(zoo.list_models), "zoo_good" in sys.modules, error_of(zoo.list_
     [
         ("import-raises", "RuntimeError"),
         ("import-exits", "SystemExit"),
-        ("hooks-misspelt", "PluginValidationError"),
+        ("hooks-misspelt", "SpecError"),
         ("call-raises", "ZeroDivisionError"),
         ("result-none", "SpecError"),
         ("heavy", "ImportWarning"),

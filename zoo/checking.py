@@ -23,6 +23,8 @@ from zoo.registry import builder, normalise, registry
 __all__ = ["Result", "check", "names_of"]
 
 PASSED, FAILED, EXPECTED, UNEXPECTED = "passed", "failed", "failed as expected", "passed after all"
+NOT_APPLICABLE = "not applicable"
+STATES = (PASSED, EXPECTED, NOT_APPLICABLE, UNEXPECTED, FAILED)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,7 +32,8 @@ class Result:
     """What one check said of one name.
 
     ``state`` is ``passed``, ``failed``, ``failed as expected`` (the class declares it, with
-    ``reason``) or ``passed after all`` (the class declares a failure that there is not).
+    ``reason``), ``passed after all`` (the class declares a failure that there is not), or ``not
+    applicable`` (nothing was checked, for ``reason``).
     """
 
     name: str
@@ -43,13 +46,13 @@ class Result:
     look: str = ""
     """The file and line to look at."""
     reason: str = ""
-    """Why the failure is expected."""
+    """Why the failure is expected, or the check is not applicable."""
     seconds: float = 0.0
 
     @property
     def well(self) -> bool:
         """Whether nothing has to be done."""
-        return self.state in (PASSED, EXPECTED)
+        return self.state in (PASSED, EXPECTED, NOT_APPLICABLE)
 
     def to_dict(self) -> dict[str, Any]:
         """This result as plain JSON types."""
@@ -112,6 +115,7 @@ def check(target: str, *, report: Callable[[Result], None] = lambda result: None
     """
     results = []
     testing.get_model.cache_clear()  # a folder may have changed since
+    testing._elsewhere.cache_clear()
     for name in names_of(target):
         for result in _results(name):
             results.append(result)
@@ -174,20 +178,24 @@ def _results(name: str) -> Iterator[Result]:
 
 
 def _result(name: str, function: Callable[[str], None], reason: str) -> Result:
-    start, error = time.perf_counter(), None
+    start, error, why_not = time.perf_counter(), None, ""
     try:
         function(name)
+    except testing.NotApplicable as raised:
+        why_not = str(raised)
     except (Exception, SystemExit) as raised:
         error = raised
     states = {(False, False): PASSED, (True, False): FAILED, (True, True): EXPECTED}
     return Result(
         name=name,
         check=function.__name__,
-        state=states.get((error is not None, bool(reason)), UNEXPECTED),
+        state=(
+            NOT_APPLICABLE if why_not else states.get((error is not None, bool(reason)), UNEXPECTED)
+        ),
         expected=inspect.getdoc(function).splitlines()[0],
         came="" if error is None else _said(error),
         look="" if error is None else _where(name, error),
-        reason=reason,
+        reason=why_not or reason,
         seconds=round(time.perf_counter() - start, 3),
     )
 
@@ -202,12 +210,16 @@ def _said(error: BaseException) -> str:
 
 def _where(name: str, error: BaseException) -> str:
     """The innermost line of the plugin that the error went through, or where its class begins."""
+    if look := getattr(error, "look", ""):
+        return look
+    file, start = None, "zoo plugins --traceback"
     try:
+        start = testing.record_line(name)  # the class may not be there
         kind = builder(api.info(name))
         file = Path(inspect.getfile(kind))
-        start = f"{file}:{inspect.getsourcelines(kind)[1]} (class {kind.__name__})"
+        start = testing.line_of(kind)
     except Exception:  # the class cannot be imported, or has no source
-        file, start = None, "zoo plugins --traceback"
+        pass
     frames = traceback.extract_tb(error.__traceback__)
     if file is not None:
         frames = [f for f in frames if Path(f.filename).is_relative_to(file.parent)]

@@ -17,11 +17,13 @@ class GaussianMixture(nn.Module):
     """A mixture of ``components`` full Gaussians over flat codes of ``dim`` numbers.
 
     Until :meth:`fit` it is the standard normal distribution, so that an untrained model can
-    generate too. Everything is a buffer: state_dict and safetensors carry it.
+    generate too. Everything is a buffer: state_dict and safetensors carry it. With ``prior`` that
+    is what is meant: codes are trained to follow it, and it is not fitted.
     """
 
-    def __init__(self, dim: int, components: int):
+    def __init__(self, dim: int, components: int, *, prior: bool = False):
         super().__init__()
+        self.prior = prior
         self.register_buffer("weights", torch.full((components,), 1 / components))  # K
         self.register_buffer("means", torch.zeros(components, dim))  # K x D
         scales = torch.zeros(components, dim, dim)  # K x D x D, lower triangular

@@ -240,14 +240,14 @@ class ZooModel(nn.Module):
     # -- what a plugin implements ----------------------------------------------------------------
 
     def _encode(self, images: Tensor) -> Tensor:
-        raise NotImplementedError
+        raise _not_written(self, "_encode(self, images)", "encode")
 
     def _decode(self, codes: Tensor) -> Tensor:
-        raise NotImplementedError
+        raise _not_written(self, "_decode(self, codes)", "decode")
 
     def _sample_codes(self, n: int, generator: torch.Generator) -> Tensor:
         """``n`` codes to generate from; ``generator`` is the only chance, and on the CPU."""
-        raise NotImplementedError
+        raise _not_written(self, "_sample_codes(self, n, generator)", "generate")
 
     def _features(self, images: Tensor) -> Tensor:
         return self._encode(images).flatten(1)
@@ -385,7 +385,7 @@ class Autoencoder(ZooModel):
         ``seen`` is what goes in, ``images`` what should come out, both N x C x H x W: the same
         unless the recipe corrupts what goes in.
         """
-        raise NotImplementedError
+        raise _not_written(self, "losses(self, seen, images, recipe)")
 
     def phases(self, recipe: Any) -> list[Phase]:
         def step(images: Tensor, step: Step) -> dict[str, Tensor]:
@@ -442,6 +442,21 @@ def in_eval_mode(model: nn.Module) -> Iterator[None]:
             else:
                 for module in training:
                     module.training = True
+
+
+def _not_written(model: nn.Module, method: str, capability: str = "") -> NotImplementedError:
+    """The error that says which method the model's author has to write, and where."""
+    import inspect
+
+    kind = type(model)
+    try:
+        where = f"{inspect.getsourcefile(kind)}:{inspect.getsourcelines(kind)[1]}"
+    except (OSError, TypeError):  # a class without a source
+        where = kind.__module__
+    less = f", or leave {capability!r} out of the record's capabilities" if capability else ""
+    return NotImplementedError(
+        f"{kind.__name__} has no {method}: write it in the class at {where}{less}"
+    )
 
 
 def _whole(value: object) -> bool:

@@ -323,13 +323,17 @@ def _load(candidate: Candidate, manager: pluggy.PluginManager) -> Plugin:
         stage = "hooks"
         others = list(manager.get_plugins())
         manager.register(plugin.root, f"{candidate.distribution}:{candidate.entry_point}")
+        _refuse_unknown_hooks(plugin.root, manager)
         manager.check_pending()
         stage = "call"
         models = manager.subset_hook_caller("zoo_models", remove_plugins=others)()
         prefixes = manager.subset_hook_caller("zoo_prefixes", remove_plugins=others)()
         stage = "result"
         if not models and not prefixes:
-            raise SpecError("implements no hook zoo_models or zoo_prefixes, or it returned None")
+            raise SpecError(
+                "implements no hook zoo_models or zoo_prefixes, or it returned None"
+                + _unmarked(plugin.root)
+            )
         specs = _validated(models, "zoo_models", ModelSpec)
         plugin.prefixes = _validated(prefixes, "zoo_prefixes", Prefix)
         plugin.specs = specs  # both or neither
@@ -352,6 +356,32 @@ def _load(candidate: Candidate, manager: pluggy.PluginManager) -> Plugin:
             ),
         )
     return plugin
+
+
+def _refuse_unknown_hooks(root: ModuleType, manager: pluggy.PluginManager) -> None:
+    """Raises: SpecError: ``root`` implements a hook that there is not."""
+    callers = manager.get_hookcallers(root) or []
+    known = sorted(caller.name for caller in vars(manager.hook).values() if caller.has_spec())
+    for caller in callers:
+        if caller.has_spec():
+            continue
+        import difflib
+
+        (function,) = (i.function for i in caller.get_hookimpls() if i.plugin is root)
+        near = difflib.get_close_matches(caller.name, known, n=1, cutoff=0.5)
+        code = function.__code__
+        raise SpecError(
+            f"there is no hook {caller.name!r} ({code.co_filename}:{code.co_firstlineno}); the "
+            f"hooks are {', '.join(known)}." + (f" Did you mean {near[0]}?" if near else "")
+        )
+
+
+def _unmarked(root: ModuleType) -> str:
+    """That a function has a hook's name and is no hook, if so."""
+    for name in ("zoo_models", "zoo_prefixes"):
+        if callable(function := getattr(root, name, None)) and not hasattr(function, "zoo_impl"):
+            return f": {name} is there, and @hookimpl is missing before it"
+    return ""
 
 
 def _validated(answers: list, hook: str, kind: type[_R]) -> tuple[_R, ...]:

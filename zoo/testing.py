@@ -10,8 +10,10 @@ A plugin's whole test file::
 
 Each check takes a name: of a model with weights, which is loaded, or of a model alone, which is
 created untrained. It raises AssertionError, or whatever the model raises; the first line of its
-docstring says what it expects. A model that is known to fail one says so in its class, with the
-reason::
+docstring says what it expects. One that says nothing of this model, since it does not declare the
+call, or has no weights, raises :class:`NotApplicable` with the reason: that is no pass.
+
+A model that is known to fail one says so in its class, with the reason::
 
     class Mine(Autoencoder):
         expected_failures = {"check_batch_independence": "its normalisation spans the batch"}
@@ -26,31 +28,46 @@ import hashlib
 import inspect
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from functools import cache, partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from zoo import api, weights
+from zoo.density import GaussianMixture
 from zoo.errors import CapabilityError, InputError
 from zoo.isolation import isolated
 from zoo.model import BATCH, ZooModel
 from zoo.names import Name, parse_name
 from zoo.process_state import changes, process_state
-from zoo.registry import builder, normalise, registry
-from zoo.spec import complete_config
+from zoo.registry import Plugin, builder, normalise, registry
+from zoo.spec import complete_config, weights_root
 
 TOLERANCE = 1e-4
 """Between one image alone and the same image in a batch: only the order of additions differs."""
 
 SMALL = 3 * 64 * 64
 """Numbers of an image of which more than a batch is tried; of larger ones that takes minutes."""
+
+
+class NotApplicable(Exception):
+    """A check has nothing to look at in this model; the text is the reason."""
+
+
+class CheckFailed(AssertionError):
+    """What a check says, with the file and line to look at, where no traceback leads."""
+
+    def __init__(self, message: str, look: str):
+        super().__init__(message)
+        self.look = look
 
 
 def models_of(distribution: str) -> list[str]:
@@ -69,7 +86,8 @@ def models_of(distribution: str) -> list[str]:
 def contract(distribution: str) -> Callable[..., None]:
     """The test, for pytest, of every check with every name of a plugin distribution.
 
-    Expected failures are strict xfails with their reasons.
+    Expected failures are strict xfails with their reasons; what is not applicable is skipped, with
+    the reason.
     """
     import pytest
 
@@ -83,7 +101,10 @@ def contract(distribution: str) -> Callable[..., None]:
 
     @pytest.mark.parametrize(("name", "check"), cases)
     def test_contract(name: str, check: Callable[[str], None]) -> None:
-        check(name)
+        try:
+            check(name)
+        except NotApplicable as reason:
+            pytest.skip(str(reason))
 
     return test_contract
 
@@ -128,6 +149,13 @@ def images_for(model: ZooModel, n: int = 6) -> Tensor:
 
 def check_record(name: str) -> None:
     """The record says of shapes and parameters what the built model has."""
+    try:
+        _check_record(name)
+    except AssertionError as error:
+        raise CheckFailed(str(error), record_line(name)) from error
+
+
+def _check_record(name: str) -> None:
     model, spec = get_model(name), api.info(name)
     _same(model.spec.name, spec.name, "the model's own record is of another name")
     _same(sorted(spec.config), sorted(model.config), "settings of the record")
@@ -194,9 +222,9 @@ def check_shapes_and_range(name: str) -> None:
 def check_reconstruct(name: str) -> None:
     """``reconstruct`` is ``decode`` after ``encode``."""
     model = get_model(name)
-    if {"encode", "decode", "reconstruct"} <= set(model.capabilities):
-        images = images_for(model)
-        _close(model.reconstruct(images), model.decode(model.encode(images)), "reconstruct")
+    _needs(model, "encode", "decode", "reconstruct")
+    images = images_for(model)
+    _close(model.reconstruct(images), model.decode(model.encode(images)), "reconstruct")
 
 
 def check_determinism(name: str) -> None:
@@ -229,8 +257,7 @@ def check_batch_independence(name: str) -> None:
 def check_generate(name: str) -> None:
     """A seed means the same images; another seed, or none, means others."""
     model = get_model(name)
-    if "generate" not in model.capabilities:
-        return
+    _needs(model, "generate")
     first = model.generate(3, seed=5)
     assert torch.equal(first, model.generate(3, seed=5)), "the same seed, other images"
     assert not torch.equal(first, model.generate(3, seed=6)), "another seed, the same images"
@@ -244,21 +271,10 @@ def check_generate(name: str) -> None:
 def check_generate_across_processes(name: str) -> None:
     """A seed means the same images in another process."""
     model = get_model(name)
-    if "generate" not in model.capabilities or not has_weights(name):
-        return
-    script = (
-        "import hashlib, sys, torch, zoo\n"
-        "torch.set_num_threads(int(sys.argv[2]))\n"
-        "images = zoo.load(sys.argv[1]).generate(2, seed=11)\n"
-        "print(hashlib.sha256(images.numpy().tobytes()).hexdigest())"
-    )
-    threads = str(torch.get_num_threads())
-    run = subprocess.run(
-        [sys.executable, "-c", script, name, threads], capture_output=True, text=True, check=True
-    )
+    _needs(model, "generate")
     images = model.generate(2, seed=11)
     here = hashlib.sha256(images.numpy().tobytes()).hexdigest()
-    _same(run.stdout.strip(), here, "sha256 of the images of seed 11 in another process")
+    _same(_elsewhere(name)[1]["generated"], here, "sha256 of the images of seed 11, elsewhere")
 
 
 def check_refused_images(name: str) -> None:
@@ -268,9 +284,10 @@ def check_refused_images(name: str) -> None:
     expected = "N x " + " x ".join(map(str, model.image_shape))
     nan = images.clone()
     nan[0, 0, 0, 0] = float("nan")
-    for call in ("encode", "reconstruct", "features", "score"):
-        if call not in model.capabilities:
-            continue
+    calls = [c for c in ("encode", "reconstruct", "features", "score") if c in model.capabilities]
+    if not calls:
+        raise NotApplicable("it declares no call that takes images")
+    for call in calls:
         run: Callable[[object], object] = getattr(model, call)
         for wrong, text in (
             (images.numpy(), expected),
@@ -290,8 +307,7 @@ def check_refused_images(name: str) -> None:
 def check_refused_codes(name: str) -> None:
     """Wrong codes are refused by a message that says what came and what was expected."""
     model = get_model(name)
-    if "decode" not in model.capabilities:
-        return
+    _needs(model, "decode")
     codes = torch.zeros(2, *model.code_shape)
     expected = "N x " + " x ".join(map(str, model.code_shape))
     for wrong, text in (
@@ -326,20 +342,20 @@ def check_undeclared_capability(name: str) -> None:
 
 def check_round_trip(name: str) -> None:
     """Through a weights folder and back: the same tensors, the same results."""
-    if _parsed(name).prefix:  # its library keeps such weights, in its own way
-        return
+    if _parsed(name).prefix:
+        raise NotApplicable("the library behind the prefix keeps weights in its own way")
     model = get_model(name)
     images = images_for(model)
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary) / "weights"
         with isolated(0):
-            twin = api.create(model.spec.name, **model.config)
+            twin = api.create(_full(name), **model.config)
         twin.load_state_dict(model.state_dict())
         weights.save(
             twin,
             folder,
             images=images,
-            plugin="round-trip",
+            plugin=_plugin(name).distribution,
             facts={"dataset": "none", "licence": "none"},
         )
         again = api.load(f"local-dir:{folder}")
@@ -482,8 +498,9 @@ def _results(name: str, *, train: bool) -> dict[str, str]:
 
 def check_vectors(name: str) -> None:
     """The recorded test vectors come out on this machine."""
-    if has_weights(name):
-        weights.verify(get_model(name), api.weights_folder(name))
+    if not has_weights(name):
+        raise NotApplicable("it has no weights")
+    weights.verify(get_model(name), api.weights_folder(name))
 
 
 def check_preprocess(name: str) -> None:
@@ -500,8 +517,10 @@ def check_preprocess(name: str) -> None:
 
 def check_training(name: str) -> None:
     """Training works: two steps of each phase with finite losses, then weights that load."""
+    if not _parsed(name).model or has_weights(name):
+        raise NotApplicable("only a model that is created by its own name is trained")
     if not _trains(name):
-        return
+        raise NotApplicable("its class has neither phases nor anything to fit")
     from zoo.training.chance import seeded
 
     with seeded(0):
@@ -517,6 +536,8 @@ def check_training(name: str) -> None:
     # Stored as float16, so that alone would be a difference.
     pairs = [(before.state_dict()[k].half(), t.half()) for k, t in after.state_dict().items()]
     assert not all(torch.equal(a, b) for a, b in pairs), "no tensor changed: nothing was learnt"
+    if "generate" in after.capabilities:
+        _require_fitted(after, "after training")
 
 
 def _trains(name: str) -> bool:
@@ -540,15 +561,195 @@ def _train_shortly(name: str, run: Path) -> Path:
     return train(name, data=data, out=run, settings={**short, "batch_size": 8}, device="cpu")
 
 
+def check_import(name: str) -> None:
+    """The plugin's root module and hooks import nothing heavy and print nothing."""
+    candidate = _plugin(name).candidate
+    said, answer = _in_a_new_process(_DISCOVER, *map(str, candidate[:4]))
+    root = record_line(name)
+    if said:
+        raise CheckFailed(f"it prints when it is imported: {said!r:.200}", root)
+    if answer["heavy"]:
+        raise CheckFailed(
+            f"{', '.join(answer['heavy'])} imported when the plugin is discovered, which makes "
+            "every command slow; import it in the module that the builder is in",
+            answer["where"] or root,
+        )
+
+
+_DISCOVER = """
+import importlib.util, json, os, sys, traceback
+from zoo.registry import HEAVY, Candidate, discover
+candidate = Candidate(*sys.argv[1:5])
+origin = importlib.util.find_spec(candidate.module.partition(".")[0]).origin
+home, where = os.path.dirname(origin), []
+class Finder:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in HEAVY and not where:
+            frames = [f for f in traceback.extract_stack() if f.filename.startswith(home + os.sep)]
+            where.extend(f"{f.filename}:{f.lineno} (in {f.name})" for f in frames[-1:])
+sys.meta_path.insert(0, Finder())
+discover([candidate])
+heavy = [name for name in HEAVY if name in sys.modules]
+answer = {"heavy": heavy, "where": where[0] if where else ""}
+"""
+
+
+def _in_a_new_process(script: str, *arguments: str) -> tuple[str, dict[str, Any]]:
+    """What ``script`` printed, and the ``answer`` that it left, in a new folder.
+
+    The files that it left in that folder are added to the answer.
+    """
+    paths = os.pathsep.join(os.path.abspath(path) for path in sys.path)
+    with tempfile.TemporaryDirectory() as temporary:
+        place, file = Path(temporary) / "place", Path(temporary) / "answer.json"
+        place.mkdir()
+        ending = f"\nopen({str(file)!r}, 'w').write(json.dumps(answer))"
+        run = subprocess.run(
+            [sys.executable, "-c", script + ending, *arguments],
+            cwd=place, capture_output=True, text=True, errors="replace",
+            env={**os.environ, "PYTHONPATH": paths, "PYTHONSAFEPATH": "1"},
+        )  # fmt: skip
+        assert run.returncode == 0, f"in another process: {run.stderr.strip()[-500:]}"
+        answer = json.loads(file.read_text("utf-8"))
+        files = sorted(str(path.relative_to(place)) for path in place.rglob("*"))
+        return run.stdout, {**answer, "files": files}
+
+
+@cache
+def _elsewhere(name: str) -> tuple[str, dict[str, Any]]:
+    """The model of ``name`` in another process: what is printed, written and generated there."""
+    where = api.weights_folder(name) if _parsed(name).folder else None
+    threads = str(torch.get_num_threads())
+    return _in_a_new_process(_CALL, f"local-dir:{where.absolute()}" if where else name, threads)
+
+
+_CALL = """
+import hashlib, json, sys, torch
+from zoo import testing, weights
+torch.set_num_threads(int(sys.argv[2]))
+model = testing.get_model(sys.argv[1])
+weights.measure(model, testing.images_for(model, 2))
+images = model.generate(2, seed=11) if "generate" in model.capabilities else torch.zeros(0)
+answer = {"generated": hashlib.sha256(images.numpy().tobytes()).hexdigest()}
+"""
+
+
+def check_quiet(name: str) -> None:
+    """Building and calling print nothing on stdout and write no file where they run."""
+    said, answer = _elsewhere(name)
+    assert not said, f"it prints: {said!r:.200}"
+    assert not answer["files"], f"it writes files where it runs: {', '.join(answer['files'][:5])}"
+
+
+def check_inputs(name: str) -> None:
+    """A call leaves its input as it was, and its answer shares memory with nothing."""
+    model = get_model(name)
+    images, can = images_for(model), model.capabilities
+    codes = model.encode(images) if {"encode", "decode"} <= set(can) else None
+    own = {tensor.untyped_storage().data_ptr(): key for key, tensor in model.state_dict().items()}
+    given = {call: images for call in ("encode", "reconstruct", "features", "score")}
+    for call, batch in {**given, "decode": codes}.items():
+        if call not in can or batch is None:
+            continue
+        for part in (batch[:1], batch):
+            before = part.clone()
+            answer = getattr(model, call)(part)
+            assert torch.equal(part, before), f"{call} changes the tensor that it is given"
+            memory = answer.untyped_storage().data_ptr()
+            shares = memory == part.untyped_storage().data_ptr()
+            assert not shares, f"what {call} gives is a view of what it was given: clone it"
+            assert memory not in own, f"what {call} gives is the model's own {own.get(memory)}"
+
+
+def check_density(name: str) -> None:
+    """With weights, it generates from a density that was fitted, unless that is its prior."""
+    model = get_model(name)
+    _needs(model, "generate")
+    if not has_weights(name):
+        raise NotApplicable("it has no weights; check_training looks at it after training")
+    if not _densities(model):
+        raise NotApplicable("it has no GaussianMixture to fit")
+    _require_fitted(model, "in its weights")
+
+
+def _densities(model: ZooModel) -> dict[str, GaussianMixture]:
+    """Those that have to be fitted, by name."""
+    found = ((k, m) for k, m in model.named_modules() if isinstance(m, GaussianMixture))
+    return {k: m for k, m in found if not m.prior}
+
+
+def _require_fitted(model: ZooModel, when: str) -> None:
+    for key, density in _densities(model).items():
+        fresh = GaussianMixture(density.means.shape[1], len(density.weights)).state_dict()
+        untouched = all(torch.equal(fresh[k], t.cpu()) for k, t in density.state_dict().items())
+        if untouched:
+            kind = type(model)
+            raise CheckFailed(
+                f"{key} is the untouched standard normal distribution {when}: generate() draws "
+                f"codes that have nothing to do with those of images. {kind.__name__}.fit should "
+                f"call self.{key}.fit(codes, seed=seed)",
+                line_of(kind.fit if kind.fit.__module__ == kind.__module__ else kind),
+            )
+
+
+def check_weights_folders(name: str) -> None:
+    """Weights bear the name of the model that they are of, and none is left without a model."""
+    if _parsed(name).prefix:
+        raise NotApplicable("the library behind the prefix keeps weights in its own way")
+    spec, plugin = api.info(name), _plugin(name)
+    if has_weights(name):
+        config = api.weights_folder(name) / "config.json"
+        said = api.folder_config(config.parent)["model"]
+        if said not in (spec.name, *spec.renamed_from):
+            raise CheckFailed(
+                f"config.json says model {said!r}, the record {spec.name!r}: whoever publishes or "
+                f"copies the folder has weights of no model. Write {spec.name!r} there, or "
+                f"renamed_from=({said!r},) into the record",
+                f"{config}:1",
+            )
+        return
+    root = weights_root(plugin.root.__file__)
+    folders = sorted(f.name for f in root.iterdir() if f.is_dir()) if root.is_dir() else []
+    if not folders:
+        raise NotApplicable("its plugin ships no weights")
+    known = {f"{s.name}.{w.tag}" for s in plugin.specs for w in s.weights}
+    lost = [
+        folder for folder in folders if folder not in known and not folder.startswith(("_", "."))
+    ]
+    if lost:
+        raise CheckFailed(
+            f"no model of the plugin has the weights in {', '.join(lost)}: it declares "
+            f"{', '.join(s.name for s in plugin.specs)}, with {', '.join(sorted(known)) or 'none'}"
+            ". After a renaming, the folder and the model in its config.json have to be renamed "
+            "too; weights=bundled_weights(__file__, NAME) in the record finds them",
+            f"{root / lost[0] / 'config.json'}:1",
+        )
+
+
+def check_publishable(name: str) -> None:
+    """The weights folder is fit to be published, as ``zoo publish`` would look at it."""
+    if not has_weights(name):
+        raise NotApplicable("it has no weights")
+    from zoo.publishing import prepare
+
+    with tempfile.TemporaryDirectory() as temporary:
+        prepare(api.weights_folder(name), Path(temporary), "hf-hub:someone/checked")
+
+
 CHECKS = (
+    check_import,
     check_record,
+    check_weights_folders,
     check_defaults,
     check_shapes_and_range,
     check_reconstruct,
     check_determinism,
     check_batch_independence,
+    check_inputs,
     check_generate,
+    check_density,
     check_generate_across_processes,
+    check_quiet,
     check_refused_images,
     check_refused_codes,
     check_undeclared_capability,
@@ -557,6 +758,7 @@ CHECKS = (
     check_process,
     check_torch_defaults,
     check_vectors,
+    check_publishable,
     check_preprocess,
     check_training,
 )
@@ -565,6 +767,46 @@ CHECKS = (
 
 def _parsed(name: str) -> Name:
     return parse_name(name, registry().prefix_names())
+
+
+def _plugin(name: str) -> Plugin:
+    """The plugin that declares the model of ``name``."""
+    if prefix := _parsed(name).prefix:
+        return registry().find_prefix(prefix)[0]
+    if (parsed := _parsed(name)).model:
+        return registry().find(parsed.model, parsed.distribution)[0]
+    spec = api.info(name)
+    pairs = [(plugin, s) for plugin, s in registry().specs() if s.name == spec.name]
+    return next((plugin for plugin, s in pairs if s.builder == spec.builder), pairs[0][0])
+
+
+def _full(name: str) -> str:
+    """The model of ``name`` alone, by its full name: another plugin may have such a model too."""
+    return f"{_plugin(name).distribution}:{api.info(name).name}"
+
+
+def line_of(thing: object) -> str:
+    """The file and line where a class or function begins."""
+    first = inspect.getsourcelines(thing)[1]
+    what = "class" if inspect.isclass(thing) else "in"
+    return f"{inspect.getsourcefile(thing)}:{first} ({what} {thing.__name__})"
+
+
+def record_line(name: str) -> str:
+    """The file and line where the plugin declares the model or the prefix of ``name``."""
+    root, prefix = _plugin(name).root, _parsed(name).prefix
+    declared = prefix or api.info(name).name
+    wanted = re.compile(rf"""name\s*=\s*["']{re.escape(declared)}["']""")
+    lines = Path(root.__file__).read_text("utf-8", "replace").splitlines()
+    hits = [n for n, line in enumerate(lines, 1) if wanted.search(line)]
+    hook = [n for n, line in enumerate(lines, 1) if "hookimpl" in line and "import" not in line]
+    return f"{root.__file__}:{(hits or hook or [1])[0]} (the record of {declared})"
+
+
+def _needs(model: ZooModel, *calls: str) -> None:
+    missing = [call for call in calls if call not in model.capabilities]
+    if missing:
+        raise NotApplicable(f"it does not declare {' and '.join(missing)}")
 
 
 def _same(came: object, expected: object, what: str) -> None:

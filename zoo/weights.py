@@ -166,6 +166,12 @@ class Tensors:
                 module, _, key = other.rpartition(".")
                 setattr(model.get_submodule(module), key, shared)
         left = [n for n, t in (*model.named_parameters(), *model.named_buffers()) if t.is_meta]
+        left += [  # plain attributes
+            f"{prefix}.{key}".lstrip(".")
+            for prefix, module in model.named_modules()
+            for key, value in vars(module).items()
+            if isinstance(value, Tensor) and value.is_meta
+        ]
         if left:
             raise TensorMismatch(
                 f"{type(model).__name__} has tensors that no state_dict holds: {_some(left)}; "

@@ -44,30 +44,39 @@ def check(target: str, as_json: bool) -> None:
     (deep_ae: with all its weights), a model with weights (deep_ae.mnist), a weights folder,
     or a name such as hf-hub:org/name.
 
-    A check whose failure the model's class expects, with a reason, counts as passed. Exit code 0
-    if all is well, 1 if a check says otherwise, 2 if TARGET means nothing.
+    A check whose failure the model's class expects, with a reason, counts as well. One that has
+    nothing to look at (a call that is not declared, no weights) is not applicable, and named with
+    its reason. Exit code 0 if all is well, 1 if a check says otherwise, 2 if TARGET means nothing.
     """
     from zoo import checking
 
     counts: dict[str, int] = {}
+    skipped: dict[tuple[str, str], list[str]] = {}
 
     def show(result: checking.Result) -> None:
         if result.name not in counts and sys.stderr.isatty() and not as_json:
             click.echo(printable(f"checking {result.name} ..."), err=True)
         counts[result.state] = counts.get(result.state, 0) + 1
         counts.setdefault(result.name, 0)
-        if result.state != checking.PASSED and not as_json:
+        quiet = (checking.PASSED, checking.NOT_APPLICABLE)
+        if result.state == checking.NOT_APPLICABLE:
+            skipped.setdefault((result.check, result.reason), []).append(result.name)
+        if result.state not in quiet and not as_json:
             click.echo(printable(_told(result)) + "\n")
 
     results = checking.check(target, report=show)
     well = all(result.well for result in results)
     if as_json:
-        whole = {"target": target, "well": well, "results": [r.to_dict() for r in results]}
+        states = {state: sum(r.state == state for r in results) for state in checking.STATES}
+        whole = {"target": target, "well": well, "counts": states,
+                 "results": [r.to_dict() for r in results]}  # fmt: skip
         print_json(whole)
     else:
         names = list(dict.fromkeys(result.name for result in results))
-        states = (checking.PASSED, checking.EXPECTED, checking.UNEXPECTED, checking.FAILED)
-        said = ", ".join(f"{counts[state]} {state}" for state in states if state in counts)
+        for (check, reason), of in skipped.items():
+            whose = "" if len(of) == len(names) else f" ({', '.join(of)})"
+            click.echo(printable(f"not applicable: {check}, since {reason}{whose}"))
+        said = ", ".join(f"{counts[state]} {state}" for state in checking.STATES if state in counts)
         click.echo(printable(f"{', '.join(names)}: {said}"))
     sys.exit(0 if well else 1)
 

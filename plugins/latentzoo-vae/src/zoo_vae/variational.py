@@ -49,7 +49,7 @@ class VariationalAutoencoder(Autoencoder):
                 f"expected components from 1 to 1,000, or 0 for the prior, got {components}"
             )
         self.fitted = components > 0
-        self.density = GaussianMixture(code, components=max(1, components))
+        self.density = GaussianMixture(code, components=max(1, components), prior=not self.fitted)
 
     def posterior(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and logarithm of the deviation of q(z | x), both N x D float32."""
