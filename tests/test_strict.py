@@ -8,7 +8,7 @@ import zoo
 from zoo.cli import main
 from zoo.data import load_data
 from zoo.errors import ImageError
-from zoo.images import NO_PICTURE, read_pictures
+from zoo.images import ENDINGS, NO_PICTURE, OTHER_ENDINGS, read_pictures
 from zoo.spec import Preprocessing
 
 GREY = Preprocessing(channels=1, height=28, width=28)
@@ -87,3 +87,20 @@ def test_what_a_user_names_is_meant(folder, name):
         read_pictures([folder / "00.png", folder / name], model.preprocessing, strict=True)
     read = read_pictures([folder / "00.png", folder / name], model.preprocessing)
     assert [(p.name, why) for p, why in read.skipped] == [(name, NO_PICTURE)]
+
+
+@pytest.mark.parametrize("name", ["photo.heic", "photo.AVIF", "drawing.svg", "raw.CR2"])
+def test_pictures_of_kinds_that_are_not_read_are_refused_as_such(folder, name):
+    (folder / name).write_bytes(b"a picture of some other kind")
+    says = f"{name}: pictures of the kind .{name.split('.')[1].lower()} are not read"
+    for data in (read_pictures([folder], GREY), load_data(str(folder), "train", GREY)):
+        assert len(data.images) == 12
+        assert says in [f"{path.name}: {why}".partition(";")[0] for path, why in data.skipped]
+    with pytest.raises(ImageError, match=says):
+        read_pictures([folder], GREY, strict=True)
+    with pytest.raises(ImageError, match=says):
+        load_data(str(folder), "train", GREY, strict=True)
+
+
+def test_no_ending_is_both_read_and_not():
+    assert not set(ENDINGS) & set(OTHER_ENDINGS)

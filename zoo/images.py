@@ -45,6 +45,11 @@ FORMATS = ("PNG", "JPEG", "GIF", "BMP", "WEBP", "TIFF", "PPM")
 ENDINGS = (
     ".png", ".jpg", ".jpeg", ".gif", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm",
 )  # fmt: skip
+OTHER_ENDINGS = (
+    ".apng", ".arw", ".avif", ".cr2", ".cr3", ".dng", ".eps", ".exr", ".heic", ".heif", ".j2k",
+    ".jfif", ".jp2", ".jpe", ".jxl", ".nef", ".orf", ".pnm", ".psd", ".svg", ".tga",
+)  # fmt: skip
+"""Of pictures too, which are not opened."""
 MAX_PIXELS = Image.MAX_IMAGE_PIXELS or 89_478_485
 _GREY = (0.299, 0.587, 0.114)  # ITU-R BT.601 luma, as Pillow's "L"
 
@@ -128,8 +133,8 @@ def read_pictures(
     images, paths = [], []
     for path in progress(files):
         try:
-            if path.suffix.lower() not in ENDINGS:
-                raise ImageError(f"{path}: {NO_PICTURE}")
+            if reason := why_not_opened(path.name):
+                raise ImageError(f"{path}: {reason}")
             images.append(to_images(path, preprocessing))
             paths.append(path)
         except ImageError as error:
@@ -143,6 +148,16 @@ def read_pictures(
 
 NO_PICTURE = "its name has no ending of a picture"
 """The reason why notes and tables that lie among pictures are left out."""
+
+
+def why_not_opened(name: str) -> str:
+    """Why a file of this name is not opened; empty if it is."""
+    name = name.lower()
+    if name.endswith(ENDINGS):
+        return ""
+    if name.endswith(OTHER_ENDINGS):
+        return f"pictures of the kind {Path(name).suffix} are not read; make it a PNG or JPEG"
+    return NO_PICTURE
 
 
 def refuse_unreadable(skipped: list[tuple[Path, str]], named: Iterable[Path] = ()) -> None:
@@ -555,5 +570,6 @@ __all__: Sequence[str] = [
     "refuse_unreadable",
     "skipped_text",
     "to_images",
+    "why_not_opened",
     "write_png",
 ]

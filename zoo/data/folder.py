@@ -12,7 +12,7 @@ from zoo.data.parquet import holds_pictures, open_parquet
 from zoo.data.source import Part, Source
 from zoo.errors import DataError
 from zoo.files import path_text
-from zoo.images import ENDINGS, NO_PICTURE, chunk_size, decode_many
+from zoo.images import ENDINGS, chunk_size, decode_many, why_not_opened
 from zoo.listing import list_folder
 from zoo.spec import Preprocessing
 
@@ -53,8 +53,8 @@ def open_folder(path: Path, split: str, preprocessing: Preprocessing, asked: lis
     numbers = {name: i for i, name in enumerate(classes)}
     files, others, digest = [], [*listing.skipped], hashlib.sha256(os.fsencode(path.absolute()))
     for name in names:
-        if not name.lower().endswith(ENDINGS):
-            others.append((path / name, NO_PICTURE))
+        if reason := why_not_opened(name):
+            others.append((path / name, reason))
         elif (stat := _stat(path / name)) is None:
             others.append((path / name, "there is no such file"))
         else:
