@@ -138,15 +138,18 @@ def test_no_home(here):
         (["train", "ae", "--data", "data.npz", "--out", "q", "--config", ""], "--config"),
         (["train", "ae", "--data", "data.npz", "--out", "q", "--config", "=3"], "--config"),
         (["train", "ae", "--data", "data.npz", "--out", "q", "--set", "=3"], "--set"),
-        (["train", "", "--data", "data.npz", "--out", "q"], "argument"),
-        (["encode", "ae.mnist", ""], "argument"),
+        (["train", "", "--data", "data.npz", "--out", "q"], "'' is not a name"),
+        (["encode", "ae.mnist", ""], "a path is empty"),
+        (["encode", "", "a.png"], "'' is not a name"),
+        (["reconstruct", "ae.mnist", "a.png", ""], "a path is empty"),
+        (["interpolate", "ae.mnist", "a.png", ""], "a path is empty"),
         (["generate", "ae.mnist", "--out="], "--out"),
         (["generate", "ae.mnist", "-n", ""], "-n"),
         (["pull", "ae.mnist", "--to", ""], "--to"),
         (["evaluate", "ae.mnist", "--data-dir", ""], "--data-dir"),
         (["publish", "ae.mnist", "--to", ""], "--to"),
-        (["info", ""], "argument"),
-        (["check", ""], "argument"),
+        (["info", ""], "'' is not a name"),
+        (["check", ""], "empty"),
     ],
 )
 def test_nothing_may_be_empty(here, arguments, name):
@@ -200,3 +203,10 @@ def test_signals_end_what_waits_for_its_pictures(here, number, code, command):
     assert waiting.returncode == code, said
     assert "Traceback" not in said
     assert not list(here.glob("**/.zoo-*"))
+
+
+def test_a_picture_whose_name_begins_with_a_tilde(here):
+    Image.new("L", (28, 28), 7).save("~nosuchuser.png")
+    result = CliRunner().invoke(main, ["encode", "ae.mnist", "~nosuchuser.png"])
+    assert result.exit_code == 0, result.output
+    assert (here / "codes.npz").is_file()

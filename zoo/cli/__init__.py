@@ -98,16 +98,19 @@ def main() -> None:
 
 
 def _refuse_empty(args: list[str]) -> None:
-    """Nothing that the commands take may be empty; an unset variable of the shell's often is.
+    """No option's value may be empty; an unset variable of the shell's often is.
+
+    Empty names and paths are refused by what takes them, which knows what was meant.
 
     Raises:
-        UsageError: an argument, or an option's value, is.
+        UsageError: one is.
     """
     for before, arg in zip(["", *args], args, strict=False):
         option, equals, value = arg.partition("=")
-        if not arg or (equals and not value and option.startswith("--")):
-            of = option if equals else before if before.startswith("-") else "an argument"
-            raise click.UsageError(f"{of} is empty: expected a value. Is a variable not set?")
+        if equals and not value and option.startswith("--"):
+            raise click.UsageError(f"{option} is empty: expected a value. Is a variable not set?")
+        if not arg and before.startswith("-"):
+            raise click.UsageError(f"{before} is empty: expected a value. Is a variable not set?")
 
 
 def _write_anything() -> None:

@@ -157,8 +157,8 @@ def generate(name: str, number: int, seed: int, out: Path, as_json: bool) -> Non
 
 @click.command()
 @click.argument("name")
-@click.argument("start", required=False, type=click.Path(path_type=Path))
-@click.argument("end", required=False, type=click.Path(path_type=Path))
+@click.argument("start", required=False, type=UserPath(home=False))
+@click.argument("end", required=False, type=UserPath(home=False))
 @click.option("--steps", default=10, show_default=True, type=click.IntRange(2, 100))
 @seed
 @png_out("interpolation.png")

@@ -1,6 +1,7 @@
 """What the commands share: options, tables, messages."""
 
 import json
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,18 +20,23 @@ if TYPE_CHECKING:
 
 
 class UserPath(click.Path):
-    """A path of the user's, in which ``~`` is a home folder, also after a ``--out=``."""
+    """A path of the user's, not empty; ``~`` is a home folder, also after a ``--out=``.
 
-    def __init__(self, **more: Any) -> None:
+    ``home=False``: the shell has put in what ``~`` means, so that a file may begin with one.
+    """
+
+    def __init__(self, *, home: bool = True, **more: Any) -> None:
         super().__init__(path_type=Path, **more)
+        self.home = home
 
     def convert(self, value: Any, param: Any, ctx: Any) -> Any:
-        return super().convert(user_path(value), param, ctx)
+        path = user_path(value) if self.home or not os.fspath(value) else value
+        return super().convert(path, param, ctx)
 
 
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 seed = click.option("--seed", default=0, show_default=True, help="Same seed, same result.")
-sources = click.argument("sources", nargs=-1, type=click.Path(path_type=Path))
+sources = click.argument("sources", nargs=-1, type=UserPath(home=False))
 strict = click.option(
     "--strict",
     is_flag=True,
