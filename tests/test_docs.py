@@ -137,3 +137,14 @@ def test_the_guide_to_plugins(place, hub):
     for file in files:
         assert (place.folder / "latentzoo-mine" / file).exists(), file
     assert "v1" in str(hub.tags("you/mine"))
+
+
+def test_reliability_has_every_kind_and_its_tests_are_there():
+    page = (TREE / "docs" / "reliability.md").read_text("utf-8")
+    rows = re.findall(r"^\| (\d+) \|.*\| ([^|]*) \|$", page, re.MULTILINE)
+    assert [int(number) for number, _ in rows] == list(range(1, 25))
+    for number, tests in rows:
+        files = re.findall(r"`([\w/]+\.py)`", tests)
+        assert files, number
+        for file in files:
+            assert (TREE / "tests" / file).is_file(), f"{number}: {file}"
