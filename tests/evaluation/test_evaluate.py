@@ -546,3 +546,18 @@ def test_generated_images_are_judged_by_labelled_ones(folder, partly):
     whole, without = figures
     assert whole.samples == without.samples == 32
     assert whole.floors == without.floors
+
+
+LINKED = ["config.json", "model.safetensors", "metrics.json", "README.md"]
+
+
+@pytest.mark.parametrize("linked", LINKED)
+def test_the_bytes_behind_a_link_of_the_hubs_cache_stay_as_they_are(tmp_path, linked):
+    folder, blob = zoo.pull("ae.mnist", to=tmp_path / "snapshot"), tmp_path / "blob"
+    (folder / "README.md").write_text("a card")
+    (folder / linked).rename(blob)
+    (folder / linked).symlink_to(blob)
+    before = {path.name: path.read_bytes() for path in (blob, *folder.iterdir())}
+    with pytest.raises(InputError, match="is a link, as in a cache of the Hub"):
+        zoo.evaluate(f"local-dir:{folder}", data="mnist", protocols=["reconstruction"])
+    assert {path.name: path.read_bytes() for path in (blob, *folder.iterdir())} == before

@@ -27,7 +27,7 @@ from zoo.errors import (
     WeightsError,
 )
 from zoo.evaluation.protocol import Context, Figure, LeftOut, Protocol, Space
-from zoo.files import path_text, write_json
+from zoo.files import TENSORS, path_text, write_json
 from zoo.locks import holding
 from zoo.spec import Metric, read_json, weights_record
 
@@ -272,6 +272,7 @@ def evaluate(
     folder = weights_folder(same) if has_folder(name) else Path()
     write = write and name.startswith("local-dir:")
     if write:
+        _refuse_cache(folder)
         _recorded(folder)  # what cannot be read is not found out at the end
     chosen, left_out = _possible(chosen, named, model, name, floors)
     for out in left_out:
@@ -720,6 +721,19 @@ def _versions() -> dict[str, str]:
         "python": platform.python_version(),
         **imported,
     }
+
+
+def _refuse_cache(folder: Path) -> None:
+    """Raises: InputError: a folder of the Hub client's cache, whose links lead to shared bytes."""
+    names = ("config.json", TENSORS, "metrics.json", "README.md")
+    links = [name for name in names if (folder / name).is_symlink()]
+    if links:
+        raise InputError(
+            f"{path_text(folder / links[0])} is a link, as in a cache of the Hub, where figures "
+            "are not written: the bytes behind it are others' too. Measure it by its name "
+            "(zoo evaluate hf-hub:ORG/NAME), or have a folder of your own first: "
+            "zoo pull hf-hub:ORG/NAME --to FOLDER"
+        )
 
 
 def _recorded(folder: Path) -> dict[str, Any]:
