@@ -116,8 +116,10 @@ def _expected(make) -> list[torch.Tensor]:
     made: list[torch.Tensor] = []
     dtype = torch.get_default_dtype()
     torch.set_default_dtype(torch.float32)
+    threads = torch.get_num_threads()
 
     def run() -> None:
+        torch.set_num_threads(threads)  # in which a new thread would otherwise add in its own order
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(5)
             made.extend(make())

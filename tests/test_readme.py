@@ -69,7 +69,7 @@ def shell(text, folder):
 
 def test_shell(folder):
     commands = [b for b in blocks("sh") if b.startswith("zoo ")]
-    assert len(commands) == 3
+    assert len(commands) == 2
     for text in commands:
         shell(text, folder)
     for file in ("codes.npz", "rebuilt.png", "digits.png", "walk.png", "mine.png"):
@@ -79,7 +79,8 @@ def test_shell(folder):
 def test_training_guide(folder):
     text = (TREE / "docs" / "training.md").read_text("utf-8")
     (folder / "recipe.toml").write_text("epochs = 1\nbatch_size = 8\n")
-    commands = re.findall(r"^```sh\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    # tests/test_docs.py runs those on weights of one's own.
+    commands = re.findall(r"^```sh\n(zoo train .*?)^```", text, re.MULTILINE | re.DOTALL)
     assert len(commands) == 3
     for command in commands:
         shell(command, folder)

@@ -138,6 +138,7 @@ def train(
             )
         except RunStopped as stop:
             display.close()
+            _leave_the_others()
             click.echo(printable(str(stop)), err=True)
             sys.exit(128 + (signals.came or signal.SIGTERM))
         except TrainingError as error:
@@ -148,6 +149,7 @@ def train(
             click.echo(f"Error: {printable(str(error))}", err=True)
             sys.stderr.flush()
             os._exit(2)
+    _leave_the_others()
     if int(os.environ.get("RANK", "0")):
         return  # the first process of several speaks for all
     from zoo.weights import dtypes_said
@@ -197,6 +199,16 @@ class Signals:
     def __exit__(self, *_: object) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)
+
+
+def _leave_the_others() -> None:
+    """Of several processes: gloo's threads, left running, may abort the interpreter at its end."""
+    if "RANK" not in os.environ:
+        return
+    from torch import distributed
+
+    if distributed.is_available() and distributed.is_initialized():
+        distributed.destroy_process_group()
 
 
 def _few_threads() -> None:
