@@ -537,3 +537,22 @@ def test_a_folder_is_checked_as_it_would_be_published(plugin, monkeypatch, tmp_p
     assert "has no vectors.safetensors, without which nothing is published" in (
         check(str(folder))[0].came
     )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        ((), "the check gives no reason"),
+        (("",), "the check gives no reason"),
+        (("it has no weights",), "it has no weights"),
+        ((0,), "0"),
+    ],
+)
+def test_not_applicable_is_never_a_pass(monkeypatch, arguments, reason):
+    def check_nothing(name):
+        """Nothing is looked at."""
+        raise testing.NotApplicable(*arguments)
+
+    monkeypatch.setattr(testing, "CHECKS", (check_nothing,))
+    results = check("ae.mnist")
+    assert [(r.state, r.reason) for r in results] == [("not applicable", reason)]

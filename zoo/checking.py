@@ -178,11 +178,11 @@ def _results(name: str) -> Iterator[Result]:
 
 
 def _result(name: str, function: Callable[[str], None], reason: str) -> Result:
-    start, error, why_not = time.perf_counter(), None, ""
+    start, error, why_not = time.perf_counter(), None, None
     try:
         function(name)
     except testing.NotApplicable as raised:
-        why_not = str(raised)
+        why_not = str(raised) or "the check gives no reason"
     except (Exception, SystemExit) as raised:
         error = raised
     states = {(False, False): PASSED, (True, False): FAILED, (True, True): EXPECTED}
@@ -190,7 +190,9 @@ def _result(name: str, function: Callable[[str], None], reason: str) -> Result:
         name=name,
         check=function.__name__,
         state=(
-            NOT_APPLICABLE if why_not else states.get((error is not None, bool(reason)), UNEXPECTED)
+            states.get((error is not None, bool(reason)), UNEXPECTED)
+            if why_not is None
+            else NOT_APPLICABLE
         ),
         expected=inspect.getdoc(function).splitlines()[0],
         came="" if error is None else _said(error),
