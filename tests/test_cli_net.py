@@ -164,9 +164,11 @@ def test_python_m_zoo():
 
 
 def started(*arguments, **options):
+    # A shell has its jobs in the background ignore Ctrl-C, and the tests may be one of them.
     return subprocess.Popen(
         [sys.executable, "-m", "zoo", *map(str, arguments)],
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL), **options,
     )  # fmt: skip
 
 

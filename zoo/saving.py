@@ -47,7 +47,8 @@ def save(
 ) -> Path:
     """Write the weights folder of ``model``, with its card, all of it or nothing.
 
-    What is written loads as ``local-dir:FOLDER`` and passes ``zoo check`` and ``zoo publish``.
+    What is written loads as ``local-dir:FOLDER`` and can be published. ``zoo check`` passes it too,
+    if the density that it generates from was fitted (``model.fit``), which nothing else looks at.
     ``model`` stays as it is, and may be in train mode, on any device, and of any float dtype.
 
     Args:
