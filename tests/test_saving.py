@@ -291,3 +291,16 @@ def test_train_says_what_it_stores(tmp_path, dtype):
     said = f"- learned tensors are stored as {dtype}"
     assert said in (out / "weights" / "README.md").read_text("utf-8")
     assert zoo.load(f"local-dir:{out}").encoder[0].weight.dtype == torch.float32
+
+
+def test_what_does_not_come_out_again_is_not_written(tmp_path, model, monkeypatch):
+    """The folder is validated before it takes its place, as by zoo check and zoo publish."""
+    measure, others = weights.measure, iter(range(1, 1000))
+
+    def never_the_same(*arguments):
+        return {name: made + next(others) for name, made in measure(*arguments).items()}
+
+    monkeypatch.setattr(weights, "measure", never_the_same)
+    with pytest.raises(WeightsError, match="this machine's results differ from the recorded ones"):
+        zoo.save(model, tmp_path / "mine", **FACTS)
+    assert list(tmp_path.iterdir()) == []

@@ -5,7 +5,6 @@ import hashlib
 import locale
 import logging
 import os
-import pickle
 import random
 import signal
 import socket
@@ -52,7 +51,7 @@ def process_state() -> dict[str, str]:
     }  # fmt: skip
     if (numpy := sys.modules.get("numpy")) is not None:
         numbers = numpy.random.get_state(legacy=False)
-        state["NumPy's random state"] = _digest(pickle.dumps(numbers))
+        state["NumPy's random state"] = _digest(repr(_plain(numbers)).encode())
         state["NumPy's handling of errors"] = numpy.geterr()
     if (image := sys.modules.get("PIL.Image")) is not None:
         state["Pillow's bound of pixels"] = image.MAX_IMAGE_PIXELS
@@ -90,6 +89,13 @@ def _working_directory() -> str:
         return os.getcwd()
     except OSError:
         return "none"
+
+
+def _plain(value: Any) -> Any:
+    """``value`` with the bytes of its arrays, whose texts leave most of their numbers out."""
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    return value.tobytes() if hasattr(value, "tobytes") else value
 
 
 def _umask() -> str:
