@@ -13,7 +13,7 @@ export OMP_WAIT_POLICY ?= passive
 export GOMP_SPINCOUNT ?= 1000
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test test-slow lint benchmark weights verify docs cards clean
+.PHONY: demo test test-slow lint types benchmark weights verify docs cards clean
 
 demo: .venv/installed
 	$(BIN)/zoo demo --out out
@@ -27,6 +27,9 @@ test-slow: .venv/installed-dev
 lint: .venv/installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+
+types: .venv/installed-dev
+	$(BIN)/mypy
 
 # On a machine that does nothing else; the others in benchmarks/ take many minutes each.
 benchmark: .venv/installed-dev

@@ -97,6 +97,8 @@ def test_what_a_wheel_holds(wheels, project):
         names = wheel.namelist()
     own = [n for n in names if not n.startswith("zoo/template/")]
     assert not [n for n in own if n.endswith(PICKLES) or "test_" in n or "tests/" in n]
+    (typed,) = (n for n in names if n.endswith("/py.typed"))
+    assert typed.count("/") == 1, "beside the root module, so that type checkers read the package"
     if project == "core":
         template = TREE / "zoo" / "template"
         files = {str(p.relative_to(TREE)) for p in template.rglob("*") if p.is_file()}
