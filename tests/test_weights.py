@@ -203,7 +203,7 @@ def test_missing_file(folder, file):
         ({"model": "ae\x1b[31m"}, errors.InvalidConfig, "asks for the model 'ae\\x1b[31m'"),
         ({"model": 3}, errors.InvalidConfig, "model should be str, got 3"),
         ({"plugin": []}, errors.InvalidConfig, "plugin should be str"),
-        ({"api_version": 2}, errors.IncompatibleVersion, "pip install --upgrade latentzoo"),
+        ({"api_version": 2}, errors.IncompatibleVersion, "pull && pip install --editable"),
         ({"api_version": True}, errors.InvalidConfig, "api_version should be a whole number"),
         ({"api_version": "1"}, errors.InvalidConfig, "api_version should be a whole number"),
         ({"api_version": None}, errors.InvalidConfig, "api_version should be a whole number"),

@@ -5,6 +5,7 @@ import importlib.util
 from types import ModuleType
 
 from zoo.errors import MissingDependency
+from zoo.installing import install_command
 
 
 def optional(module: str, distribution: str, extra: str) -> ModuleType:
@@ -20,7 +21,7 @@ def optional(module: str, distribution: str, extra: str) -> ModuleType:
             raise  # it is there, but broken: its own error says more than ours
         raise MissingDependency(
             f"this needs {distribution}, which is not installed.\n"
-            f"Type: pip install 'latentzoo[{extra}]'"
+            f"Type: {install_command(f'latentzoo[{extra}]')}"
         ) from None
 
 

@@ -20,6 +20,7 @@ from zoo.errors import (
     WeightsNotFound,
     ZooError,
 )
+from zoo.installing import upgrade_command
 from zoo.names import Name, parse_name
 from zoo.registry import Plugin, builder, registry
 from zoo.spec import (
@@ -358,7 +359,7 @@ def folder_config(folder: Path) -> dict[str, Any]:
     if version > API_VERSION:
         raise IncompatibleVersion(
             f"{path} was written for version {version} of the contract, this zoo speaks "
-            f"{API_VERSION}.\nType: pip install --upgrade latentzoo"
+            f"{API_VERSION}.\nType: {upgrade_command()}"
         )
     for key, kind in (("model", str), ("plugin", str), ("config", dict), ("sha256", str)):
         if not isinstance(config.get(key), kind):

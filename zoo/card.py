@@ -19,6 +19,7 @@ from zoo.boundary import typed
 from zoo.errors import CorruptWeights, InputError
 from zoo.figures import BOUNDS, DATASETS, FLOORS, KINDS, NEITHER, meaning, number
 from zoo.files import openable, path_text, refuse_placeholder, write_atomically
+from zoo.installing import install_anywhere
 from zoo.markdown import code, line, table, text
 from zoo.spec import Metric, ModelSpec, Weights, read_json, weights_record
 
@@ -311,7 +312,7 @@ def _pictures(picture: str | None, shows: tuple[bool, bool]) -> str:
 
 def _example(name: str, spec: ModelSpec, weights: Weights, config: Mapping[str, Any]) -> str:
     plugin = config["plugin"]
-    install = f"  # pip install {plugin}" if re.fullmatch(r"[\w.-]+", plugin) else ""
+    install = f"  # {install_anywhere(plugin)}" if re.fullmatch(r"[\w.-]+", plugin) else ""
     image = " x ".join(map(str, _image_shape(spec, weights)))
     lines = [
         f"import zoo{install}",

@@ -51,6 +51,7 @@ from zoo.files import (
     refuse_placeholder,
     write_atomically,
 )
+from zoo.installing import install_command
 from zoo.names import is_commit, is_repo, is_revision
 from zoo.spec import read_json, weights_record
 
@@ -506,7 +507,7 @@ def _foreign(
     files = {str(f.rfilename) for f in listing.siblings or ()} if listing else set()
     library = (listing and listing.library_name) or _library(files, config or {})
     ways = {
-        "timm": f"zoo.load('timm:hf-hub:{repo}') (pip install latentzoo-timm)",
+        "timm": f"zoo.load('timm:hf-hub:{repo}') ({install_command('latentzoo-timm')})",
         "transformers": f"transformers.AutoModel.from_pretrained({repo!r})",
         "diffusers": f"diffusers.DiffusionPipeline.from_pretrained({repo!r})",
         "sentence-transformers": f"sentence_transformers.SentenceTransformer({repo!r})",

@@ -226,7 +226,7 @@ def _bundled(report: Report) -> list[Path]:
     if not folders:
         raise WeightsNotFound(
             "no installed plugin has weights in a source tree. In a clone, type: "
-            "pip install --editable plugins/..."
+            "pip install --editable . --editable ./plugins/latentzoo-ae, for example"
         )
     return folders
 

@@ -23,6 +23,7 @@ import pluggy
 
 from zoo import hookspecs
 from zoo.errors import AmbiguousName, PluginError, SpecError, UnknownModel, ZooError
+from zoo.installing import install_command, install_plugins_command
 from zoo.names import OFFERED
 from zoo.spec import ModelSpec, Prefix
 
@@ -165,7 +166,7 @@ class Registry:
             self._require(OFFERED[name])
         raise UnknownModel(
             f"no plugin that is installed owns the prefix {name!r}"
-            + (f"\nType: pip install {OFFERED[name]}" if name in OFFERED else "")
+            + (f"\nType: {install_command(OFFERED[name])}" if name in OFFERED else "")
         )
 
     def find(self, model: str, distribution: str | None = None) -> tuple[Plugin, ModelSpec]:
@@ -206,7 +207,7 @@ class Registry:
             have = ", ".join(sorted({p.distribution for p in self.plugins})) or "none"
             raise UnknownModel(
                 f"no plugin distribution {distribution!r} is installed; installed: {have}.\n"
-                f"To install it, type: pip install {distribution}"
+                f"To install it, type: {install_command(distribution)}"
             )
         for plugin in plugins:
             if plugin.fault and plugin.fault.fatal:
@@ -227,7 +228,7 @@ class Registry:
         elif names:
             lines.append(f"There are: {', '.join(names)}")
         if not self.plugins:
-            lines.append("No plugin is installed. Type: pip install latentzoo-ae latentzoo-gan")
+            lines.append(f"No plugin is installed. Type: {install_plugins_command()}")
         broken = [p for p in self.plugins if p.fault and p.fault.fatal]
         lines += [f"This plugin failed to load and may have it: {p}: {p.fault}" for p in broken]
         error = UnknownModel("\n".join(lines))

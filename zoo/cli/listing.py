@@ -15,6 +15,7 @@ from zoo.cli.shared import (
     size,
     warn_of_faults,
 )
+from zoo.installing import install_plugins_command
 
 if TYPE_CHECKING:
     from zoo.spec import ModelSpec
@@ -43,8 +44,7 @@ def list_command(pattern: str, as_json: bool) -> None:
         print_table(table)
     elif pattern == "*":
         click.echo(
-            "No model is installed: they come in plugins.\n"
-            "Type: pip install latentzoo-ae latentzoo-gan"
+            f"No model is installed: they come in plugins.\nType: {install_plugins_command()}"
         )
     else:
         click.echo(f"No model matches {pattern!r}. There are: {', '.join(zoo.list_models())}")
@@ -170,7 +170,7 @@ def plugins(traceback: bool, as_json: bool) -> None:
         )
         return
     if not found:
-        click.echo("No plugin is installed. Type: pip install latentzoo-ae latentzoo-gan")
+        click.echo(f"No plugin is installed. Type: {install_plugins_command()}")
         return
     table = new_table("plugin", "version", "entry point", "models", "state")
     for p in found:

@@ -24,6 +24,7 @@ from zoo.cli.shared import (
 )
 from zoo.errors import InputError
 from zoo.files import path_text
+from zoo.installing import install_plugins_command
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -248,9 +249,7 @@ def demo(out: Path, as_json: bool) -> None:
 
     names = usable_weights()
     if not names:
-        raise InputError(
-            "no trained model is installed. Type: pip install latentzoo-ae latentzoo-gan"
-        )
+        raise InputError(f"no trained model is installed. Type: {install_plugins_command()}")
     begin = time.perf_counter()
     made: list[dict[str, Any]] = []
     unseen: list[str] = []

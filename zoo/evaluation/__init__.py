@@ -28,6 +28,7 @@ from zoo.errors import (
 )
 from zoo.evaluation.protocol import Context, Figure, LeftOut, Protocol, Space
 from zoo.files import TENSORS, path_text, write_json
+from zoo.installing import install_command
 from zoo.locks import holding
 from zoo.spec import Metric, read_json, weights_record
 
@@ -543,7 +544,7 @@ def _possible(
         needed = protocol.libraries + (protocol.floor_libraries if floors else ())
         if absent := [module for module in needed if not installed(module)]:
             missing[protocol.name] = [MEASURING.get(module, module) for module in absent]
-    install = "Type: pip install 'latentzoo[evaluate]'"
+    install = f"Type: {install_command('latentzoo[evaluate]')}"
     if wanted := [p for p in missing if p in named]:
         raise MissingDependency(
             "not all libraries are installed that measure what was asked for; nothing was measured:"
