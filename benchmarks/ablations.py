@@ -112,7 +112,7 @@ def run(key: str, side: Side, data: str, runs: Path) -> dict[str, float]:
     if not set(ablation.metrics) <= measured(out / "weights").keys():
         wanted = protocols(list(ablation.metrics))
         where = f"local-dir:{out}"
-        zoo.evaluate(where, data=data, protocols=wanted, floors=False, progress=say)
+        zoo.evaluate(where, data=data, protocols=wanted, with_baselines=False, progress=say)
     found = measured(out / "weights")
     return {name: found[name] for name in ablation.metrics}
 

@@ -35,12 +35,12 @@ from hubserver import HubServer
 
 SIZES = {
     "12 MB": {
-        "zoo": {"width": 48, "code": 48, "size": 64, "channels": 3},
+        "zoo": {"width": 48, "latent_dim": 48, "size": 64, "channels": 3},
         "timm": {"architecture": "vit_tiny_patch16_224", "depth": 6},
         "diffusers": {"channels": [32, 64, 128], "layers": 1},
     },
     "100 MB": {
-        "zoo": {"width": 138, "code": 138, "size": 64, "channels": 3},
+        "zoo": {"width": 138, "latent_dim": 138, "size": 64, "channels": 3},
         "timm": {"architecture": "vit_small_patch16_224", "depth": 14},
         "diffusers": {"channels": [96, 128, 256, 288], "layers": 2},
     },

@@ -42,11 +42,11 @@ def half_written(out: Path) -> list[Path]:
     return list((out / "unfinished").glob(".zoo-*.tmp"))
 
 
-def kill(process: subprocess.Popen, out: Path, chance: random.Random, every: float) -> str:
+def kill(process: subprocess.Popen, out: Path, rng: random.Random, every: float) -> str:
     """Kill ``process`` at some moment after its first checkpoint; returns what it was doing."""
     while process.poll() is None and not (out / "checkpoint.safetensors").exists():
         time.sleep(0.005)
-    until = time.monotonic() + chance.uniform(0, 3)
+    until = time.monotonic() + rng.uniform(0, 3)
     while time.monotonic() < until and process.poll() is None:
         time.sleep(0.005)
     # Those that write after every step are met while a checkpoint is half written.
@@ -66,7 +66,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", action="store_true", help="print JSON instead of the table")
     arguments = parser.parse_args()
-    chance = random.Random(arguments.seed)
+    rng = random.Random(arguments.seed)
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE}
     rows = []
     with tempfile.TemporaryDirectory() as temporary:
@@ -86,7 +86,7 @@ def main() -> None:
             model, every = list(RUNS)[i % 2], 0.0 if i // 2 % 2 == 0 else 0.3
             out = folder / f"{model}.{i}"
             process = subprocess.Popen(command(model, folder, out, every), **quiet)
-            doing = kill(process, out, chance, every)
+            doing = kill(process, out, rng, every)
             log = out / "log.jsonl"
             epochs = len(log.read_text().splitlines()) if log.exists() else 0
             resumed = subprocess.run([*command(model, folder, out, every), "--resume"], **quiet)

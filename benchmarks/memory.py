@@ -33,11 +33,11 @@ WITHIN = 0.9
 
 def write_pictures(folder: str, start: int, stop: int) -> None:
     """Colour PNGs that compress about as photographs do: large soft spots and some noise."""
-    chance = np.random.default_rng(start)
+    rng = np.random.default_rng(start)
     for i in range(start, stop):
-        spots = Image.fromarray(chance.integers(0, 256, (4, 4, 3), dtype=np.uint8))
+        spots = Image.fromarray(rng.integers(0, 256, (4, 4, 3), dtype=np.uint8))
         soft = np.asarray(spots.resize((SIZE, SIZE), Image.Resampling.BICUBIC), np.int16)
-        noisy = soft + chance.integers(-8, 9, soft.shape, dtype=np.int16)
+        noisy = soft + rng.integers(-8, 9, soft.shape, dtype=np.int16)
         path = Path(folder, f"{i // 1000:04}", f"{i:07}.png")
         path.parent.mkdir(exist_ok=True)
         Image.fromarray(noisy.clip(0, 255).astype(np.uint8)).save(path, compress_level=1)

@@ -309,10 +309,10 @@ def mlp_side(widths: list[int], data: Data, seconds: float) -> Given:
     # partial_fit makes one pass over what it is given: parts of an epoch, to end in time.
     hidden = widths[1:] + widths[-2:0:-1]
     mlp = MLPRegressor(hidden_layer_sizes=hidden, batch_size=200, random_state=SEED)
-    images, chance = _rows(data.train)[data.chosen.numpy()], np.random.default_rng(SEED)
+    images, rng = _rows(data.train)[data.chosen.numpy()], np.random.default_rng(SEED)
     part, seen, start = min(4000, len(images)), 0, time.perf_counter()
     while time.perf_counter() - start < seconds:
-        rows = chance.permutation(len(images))
+        rows = rng.permutation(len(images))
         for first in range(0, len(images), part):
             mlp.partial_fit(x := images[rows[first : first + part]], x)
             seen += len(x)
@@ -397,8 +397,8 @@ def measure(
         python = pythae_python(venv)
         _run(python, "-c", "import pythae")
     deep, variational = (registry().find(model)[1].config for model in ("deep_ae", "vae"))
-    deep_widths = [28 * 28, *deep["hidden"], deep["code"]]
-    vae_widths = [28 * 28, variational["hidden"], variational["hidden"], variational["code"]]
+    deep_widths = [28 * 28, *deep["hidden"], deep["latent_dim"]]
+    vae_widths = [28 * 28, variational["hidden"], variational["hidden"], variational["latent_dim"]]
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         sides: dict[str, Callable[[], Given]] = {
@@ -412,7 +412,7 @@ def measure(
             sides["pythae VAE"] = lambda: pythae_side(
                 "VAE", vae_widths, "Tanh", data, seconds, folder, python
             )
-        sides["sklearn PCA"] = lambda: pca_side(deep["code"], data)
+        sides["sklearn PCA"] = lambda: pca_side(deep["latent_dim"], data)
         sides["sklearn MLP"] = lambda: mlp_side(deep_widths, data, seconds)
         found = {}
         for side, run in sides.items():

@@ -200,7 +200,7 @@ def _damaged(
     damaged = corrupt(images, kind, strength, torch.Generator().manual_seed(seed))
     if kind != "mask":
         return damaged, None
-    # The same chance on images without black shows what became of each pixel.
+    # The same random draws on images without black shows what became of each pixel.
     white = corrupt(torch.ones_like(images), kind, strength, torch.Generator().manual_seed(seed))
     return damaged, white[:, 0] == 0
 

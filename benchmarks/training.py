@@ -124,10 +124,10 @@ def bare_step(
         return torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16")
 
     average = [p.detach().clone() for p in phase.averaged.parameters()] if recipe.average else []
-    chance = torch.Generator().manual_seed(0)
+    rng = torch.Generator().manual_seed(0)
 
     def step(images: Tensor) -> None:
-        phase.step(images, Step(0.0, chance, autocast, update, images))
+        phase.step(images, Step(0.0, rng, autocast, update, images))
         if average:
             torch._foreach_lerp_(
                 average, [p.detach() for p in phase.averaged.parameters()], 1 - recipe.average

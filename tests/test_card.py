@@ -183,13 +183,13 @@ def test_order_of_the_parts():
     ]  # fmt: skip
 
 
-def test_figures_with_spread_floors_and_seed(folder):
+def test_figures_with_spread_baselines_and_seed(folder):
     measure(
         folder,
         {"name": "few10", "value": 0.951234, "spread": 0.0123, "seed": 3,
-         "floors": {"pixels": 0.7, "untrained": 0.8, "house": 0.6}},
-        {"name": "frechet", "value": 7.0, "floors": {"train_set": 1.5, "pca": 40}},
-        {"name": "repair_mask_0.5_psnr", "value": 20.0, "floors": {"corrupted": 12.5}},
+         "baselines": {"pixels": 0.7, "untrained": 0.8, "house": 0.6}},
+        {"name": "frechet", "value": 7.0, "baselines": {"train_set": 1.5, "pca": 40}},
+        {"name": "repair_mask_0.5_psnr", "value": 20.0, "baselines": {"corrupted": 12.5}},
         {"name": "of my own", "value": 1e-9},
         left_out=[{"protocol": "nll", "reason": "not variational"}],
         versions={"torch": "2.14"},
@@ -211,31 +211,31 @@ def test_figures_with_spread_floors_and_seed(folder):
     ]  # fmt: skip
     assert "- nll: not variational" in card
     assert "Measured with torch 2.14." in card
-    assert "Every figure is better than the floors beside it" in card
+    assert "Every figure is better than the baselines beside it" in card
 
 
 @pytest.mark.parametrize(
     ("metric", "lost"),
     [
-        ({"name": "probe", "value": 0.9, "floors": {"pixels": 0.89}}, False),
-        ({"name": "probe", "value": 0.9, "floors": {"pixels": 0.9}}, True),
-        ({"name": "probe", "value": 0.9, "floors": {"pixels": 0.91}}, True),
-        ({"name": "probe", "value": 0.9, "spread": 0.02, "floors": {"pixels": 0.89}}, True),
-        ({"name": "sse", "value": 14.0, "floors": {"pca": 13.87}}, True),
-        ({"name": "sse", "value": 2.0, "floors": {"pca": 13.87}}, False),
-        ({"name": "frechet", "value": 7.0, "floors": {"train_set": 1.5, "pca": 40}}, False),
-        ({"name": "frechet", "value": 70.0, "floors": {"train_set": 1.5, "pca": 40}}, True),
-        ({"name": "probe", "value": 1e999, "floors": {"pixels": 0.5}}, True),
+        ({"name": "probe", "value": 0.9, "baselines": {"pixels": 0.89}}, False),
+        ({"name": "probe", "value": 0.9, "baselines": {"pixels": 0.9}}, True),
+        ({"name": "probe", "value": 0.9, "baselines": {"pixels": 0.91}}, True),
+        ({"name": "probe", "value": 0.9, "spread": 0.02, "baselines": {"pixels": 0.89}}, True),
+        ({"name": "sse", "value": 14.0, "baselines": {"pca": 13.87}}, True),
+        ({"name": "sse", "value": 2.0, "baselines": {"pca": 13.87}}, False),
+        ({"name": "frechet", "value": 7.0, "baselines": {"train_set": 1.5, "pca": 40}}, False),
+        ({"name": "frechet", "value": 70.0, "baselines": {"train_set": 1.5, "pca": 40}}, True),
+        ({"name": "probe", "value": 1e999, "baselines": {"pixels": 0.5}}, True),
     ],
 )
-def test_what_does_not_beat_a_floor_is_said(folder, metric, lost):
+def test_what_does_not_beat_a_baseline_is_said(folder, metric, lost):
     measure(folder, metric)
     card = render_card(folder, "x")
-    assert ("**Not better than a floor**" in card) == lost
+    assert ("**Not better than a baseline**" in card) == lost
     assert ("Every figure is better" in card) == (not lost)
 
 
-def test_what_was_measured_beside_is_a_floor(folder):
+def test_what_was_measured_beside_is_a_baseline(folder):
     measure(
         folder,
         {"name": "sse", "value": 5.4},
@@ -294,7 +294,7 @@ def test_hostile_texts_change_nothing_but_themselves(folder):
     names = ("name", "dataset", "split", "protocol")
     measure(
         folder,
-        {**dict.fromkeys(names, HOSTILE), "value": 1, "floors": {HOSTILE: 1}},
+        {**dict.fromkeys(names, HOSTILE), "value": 1, "baselines": {HOSTILE: 1}},
         left_out=[HOSTILE],
         versions={HOSTILE: HOSTILE},
     )
@@ -339,7 +339,7 @@ def test_any_json_gives_a_card_or_our_error(tmp_path_factory, data):
     value = data.draw(json_values)
     if data.draw(st.booleans()) and file == "metrics.json":
         (metric, *_) = read_json(folder / file)["metrics"]
-        key = data.draw(st.sampled_from([*metric, "spread", "floors"]))
+        key = data.draw(st.sampled_from([*metric, "spread", "baselines"]))
         change(folder / file, metrics=[{**metric, key: value}])
     else:
         change(folder / file, **{data.draw(st.sampled_from(FILES[file])): value})

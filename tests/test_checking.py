@@ -54,7 +54,7 @@ BROKEN = [
     (
         '"hidden": 256, ',
         "",
-        "check_record", "settings of the record, as the builder's: expected ['channels', 'code',",
+        "check_record", "settings of the record, as the builder's: expected ['channels', 'hidden',",
         "",
     ),
     (
@@ -146,13 +146,13 @@ def test_the_template_is_well(plugin):
 @pytest.mark.parametrize("number", range(len(BROKEN)))
 def test_mistakes_are_found(plugin, monkeypatch, number):
     monkeypatch.setenv("MINE", "0")
-    old, new, which, came, look = BROKEN[number]
+    old, new, which, got, look = BROKEN[number]
     name = f"broken{number}"
     folder = plugin(name, (old, new))
     only(monkeypatch, which)
     (result,) = check(name)
     assert result.state == "failed"
-    assert came in result.came
+    assert got in result.got
     assert look.format(name.capitalize()) in result.look
     file, _, line = result.look.split(" ")[0].rpartition(":")
     where = "__init__.py" if which == "check_record" else "model.py"  # where the mistake is
@@ -163,14 +163,14 @@ def test_mistakes_are_found(plugin, monkeypatch, number):
 
 
 def test_a_model_that_cannot_be_made_is_one_result(plugin):
-    plugin("unmade", ("self.code_shape = (code,)", "raise RuntimeError('no luck')"))
+    plugin("unmade", ("self.code_shape = (latent_dim,)", "raise RuntimeError('no luck')"))
     (result,) = check("unmade")
     assert (result.check, result.state) == ("create", "failed")
-    assert result.came == "RuntimeError: no luck"
+    assert result.got == "RuntimeError: no luck"
     assert "(in __init__)" in result.look
     plugin("unfound", ("model:UnfoundAE", "model:Other"))
     (result,) = check("unfound")
-    assert result.came.startswith("PluginError: the builder zoo_unfound.model:Other of unfound")
+    assert result.got.startswith("PluginError: the builder zoo_unfound.model:Other of unfound")
 
 
 DECODE = ("return self.decoder(codes)", "return 2 * self.decoder(codes)")
@@ -198,10 +198,10 @@ def test_expected_failures(plugin, monkeypatch):
     assert "reason    made to be too bright" in shown.output
     plugin("misspelt", expecting({"check_shape": "a slip"}))
     (result,) = check("misspelt")
-    assert "no check 'check_shape'; there are ['check_shapes_and_range'," in result.came
+    assert "no check 'check_shape'; there are ['check_shapes_and_range'," in result.got
     plugin("silent", expecting({"check_defaults": " "}))
     (result,) = check("silent")
-    assert "check_defaults needs a reason" in result.came
+    assert "check_defaults needs a reason" in result.got
 
 
 def test_undeclared_calls_are_refused_not_checked(plugin, monkeypatch):
@@ -236,10 +236,10 @@ def test_the_command(plugin, monkeypatch):
     folder = plugin("shown", DECODE)
     shown = CliRunner().invoke(main, ["check", str(folder)])
     assert shown.exit_code == 1
-    first, expected, came, look, _, last, *rest = shown.output.split("\n")
+    first, expected, got, look, _, last, *rest = shown.output.split("\n")
     assert first == "shown: check_shapes_and_range failed"
     assert expected.startswith("  expected  Every declared call gives what the contract says")
-    assert came.startswith("  came      AssertionError: decoded: expected values in [0, 1], got ")
+    assert got.startswith("  got       AssertionError: decoded: expected values in [0, 1], got ")
     assert look.startswith(f"  look at   {folder / 'src' / 'zoo_shown' / 'model.py'}:")
     assert last == "shown: 1 passed, 1 failed"
     assert rest == [""]
@@ -262,7 +262,7 @@ def test_control_characters_of_a_plugin_are_not_shown(plugin, monkeypatch):
 def test_a_plugin_that_calls_exit_is_only_a_failure(plugin, monkeypatch):
     only(monkeypatch, "check_shapes_and_range")
     plugin("leaving", ("return self.decoder(codes)", "raise SystemExit(0)  #"))
-    assert check("leaving")[0].came == "SystemExit: 0"
+    assert check("leaving")[0].got == "SystemExit: 0"
 
 
 def test_names_of():
@@ -284,7 +284,7 @@ def test_a_prefix_is_checked_by_its_example(plugin, monkeypatch):
     (source / "__init__.py").write_text(changed[0])
     (source / "model.py").write_text(changed[1])
     assert names_of("latentzoo-pooling") == names_of("pool:4x4") == ["pool:4x4"]
-    failed = [(r.check, r.came) for r in check("latentzoo-pooling") if not r.well]
+    failed = [(r.check, r.got) for r in check("latentzoo-pooling") if not r.well]
     assert not failed
     with pytest.raises(UnknownModel, match="no pool:4by4"):
         names_of("pool:4by4")
@@ -302,11 +302,11 @@ def test_a_weights_folder(monkeypatch, tmp_path):
     )
     record, vectors, *_ = check(str(folder))
     assert (record.state, vectors.state) == ("passed", "failed")
-    assert "results differ from the recorded ones" in vectors.came
+    assert "results differ from the recorded ones" in vectors.got
     (folder / "model.safetensors").write_bytes(b"short")
     (result,) = check(str(folder))
     assert (result.check, result.state) == ("load", "failed")
-    assert "CorruptWeights" in result.came
+    assert "CorruptWeights" in result.got
 
 
 @pytest.mark.parametrize(
@@ -394,7 +394,7 @@ NEW = [
      "AE has no _decode(self, codes): write it in the class at ", "class "),
     ("def losses", "def loss", "check_training",
      "AE has no losses(self, seen, images, recipe): write it in the class at ", "class "),
-    ("self.density = Gauss", "import torch; self.mask = torch.ones(code); self.density = Gauss",
+    ("self.density = Gauss", "import torch; self.mask = torch.ones(latent_dim); self.density = Gauss",
      "check_round_trip", "has tensors that no state_dict holds: 'mask'", "class "),
 ]  # fmt: skip
 
@@ -402,7 +402,7 @@ NEW = [
 @pytest.mark.parametrize("number", range(len(NEW)))
 def test_more_mistakes_are_found(plugin, monkeypatch, number):
     """Also a library that is imported in this process already, as torch is."""
-    old, new, which, came, look = NEW[number]
+    old, new, which, got, look = NEW[number]
     name = f"faulty{number}"
     more = ()
     if which == "check_generate_across_processes":
@@ -411,7 +411,7 @@ def test_more_mistakes_are_found(plugin, monkeypatch, number):
     only(monkeypatch, which)
     (result,) = check(name)
     assert result.state == "failed", result
-    assert came in result.came
+    assert got in result.got
     file, _, line = result.look.split(" ")[0].rpartition(":")
     assert Path(file).is_relative_to(folder / "src")
     assert look.format(name) in Path(file).read_text("utf-8").splitlines()[int(line) - 1]
@@ -434,7 +434,7 @@ def test_weights_with_an_unfitted_density(plugin, monkeypatch):
     ship(plugin("unfitted"), "unfitted", fit=False)
     results = [r for r in check("latentzoo-unfitted") if r.name == "unfitted.first"]
     assert [r.state for r in results] == ["failed", "passed", "passed"]
-    assert "density is the untouched standard normal distribution in its weights" in results[0].came
+    assert "density is the untouched standard normal distribution in its weights" in results[0].got
     assert "(class UnfittedAE)" in results[0].look
     ship(plugin("fitted"), "fitted")
     assert {r.state for r in check("fitted.first")} == {"passed"}
@@ -465,7 +465,7 @@ def test_a_renamed_model_whose_weights_kept_the_old_name(plugin, monkeypatch):
     source = rename(folder, "former")
     (result,) = check("latentzoo-former")
     assert (result.name, result.state) == ("fresh", "failed")
-    assert "no model of the plugin has the weights in former.first: it declares fr" in result.came
+    assert "no model of the plugin has the weights in former.first: it declares fr" in result.got
     assert result.look == f"{source / 'weights' / 'former.first' / 'config.json'}:1"
 
 
@@ -476,7 +476,7 @@ def test_a_renamed_weights_folder_with_the_old_name_inside(plugin, monkeypatch):
     source = rename(folder, "earlier", inside=True)
     bare, weights = check("latentzoo-earlier")
     assert (bare.state, weights.name, weights.state) == ("passed", "fresh.first", "failed")
-    assert "config.json says model 'earlier', the record 'fresh'" in weights.came
+    assert "config.json says model 'earlier', the record 'fresh'" in weights.got
     file = source / "__init__.py"
     text = file.read_text("utf-8")
     file.write_text(text.replace("family=", 'renamed_from=("earlier",), family='), "utf-8")
@@ -523,7 +523,9 @@ def test_a_hook_without_its_mark_is_named(plugin):
 def test_a_folder_is_checked_as_it_would_be_published(plugin, monkeypatch, tmp_path):
     """One function: what zoo publish refuses, zoo check refuses with the same words."""
     only(monkeypatch, "check_publishable")
-    folder = zoo.save(zoo.create("ae", hidden=4, code=2), tmp_path / "w", dataset="d", licence="l")
+    folder = zoo.save(
+        zoo.create("ae", hidden=4, latent_dim=2), tmp_path / "w", dataset="d", licence="l"
+    )
     assert [r.state for r in check(str(folder))] == ["passed"]
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps({**config, "licence": ""}))
@@ -531,11 +533,11 @@ def test_a_folder_is_checked_as_it_would_be_published(plugin, monkeypatch, tmp_p
     assert result.state == "failed"
     with pytest.raises(WeightsError) as caught:
         prepare(folder, tmp_path, "hf-hub:someone/checked")
-    assert str(caught.value) in result.came
+    assert str(caught.value) in result.got
     (folder / "config.json").write_text(json.dumps(config))
     (folder / "vectors.safetensors").unlink()
     assert "has no vectors.safetensors, without which nothing is published" in (
-        check(str(folder))[0].came
+        check(str(folder))[0].got
     )
 
 

@@ -247,7 +247,7 @@ def test_train_then_use(tmp_path):
     out = tmp_path / "run"
     result = run(
         "train", "ae", "--data", tmp_path, "--out", out, "--epochs", 2, "--set", "batch_size=16",
-        "--config", "code=8", "--seed", 1,
+        "--config", "latent_dim=8", "--seed", 1,
     )  # fmt: skip
     assert result.exit_code == 0, result.output
     assert "reconstruction 2/2" in result.stderr

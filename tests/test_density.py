@@ -6,8 +6,8 @@ from zoo.model import GaussianMixture
 
 
 def two_clusters(n=2000):
-    chance = torch.Generator().manual_seed(0)
-    codes = torch.randn(n, 3, generator=chance) * torch.tensor([0.1, 0.2, 0.3])
+    rng = torch.Generator().manual_seed(0)
+    codes = torch.randn(n, 3, generator=rng) * torch.tensor([0.1, 0.2, 0.3])
     codes[: n // 4] += 5
     return codes
 

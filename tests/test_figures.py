@@ -56,7 +56,7 @@ def needs_data(measure, *arguments, **options):
 
 @cache
 def beside_pca(dataset):
-    """What a protocol is given for the floors of ``dataset``; what they need is computed once."""
+    """What a protocol is given for baselines of ``dataset``; what they need is computed once."""
     model = zoo.load(f"pca.{dataset}")
     train, test = (needs_data(load_data, dataset, s, model.preprocessing) for s in SPLITS)
     return Context(model, model.name, train, test)
@@ -66,10 +66,10 @@ def beside_pca(dataset):
 def test_known_reconstruction_error(dataset):
     result = needs_data(evaluate, f"pca.{dataset}", protocols=["reconstruction"])
     (sse,) = [m for m in result["metrics"] if m["name"] == "sse"]
-    assert sse["floors"]["pca_unclamped"] == pytest.approx(PCA_30_SSE[dataset], abs=0.1)
-    # The model saw a twentieth less of the training images than its floor, and is clamped.
-    assert sse["value"] == pytest.approx(sse["floors"]["pca"], rel=1e-3)
-    assert sse["value"] < sse["floors"]["pca_unclamped"]
+    assert sse["baselines"]["pca_unclamped"] == pytest.approx(PCA_30_SSE[dataset], abs=0.1)
+    # The model saw a twentieth less of the training images than its baseline, and is clamped.
+    assert sse["value"] == pytest.approx(sse["baselines"]["pca"], rel=1e-3)
+    assert sse["value"] < sse["baselines"]["pca_unclamped"]
 
 
 @pytest.mark.parametrize("dataset", SETS)
@@ -114,7 +114,7 @@ def test_known_anomalies(dataset):
 
 @pytest.mark.parametrize("name", zoo.list_models(pretrained=True))
 def test_figures_come_out_again(name):
-    """Those without chance; a deviation raises, and names each figure."""
+    """Those without randomness; a deviation raises, and names each figure."""
     gives = {"reconstruction": "sse", "knn": "knn1"}
     recorded = {m.name for m in zoo.info(name).weights[0].metrics}
     if name in LEFT_TO_VERIFY:

@@ -69,15 +69,15 @@ def test_load(env):
         "assert model.name == 'dcgan.mnist', model.name\n"
         "assert model.generate(2, seed=0).shape == (2, 1, 28, 28)\n"
         "assert load('deep_ae', pretrained='fashion_mnist').name == 'deep_ae.fashion_mnist'\n"
-        "assert load('ae', pretrained=False, code=5).code_shape == (5,)\n"
-        "for bad in (dict(pretrained='cifar'), dict(code=5), dict(pretrained=3)):\n"
+        "assert load('ae', pretrained=False, latent_dim=5).code_shape == (5,)\n"
+        "for bad in (dict(pretrained='cifar'), dict(latent_dim=5), dict(pretrained=3)):\n"
         "    try: load('ae', **bad)\n"
         "    except Exception as error: print(type(error).__name__, error)\n"
         "print(sorted({'torchvision', 'timm', 'sklearn'} & set(sys.modules)))"
     )
     lines = env.run("-c", script).stdout.splitlines()
     assert lines[-4].startswith("UnknownTag ae has no weights 'cifar'")
-    assert lines[-3].startswith("TypeError ae: code would change the network")
+    assert lines[-3].startswith("TypeError ae: latent_dim would change the network")
     assert lines[-2].startswith("TypeError ae: pretrained should be True, False or a tag, got 3")
     assert lines[-1] == "[]"
 

@@ -191,10 +191,10 @@ def bad_folder(tmp_path: Path) -> Path:
 def test_each_kind_of_picture_is_read_right(tmp_path: Path, name: str):
     write, tolerance = READABLE[name]
     expected = write(tmp_path / name)
-    came = to_images(tmp_path / name, COLOUR)
-    assert came.dtype == torch.float32
-    assert came.shape == (1, 3, SIZE, SIZE)
-    np.testing.assert_allclose(came[0].numpy(), expected, rtol=0, atol=tolerance)
+    got = to_images(tmp_path / name, COLOUR)
+    assert got.dtype == torch.float32
+    assert got.shape == (1, 3, SIZE, SIZE)
+    np.testing.assert_allclose(got[0].numpy(), expected, rtol=0, atol=tolerance)
 
 
 @pytest.mark.parametrize("name", UNREADABLE)
@@ -210,8 +210,8 @@ def test_folder_reads_what_can_be_read_and_names_the_rest(bad_folder: Path):
     pictures = read_pictures([bad_folder], COLOUR)
     # In the order of names; a folder's own files before those of its subfolders.
     assert [str(path.relative_to(bad_folder)) for path in pictures.paths] == list(READABLE)
-    for (name, wanted), came in zip(expected.items(), pictures.images, strict=True):
-        np.testing.assert_allclose(came, wanted, rtol=0, atol=READABLE[name][1], err_msg=name)
+    for (name, wanted), got in zip(expected.items(), pictures.images, strict=True):
+        np.testing.assert_allclose(got, wanted, rtol=0, atol=READABLE[name][1], err_msg=name)
     reasons = {path.name: reason for path, reason in pictures.skipped}
     assert list(reasons) == list(UNREADABLE)
     for name, (_, reason) in UNREADABLE.items():
@@ -296,8 +296,8 @@ def test_sixteen_bits_survive_in_every_byte_order(tmp_path: Path):
     # Netpbm is big-endian, TIFF little-endian; 8 bits would leave 256 of these values.
     for name in ("deep.pgm", "deep.tif", "deep.png"):
         Image.fromarray(DEEP).save(tmp_path / name)
-        came = to_images(tmp_path / name, GREY)[0, 0].numpy()
-        np.testing.assert_array_equal(came, DEEP.astype(np.float32) / 65535, err_msg=name)
+        got = to_images(tmp_path / name, GREY)[0, 0].numpy()
+        np.testing.assert_array_equal(got, DEEP.astype(np.float32) / 65535, err_msg=name)
 
 
 UPRIGHT = np.kron([[10, 80, 120], [150, 240, 200]], np.ones((8, 8))).astype(np.uint8)  # 16 x 24
@@ -377,26 +377,24 @@ def test_opened_but_damaged_picture_is_an_image_error():
 
 def test_random_damage_gives_images_or_image_errors(tmp_path: Path):
     whole = [write_and_read(tmp_path, name) for name in READABLE if "/" not in name]
-    chance = random.Random(0)
+    rng = random.Random(0)
     path = tmp_path / "damaged.png"
     read, refused = 0, []
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow's, on damaged EXIF
         for _ in range(400):
-            data = bytearray(chance.choice(whole))
-            for _ in range(chance.choice([1, 2, 8])):
-                data[chance.randrange(min(len(data), chance.choice([64, 10_000])))] = (
-                    chance.randrange(256)
-                )
+            data = bytearray(rng.choice(whole))
+            for _ in range(rng.choice([1, 2, 8])):
+                data[rng.randrange(min(len(data), rng.choice([64, 10_000])))] = rng.randrange(256)
             path.write_bytes(data)
             try:
-                came = to_images(path, COLOUR)
+                got = to_images(path, COLOUR)
             except ImageError as error:
                 refused.append(str(error))
             else:
-                assert came.shape == (1, 3, SIZE, SIZE)
-                assert came.min() >= 0
-                assert came.max() <= 1
+                assert got.shape == (1, 3, SIZE, SIZE)
+                assert got.min() >= 0
+                assert got.max() <= 1
                 read += 1
     assert min(read, len(refused)) > 50  # or this tries nothing
     assert all(str(path) in text for text in refused)
@@ -420,18 +418,18 @@ def in_parallel(sources: list, preprocessing: Preprocessing, size: int = 4):
 def test_decode_many_gives_the_images_of_to_images(tmp_path: Path, wanted: Preprocessing):
     for name, (write, _) in READABLE.items():
         write(tmp_path / name)
-    chance = np.random.default_rng(3)
+    rng = np.random.default_rng(3)
     for i in range(20):
-        shape = tuple(chance.integers(5, 60, 2)) if i % 2 else (33, 21)
-        pixels = chance.integers(0, 256, (*shape, 3), dtype=np.uint8)
+        shape = tuple(rng.integers(5, 60, 2)) if i % 2 else (33, 21)
+        pixels = rng.integers(0, 256, (*shape, 3), dtype=np.uint8)
         Image.fromarray(pixels).save(tmp_path / f"noise{i:02}.png")
     paths = sorted(path for path in tmp_path.rglob("*.*") if path.is_file())
-    came, reasons = in_parallel([str(path) for path in paths], wanted)
+    got, reasons = in_parallel([str(path) for path in paths], wanted)
     assert reasons == [""] * len(paths)
     expected = (to_images(paths, wanted) * 255).round()
-    assert torch.equal(came.float(), expected)
+    assert torch.equal(got.float(), expected)
     again, _ = in_parallel([path.read_bytes() for path in paths], wanted, size=1)
-    assert torch.equal(again, came)
+    assert torch.equal(again, got)
 
 
 def test_decode_many_keeps_the_order_and_says_why_not(bad_folder: Path):
@@ -441,8 +439,8 @@ def test_decode_many_keeps_the_order_and_says_why_not(bad_folder: Path):
         Image.fromarray(np.full((SIZE, SIZE), i, np.uint8)).save(path)
     damaged = [bad_folder / name for name in UNREADABLE if Path(name).suffix in ENDINGS]
     paths = [path for i in range(30) for path in (whole[i], damaged[i % len(damaged)])]
-    came, reasons = in_parallel([str(path) for path in paths], GREY, size=7)
-    assert came[:, 0, 0, 0].tolist() == list(range(30))
+    got, reasons = in_parallel([str(path) for path in paths], GREY, size=7)
+    assert got[:, 0, 0, 0].tolist() == list(range(30))
     for path, reason in zip(paths, reasons, strict=True):
         assert reason == "" if path in whole else UNREADABLE[path.name][1] in reason
         assert str(path) not in reason
@@ -467,9 +465,9 @@ def test_large_jpegs_are_not_decoded_whole(tmp_path: Path):
     pixels = np.kron(BLOCKS, np.ones((250, 250))).astype(np.uint8)
     Image.fromarray(pixels).save(tmp_path / "large.jpg", quality=95)
     assert extra_memory(lambda: to_images(tmp_path / "large.jpg", GREY)) < pixels.size / 4
-    came = to_images(tmp_path / "large.jpg", GREY)[0, 0].numpy() * 255
+    got = to_images(tmp_path / "large.jpg", GREY)[0, 0].numpy() * 255
     for inner in (np.s_[2:6, 2:6], np.s_[2:6, 10:14], np.s_[10:14, 2:6], np.s_[10:14, 10:14]):
-        np.testing.assert_allclose(came[inner], BLOCKS[inner], atol=1)
+        np.testing.assert_allclose(got[inner], BLOCKS[inner], atol=1)
 
 
 def test_chunks_are_bounded_by_bytes():
@@ -492,16 +490,16 @@ WIDE[:, 4:12] = np.linspace(0.2, 0.9, 8, dtype=np.float32)  # the middle square
 @pytest.mark.parametrize("turn", [np.asarray, np.transpose], ids=["wide", "tall"])
 def test_crop_keeps_the_middle(turn: Callable[[np.ndarray], np.ndarray]):
     picture = np.ascontiguousarray(turn(WIDE))
-    came = fitted(picture, "crop", 8, 8)
-    np.testing.assert_allclose(came, turn(WIDE[:, 4:12]), atol=1e-6)
+    got = fitted(picture, "crop", 8, 8)
+    np.testing.assert_allclose(got, turn(WIDE[:, 4:12]), atol=1e-6)
 
 
 @pytest.mark.parametrize("turn", [np.asarray, np.transpose], ids=["wide", "tall"])
 def test_pad_frames_with_the_background(turn: Callable[[np.ndarray], np.ndarray]):
     expected = np.full((16, 16), 0.25, np.float32)
     expected[4:12] = WIDE
-    came = fitted(np.ascontiguousarray(turn(WIDE)), "pad", 16, 16)
-    np.testing.assert_allclose(came, turn(expected), atol=1e-6)
+    got = fitted(np.ascontiguousarray(turn(WIDE)), "pad", 16, 16)
+    np.testing.assert_allclose(got, turn(expected), atol=1e-6)
 
 
 @pytest.mark.parametrize("turn", [np.asarray, np.transpose], ids=["wide", "tall"])
@@ -513,23 +511,23 @@ def test_stretch_distorts_as_pillow_would(turn: Callable[[np.ndarray], np.ndarra
 
 
 def test_each_fit_gives_another_image():
-    came = [fitted(WIDE, fit, 8, 8) for fit in ("crop", "pad", "stretch")]
-    for i, one in enumerate(came):
-        assert all(np.abs(one - other).max() > 0.1 for other in came[i + 1 :])
+    got = [fitted(WIDE, fit, 8, 8) for fit in ("crop", "pad", "stretch")]
+    for i, one in enumerate(got):
+        assert all(np.abs(one - other).max() > 0.1 for other in got[i + 1 :])
 
 
 def test_model_that_is_not_square_crops_to_its_own_proportions():
     picture = np.tile(np.arange(12, dtype=np.float32) / 12, (12, 1))  # grows to the right
-    came = fitted(picture, "crop", 12, 6)
-    np.testing.assert_allclose(came, picture[:, 3:9], atol=1e-6)
+    got = fitted(picture, "crop", 12, 6)
+    np.testing.assert_allclose(got, picture[:, 3:9], atol=1e-6)
 
 
 @pytest.mark.parametrize("fit", ["crop", "pad", "stretch"])
 @pytest.mark.parametrize("shape", [(1, 1), (1, 300), (300, 1), (2, 3)])
 def test_extreme_proportions_still_give_the_models_size(fit: str, shape: tuple[int, int]):
-    came = fitted(np.full(shape, 0.5, np.float32), fit, 8, 12, background=0.5)
-    assert came.shape == (8, 12)
-    np.testing.assert_allclose(came, 0.5, atol=1e-5)
+    got = fitted(np.full(shape, 0.5, np.float32), fit, 8, 12, background=0.5)
+    assert got.shape == (8, 12)
+    np.testing.assert_allclose(got, 0.5, atol=1e-5)
 
 
 def test_padding_a_thin_picture_costs_no_memory():
@@ -541,8 +539,8 @@ def test_padding_a_thin_picture_costs_no_memory():
 
 def test_fine_detail_is_averaged_and_not_aliased():
     checks = np.indices((64, 64)).sum(0) % 2 * np.uint8(255)
-    came = to_images(checks.astype(np.uint8), Preprocessing(channels=1, height=16, width=16))
-    np.testing.assert_allclose(came, 0.5, atol=0.02)
+    got = to_images(checks.astype(np.uint8), Preprocessing(channels=1, height=16, width=16))
+    np.testing.assert_allclose(got, 0.5, atol=0.02)
 
 
 @pytest.mark.parametrize("mode", ["L", "RGB", "RGBA", "P", "I;16"])
@@ -553,16 +551,16 @@ def test_large_pictures_are_made_smaller_faithfully(tmp_path: Path, mode: str):
     else:
         picture = Image.fromarray(blocks.astype(np.uint8)).convert(mode)
     picture.save(tmp_path / "large.png")
-    came = to_images(tmp_path / "large.png", GREY)[0, 0].numpy()
-    inner = [came[2:6, 2:6], came[2:6, 10:14], came[10:14, 2:6], came[10:14, 10:14]]
+    got = to_images(tmp_path / "large.png", GREY)[0, 0].numpy()
+    inner = [got[2:6, 2:6], got[2:6, 10:14], got[10:14, 2:6], got[10:14, 10:14]]
     for part, value in zip(inner, (0, 60, 120, 250), strict=True):
         np.testing.assert_allclose(part, value / 255, atol=0.005)
 
 
 def test_colour_becomes_grey_by_its_luma():
     for colour, luma in (((255, 0, 0), 0.299), ((0, 255, 0), 0.587), ((0, 0, 255), 0.114)):
-        came = to_images(Image.new("RGB", (SIZE, SIZE), colour), GREY)
-        np.testing.assert_allclose(came, luma, atol=1e-6)
+        got = to_images(Image.new("RGB", (SIZE, SIZE), colour), GREY)
+        np.testing.assert_allclose(got, luma, atol=1e-6)
 
 
 def test_transparent_picture_is_laid_over_the_background_before_it_is_made_smaller():
@@ -598,14 +596,14 @@ def as_grey(values: np.ndarray) -> np.ndarray:
     ids=["HW", "HW1", "HW3", "NHW", "NHW3", "NHW1", "HW4", "NHW4"],
 )
 def test_layouts_of_arrays_and_tensors(array: np.ndarray, expected: np.ndarray):
-    came = to_images(array, GREY)
-    assert came.shape == (len(expected), 1, SIZE, SIZE)
-    np.testing.assert_allclose(came[:, 0], expected, atol=1e-6)
+    got = to_images(array, GREY)
+    assert got.shape == (len(expected), 1, SIZE, SIZE)
+    np.testing.assert_allclose(got[:, 0], expected, atol=1e-6)
     if array.shape == (3, SIZE, SIZE):
         return  # as a tensor it is one picture of three channels
     channels_first = array if array.ndim == 2 else np.moveaxis(array, -1, -3)
     tensor = to_images(torch.from_numpy(np.ascontiguousarray(channels_first)), GREY)
-    torch.testing.assert_close(tensor, came, rtol=0, atol=0)
+    torch.testing.assert_close(tensor, got, rtol=0, atol=0)
 
 
 def test_three_channels_first_are_one_picture_as_a_tensor_and_three_as_an_array():
@@ -634,9 +632,9 @@ UNIT = DEEP / 65535
     ids=["uint8", "uint16", "bool", "float16", "float32", "float64", "reversed", ">u2", ">f8"],
 )
 def test_types_of_arrays(values: np.ndarray, expected: np.ndarray):
-    came = to_images(values, GREY)
-    assert came.dtype == torch.float32
-    np.testing.assert_allclose(came[0, 0], expected.astype(np.float32), rtol=0, atol=1e-7)
+    got = to_images(values, GREY)
+    assert got.dtype == torch.float32
+    np.testing.assert_allclose(got[0, 0], expected.astype(np.float32), rtol=0, atol=1e-7)
 
 
 def read_only(values: np.ndarray) -> np.ndarray:
@@ -672,11 +670,11 @@ def test_arrays_however_they_lie_in_memory(layout: str, kind: str):
     whole = {"u1": BLOCKS, "?": BLOCKS > 100}.get(kind, DEEP if "u2" in kind else UNIT)
     array = LAYOUTS[layout](whole.astype(kind))
     before = array.copy()
-    came = to_images(array, GREY)
-    assert torch.equal(came, to_images(np.array(before, copy=True, order="C"), GREY))
+    got = to_images(array, GREY)
+    assert torch.equal(got, to_images(np.array(before, copy=True, order="C"), GREY))
     expected = before / {"u1": 255.0}.get(kind, 65535.0 if "u2" in kind else 1.0)
-    np.testing.assert_allclose(came[0, 0], np.asarray(expected), rtol=0, atol=1e-7)
-    came.fill_(0)
+    np.testing.assert_allclose(got[0, 0], np.asarray(expected), rtol=0, atol=1e-7)
+    got.fill_(0)
     np.testing.assert_array_equal(array, before)  # nothing is shared
 
 
@@ -719,16 +717,16 @@ def test_tensors_however_they_lie_in_memory(tensor: torch.Tensor):
 def test_types_of_tensors(kind: torch.dtype):
     high = {torch.uint8: 255, torch.uint16: 65535}.get(kind, 1)
     values = (torch.from_numpy(BLOCKS > 100).float() * high).to(kind)
-    came = to_images(values, GREY)
-    assert came.dtype == torch.float32
-    np.testing.assert_array_equal(came[0, 0], (BLOCKS > 100).astype(np.float32))
+    got = to_images(values, GREY)
+    assert got.dtype == torch.float32
+    np.testing.assert_array_equal(got[0, 0], (BLOCKS > 100).astype(np.float32))
 
 
 def test_tensor_with_gradients_is_taken_and_not_changed():
     tensor = torch.full((1, SIZE, SIZE), 0.5, requires_grad=True)
-    came = to_images(tensor, GREY)
-    assert not came.requires_grad
-    came.fill_(0)
+    got = to_images(tensor, GREY)
+    assert not got.requires_grad
+    got.fill_(0)
     assert tensor.min() == 0.5
 
 
@@ -759,9 +757,9 @@ def test_lists_of_everything_in_their_order(tmp_path: Path):
         (BLOCKS, torch.from_numpy(BLOCKS)),
         np.stack([BLOCKS, 255 - BLOCKS]),
     ]
-    came = to_images(things, GREY)[:, 0].numpy()
+    got = to_images(things, GREY)[:, 0].numpy()
     expected = np.stack([BLOCKS] * 6 + [255 - BLOCKS]).astype(np.float32) / 255
-    np.testing.assert_array_equal(came, expected)
+    np.testing.assert_array_equal(got, expected)
 
 
 @pytest.mark.parametrize(
@@ -847,8 +845,8 @@ def test_grid_is_nearly_square(n: int, columns: int, rows: int):
 
 def test_pairs_put_each_row_over_what_was_made_of_it():
     originals, rebuilt = torch.tensor([[0.1, 0.2, 0.3], [0.5, 0.6, 0.7]]).reshape(2, 3, 1, 1, 1)
-    came = pairs(originals, rebuilt, columns=2).flatten().tolist()
-    assert came == pytest.approx([0.1, 0.2, 0.5, 0.6, 0.3, 1.0, 0.7, 1.0])
+    got = pairs(originals, rebuilt, columns=2).flatten().tolist()
+    assert got == pytest.approx([0.1, 0.2, 0.5, 0.6, 0.3, 1.0, 0.7, 1.0])
 
 
 def test_pairs_of_full_rows_have_no_blanks():

@@ -178,12 +178,12 @@ def test_without_a_seed_the_global_generator_is_used():
         with isolated(None):
             drawn = [torch.rand(2), nn.Dropout()(torch.ones(9)), torch.rand_like(torch.ones(2))]
         torch.manual_seed(6)
-        for came, expected in zip(
+        for got, expected in zip(
             drawn,
             [torch.rand(2), nn.Dropout()(torch.ones(9)), torch.rand_like(torch.ones(2))],
             strict=True,
         ):
-            assert torch.equal(came, expected)
+            assert torch.equal(got, expected)
         with isolated(6), isolated(None):  # the one around it
             assert torch.equal(torch.rand(2), drawn[0])
 

@@ -402,7 +402,7 @@ def test_a_name_with_the_mark_in_it_is_a_name(tmp_path):
 def test_the_commands_say_what_was_chosen(tmp_path):
     path = table(tmp_path / "a.parquet", mask=pictures(*range(8)), image=pictures(*range(8)))
     arguments = ["train", "ae", "--data", str(path), "--out", str(tmp_path / "run"), "--config",
-                 "size=8", "--config", "code=2", "--set", "batch_size=4", "--epochs", "1",
+                 "size=8", "--config", "latent_dim=2", "--set", "batch_size=4", "--epochs", "1",
                  "--device", "cpu"]  # fmt: skip
     done = CliRunner().invoke(main, arguments)
     assert done.exit_code == 0, done.output

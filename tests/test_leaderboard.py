@@ -131,27 +131,27 @@ def test_the_time_of_learning(monkeypatch):
     assert said.endswith("Learning took all of these together 1.5 hours by the clock.")
 
 
-def test_floors_on_which_all_agree(measured):
-    floors = {"pixels": 0.845, "pca": 0.832}
+def test_baselines_on_which_all_agree(measured):
+    baselines = {"pixels": 0.845, "pca": 0.832}
     measured(
-        a=[metric("probe", 0.8, floors={**floors, "untrained": 0.7})],
-        b=[metric("probe", 0.9, floors={**floors, "untrained": 0.6})],
+        a=[metric("probe", 0.8, baselines={**baselines, "untrained": 0.7})],
+        b=[metric("probe", 0.9, baselines={**baselines, "untrained": 0.6})],
     )
     assert [row[:2] for row in table()[2:]] == [
         ["`a.x`", "0.800"], ["`b.x`", "**0.900**"], ["raw pixels", "0.845"], ["PCA", "0.832"],
     ]  # fmt: skip
 
 
-def test_floor_that_not_all_have_is_none(measured):
-    measured(a=[metric("sse", 5.0, floors={"pca": 13.87})], b=[metric("sse", 6.0)])
+def test_baseline_that_not_all_have_is_none(measured):
+    measured(a=[metric("sse", 5.0, baselines={"pca": 13.87})], b=[metric("sse", 6.0)])
     assert len(table()) == 4
 
 
-def test_a_floor_can_be_the_best_but_not_the_training_images(measured):
+def test_a_baseline_can_be_the_best_but_not_the_training_images(measured):
     measured(
         a=[
-            metric("probe", 0.8, floors={"pixels": 0.9}),
-            metric("frechet", 7.0, floors={"train_set": 1.5, "pca": 40.0}),
+            metric("probe", 0.8, baselines={"pixels": 0.9}),
+            metric("frechet", 7.0, baselines={"train_set": 1.5, "pca": 40.0}),
         ]
     )
     assert [row[:3] for row in table()[2:]] == [
@@ -197,7 +197,7 @@ def test_not_finite(measured):
 def test_shell(measured):
     measured(
         a=[metric("sse", 5.0), metric("a[b]|\x1b", 1.0)],
-        b=[metric("sse", 6.0, floors={"mean_image": 52.9})],
+        b=[metric("sse", 6.0, baselines={"mean_image": 52.9})],
     )
     lines = run().stdout.splitlines()
     assert any(line.split() == ["a.x", "*5.00", "1,234", "-"] for line in lines)
@@ -254,9 +254,9 @@ def standing(what, dataset, **measured):
 
 
 def test_best_of_the_zoo_is_judged():
-    a, b = weights(metric("probe", 0.97)), weights(metric("probe", 0.98, floors={"pixels": 0.9}))
+    a, b = weights(metric("probe", 0.97)), weights(metric("probe", 0.98, baselines={"pixels": 0.9}))
     missed = standing("linear probe", "mnist", a__x=a, b__x=b)
-    assert (missed.name, missed.metric.value, missed.floor) == ("b.x", 0.98, ("pixels", 0.9))
+    assert (missed.name, missed.metric.value, missed.baseline) == ("b.x", 0.98, ("pixels", 0.9))
     assert missed.missed_by == pytest.approx(0.005)
     assert missed.to_dict()["met"] is False
     met = standing("linear probe", "mnist", a__x=weights(metric("probe", 0.985)))
@@ -266,7 +266,7 @@ def test_best_of_the_zoo_is_judged():
 
 
 def test_lower_is_better_where_it_is():
-    net = {"config": {"hidden": [1000, 500, 250], "code": 30}}
+    net = {"config": {"hidden": [1000, 500, 250], "latent_dim": 30}}
     a, b = weights(metric("sse", 2.0), **net), weights(metric("sse", 1.9), **net)
     found = standing("squared error, 784-1000-500-250-30", "mnist", deep_ae__a=a, deep_ae__b=b)
     assert found.name == "deep_ae.b"
@@ -278,13 +278,13 @@ def test_lower_is_better_where_it_is():
 @pytest.mark.parametrize(
     "answer",
     [
-        {"conv_ae__x": weights(metric("sse", 1.0), config={"code": 32})},
-        {"other__x": weights(metric("sse", 1.0), config={"code": 30})},
-        {"conv_ae__x": weights(metric("sse", 1.0), config={"code": 30}, dataset="usps")},
-        {"conv_ae__x": weights(metric("sse", 1.0, "usps"), config={"code": 30})},
-        {"conv_ae__x": weights(metric("sse", 1.0), config={"code": 30}, labels=True)},
-        {"conv_ae__x": weights(metric("mse", 1.0), config={"code": 30})},
-        {"conv_ae__x": weights(metric("sse", float("nan")), config={"code": 30})},
+        {"conv_ae__x": weights(metric("sse", 1.0), config={"latent_dim": 32})},
+        {"other__x": weights(metric("sse", 1.0), config={"latent_dim": 30})},
+        {"conv_ae__x": weights(metric("sse", 1.0), config={"latent_dim": 30}, dataset="usps")},
+        {"conv_ae__x": weights(metric("sse", 1.0, "usps"), config={"latent_dim": 30})},
+        {"conv_ae__x": weights(metric("sse", 1.0), config={"latent_dim": 30}, labels=True)},
+        {"conv_ae__x": weights(metric("mse", 1.0), config={"latent_dim": 30})},
+        {"conv_ae__x": weights(metric("sse", float("nan")), config={"latent_dim": 30})},
     ],
     ids=["config", "model", "learnt from", "measured on", "labels", "figure", "not finite"],
 )
@@ -293,26 +293,26 @@ def test_what_is_no_answer_to_a_goal(answer):
 
 
 def test_a_goal_for_generators_of_classes_is_for_them_alone():
-    figure = metric("generated_1nn", 0.98, floors={"train_set": 0.968})
+    figure = metric("generated_1nn", 0.98, baselines={"train_set": 0.968})
     without, classes = weights(figure), weights(figure, labels=True)
     found = standing("1-NN of generated digits", "mnist", dcgan__a=without, dcgan__b=classes)
     assert found.name == "dcgan.b"
-    assert found.floor == ("train_set", 0.968), "there is no other"
+    assert found.baseline == ("train_set", 0.968), "there is no other"
 
 
-def test_best_floor():
+def test_best_baseline():
     beside = {"mean_image": 52.9, "pca": 12.6, "ablated": 2.4, "train_set": 0.1, "my own": 0.0}
-    net = {"config": {"hidden": [1000, 500, 250], "code": 30}}
+    net = {"config": {"hidden": [1000, 500, 250], "latent_dim": 30}}
     found = standing(
         "squared error, 784-1000-500-250-30",
         "mnist",
-        deep_ae__x=weights(metric("sse", 2.0, floors=beside), **net),
+        deep_ae__x=weights(metric("sse", 2.0, baselines=beside), **net),
     )
-    assert found.floor == ("pca", 12.6)
+    assert found.baseline == ("pca", 12.6)
 
 
 def test_goals_in_the_shell(measured):
-    measured(a=[metric("probe", 0.97, floors={"pixels": 0.9}), metric("knn20", 0.99)])
+    measured(a=[metric("probe", 0.97, baselines={"pixels": 0.9}), metric("knn20", 0.99)])
     lines = run("--goals", "--data", "mnist").stdout.splitlines()
     (probe,) = (line for line in lines if "MNIST: linear probe" in line)
     assert "≥ 0.985" in probe

@@ -305,7 +305,7 @@ def test_the_commands_say_once_what_was_left_out_and_what_was_skipped(tmp_path):
     (folder / "loop").symlink_to("loop")
     note = "1 hidden or system files and folders left out: .cache"
     skip = f"1 files skipped:\n  {folder / 'loop'}: a link that leads back to itself\n"
-    out, size = str(tmp_path / "run"), ("--config", "size=8", "--config", "code=2")
+    out, size = str(tmp_path / "run"), ("--config", "size=8", "--config", "latent_dim=2")
     settings = ("--set", "batch_size=4", "--epochs", "1", "--device", "cpu")
     done = CliRunner().invoke(main, ["train", "ae", "--data", str(folder), "--out", out, *size,
                                      *settings])  # fmt: skip

@@ -76,13 +76,13 @@ def ask(model, call, n=5):
 @pytest.mark.parametrize("call", [*CALLS, "generate"])
 def test_calls_use_eval_mode(model, call):
     before, state = modes(model), tensors(model)
-    came = ask(model, call)
+    got = ask(model, call)
     assert modes(model) == before
     assert all(torch.equal(state[key], tensor) for key, tensor in model.state_dict().items())
     model.eval()
-    assert torch.equal(came, ask(model, call))
+    assert torch.equal(got, ask(model, call))
     if call != "generate":  # one image alone has no statistics of a batch
-        assert torch.allclose(came[:1], getattr(model, call)(argument(model, call)[:1]), atol=1e-6)
+        assert torch.allclose(got[:1], getattr(model, call)(argument(model, call)[:1]), atol=1e-6)
 
 
 @pytest.mark.parametrize("name", ["dcgan.mnist", "conv_ae.fashion_mnist", "simclr.fashion_mnist"])

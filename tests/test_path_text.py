@@ -19,7 +19,16 @@ from zoo.sample import sample
 
 ODD = os.fsdecode(b"caf\xe9")
 TEXT = "caf\\udce9"
-MODEL = ("--config", "hidden=4", "--config", "code=2", "--set", "batch_size=8", "--epochs", "1")
+MODEL = (
+    "--config",
+    "hidden=4",
+    "--config",
+    "latent_dim=2",
+    "--set",
+    "batch_size=8",
+    "--epochs",
+    "1",
+)
 
 
 @pytest.fixture

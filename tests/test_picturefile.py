@@ -270,16 +270,16 @@ def test_transparency_in_a_palette_gives_no_warning(tmp_path):
         picture.save(tmp_path / name, transparency=opacity if name == "p.png" else 0)
     clear = Preprocessing(channels=1, height=16, width=24, background=1.0)
     expected = np.where(UPRIGHT // 16 < 10, UPRIGHT // 16 * 16 / 255, 1).astype(np.float32)
-    came = to_images(tmp_path / "p.png", clear)[0, 0].numpy()
-    np.testing.assert_allclose(came, expected, atol=1e-6)
+    got = to_images(tmp_path / "p.png", clear)[0, 0].numpy()
+    np.testing.assert_allclose(got, expected, atol=1e-6)
     assert len(read_pictures([tmp_path], clear, strict=True).paths) == 3
 
 
 def test_an_opened_picture_with_damaged_metadata_is_read(folder):
     for name in ("rational.jpg", "rational.png", "rational.webp"):
         with Image.open(folder / name) as opened:
-            came = to_images(opened, WIDE)[0, 0]
-        np.testing.assert_allclose(came, UPRIGHT.astype(np.float32) / 255, atol=1e-6)
+            got = to_images(opened, WIDE)[0, 0]
+        np.testing.assert_allclose(got, UPRIGHT.astype(np.float32) / 255, atol=1e-6)
 
 
 @pytest.mark.filterwarnings("error")

@@ -49,7 +49,7 @@ def whole(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("whole") / "weights"
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        model = zoo.create("ae", size=8, hidden=6, code=4)
+        model = zoo.create("ae", size=8, hidden=6, latent_dim=4)
     facts = {"dataset": "none", "licence": "none"}
     weights.save(
         model, folder, images=torch.rand(2, 1, 8, 8), plugin="latentzoo-ae", facts=facts

@@ -28,7 +28,7 @@ from zoo.evaluation.generation import kernel_distance
 from zoo.process_state import changes, process_state
 from zoo.sample import sample
 
-SMALL = {"config": {"hidden": 8, "code": 4}, "settings": {"epochs": 1, "batch_size": 32}}
+SMALL = {"config": {"hidden": 8, "latent_dim": 4}, "settings": {"epochs": 1, "batch_size": 32}}
 PROTOCOLS = ("reconstruction", "repair", "probe", "knn", "kmeans")
 
 FOREIGN_FILTERS = {
@@ -112,7 +112,7 @@ def calls(place: Path, number: int):
     yield "train", lambda: zoo.train("ae", data=data, out=out, device="cpu", **SMALL)
     yield "train a GAN", lambda: zoo.train(
         "dcgan", data=data, out=place / f"gan{number}", device="cpu",
-        config={"width": 2, "latent": 3},
+        config={"width": 2, "latent_dim": 3},
         settings={"epochs": 1, "encoder_epochs": 1, "batch_size": 64, "affine": 0.5},
     )  # fmt: skip
     yield "train with dropout", lambda: zoo.train(

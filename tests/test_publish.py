@@ -334,7 +334,10 @@ def without(key):
         (lambda f: (f / "metrics.json").write_text("{"), "metrics.json is not valid JSON"),
         (lambda f: change(f / "metrics.json", metrics=[{"name": "x"}]), "do not say what a card"),
         (lambda f: change(f / "config.json", model="nonsense"), "asks for the model 'nonsense'"),
-        (lambda f: change(f / "config.json", config={"code": "x"}), "setting 'code' should be"),
+        (
+            lambda f: change(f / "config.json", config={"latent_dim": "x"}),
+            "setting 'latent_dim' should be",
+        ),
         (lambda f: change(f / "config.json", api_version=99), "written for version 99"),
         (lambda f: change(f / "config.json", more="x" * 1_100_000), "is larger than 1,000,000"),
         (lambda f: change(f / "config.json", licence=""), "licence: expected a text"),

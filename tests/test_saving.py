@@ -28,7 +28,7 @@ def model():
 
 def made(**config):
     torch.manual_seed(5)
-    return zoo.create("ae", **{"hidden": 6, "code": 4, **config})
+    return zoo.create("ae", **{"hidden": 6, "latent_dim": 4, **config})
 
 
 def written(folder):
@@ -281,7 +281,8 @@ def test_train_says_what_it_stores(tmp_path, dtype):
     done = CliRunner().invoke(
         main,
         ["train", "ae", "--data", str(tmp_path / "pictures"), "--out", str(out), "--epochs", "1",
-         "--set", "batch_size=4", "--config", "hidden=6", "--config", "code=4", "--device", "cpu",
+         "--set", "batch_size=4", "--config", "hidden=6", "--config", "latent_dim=4",
+         "--device", "cpu",
          *(["--dtype", dtype] if dtype == "float32" else [])],
     )  # fmt: skip
     assert done.exit_code == 0, done.output

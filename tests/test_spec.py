@@ -33,7 +33,7 @@ WEIGHTS = {
     "licence": "MIT",
     "repo": "org/tiny.mnist",
     "revision": "a" * 40,
-    "config": {"code": 8},
+    "config": {"latent_dim": 8},
     "preprocessing": {"channels": 1, "height": 28, "width": 28},
     "metrics": [METRIC],
 }
@@ -44,7 +44,7 @@ SPEC = {
     "summary": "small",
     "image_shape": [1, 28, 28],
     "code_shape": [8],
-    "config": {"code": 8, "rate": 0.5, "kind": "x", "hidden": [3, 2], "other": None},
+    "config": {"latent_dim": 8, "rate": 0.5, "kind": "x", "hidden": [3, 2], "other": None},
     "weights": [WEIGHTS],
     "renamed_from": ["teeny"],
 }
@@ -76,12 +76,12 @@ def test_json_round_trip(record):
 
 
 def test_a_config_cannot_be_changed_afterwards():
-    given = {"code": 8}
+    given = {"latent_dim": 8}
     spec = ModelSpec.from_dict({**SPEC, "config": given})
-    given["code"] = 9
-    assert spec.config["code"] == 8
+    given["latent_dim"] = 9
+    assert spec.config["latent_dim"] == 8
     with pytest.raises(TypeError):
-        spec.config["code"] = 9
+        spec.config["latent_dim"] = 9
 
 
 def test_the_only_tag_is_the_default():
@@ -178,16 +178,16 @@ def test_missing_key(key):
 def test_complete_config():
     spec = made_up()
     assert complete_config(spec, {"rate": 1, "other": [1]}) == {
-        "code": 8,
+        "latent_dim": 8,
         "rate": 1,
         "kind": "x",
         "hidden": [3, 2],
         "other": [1],
     }
     for config, text in (
-        ({"size": 1}, "tiny has no setting 'size'; it has: code=8, rate=0.5"),
-        ({"code": 8.0}, "'code' should be of type int like its default 8, got 8.0"),
-        ({"code": True}, "'code' should be of type int"),
+        ({"size": 1}, "tiny has no setting 'size'; it has: latent_dim=8, rate=0.5"),
+        ({"latent_dim": 8.0}, "'latent_dim' should be of type int like its default 8, got 8.0"),
+        ({"latent_dim": True}, "'latent_dim' should be of type int"),
         ({"kind": 3}, "'kind' should be of type str"),
     ):
         with pytest.raises(InvalidConfig) as caught:

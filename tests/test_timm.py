@@ -168,12 +168,12 @@ for name in ("test_vit.r160_in1k", "hf-hub:org/mine"):
 answer(same)
 """
     first, second = ask(code)
-    for name, size, came in (("test_vit.r160_in1k", 160, first), ("hf-hub:org/mine", 64, second)):
-        assert came[:4] == [f"timm:{name}", [3, size, size], [64], True]
-        assert came[4] <= 1e-5
-        assert came[5] > 0.1, "features that are not nearly constant"
-        assert came[6:8] == [True, "test_vit"]
-        assert came[9] is False
+    for name, size, got in (("test_vit.r160_in1k", 160, first), ("hf-hub:org/mine", 64, second)):
+        assert got[:4] == [f"timm:{name}", [3, size, size], [64], True]
+        assert got[4] <= 1e-5
+        assert got[5] > 0.1, "features that are not nearly constant"
+        assert got[6:8] == [True, "test_vit"]
+        assert got[9] is False
     assert f"weights on the Hub: {LISTED}@{hub.commits(LISTED)[0].sha}" in first[8]
     asked = {r.path.rpartition("/")[2] for r in hub.requests if "/resolve/" in r.path}
     assert asked == {"config.json", "model.safetensors"}
@@ -305,8 +305,8 @@ def test_repositories_that_nobody_should_trust(hub, ask, mine, tmp_path):
         hub.put(f"org/{name}", files)
     names = [f"timm:hf-hub:org/{name}" for name in repositories]
     errors = ask(f"answer([error_of(zoo.load, name) for name in {names!r}])")
-    for (name, (_, kind, part)), (came, text) in zip(repositories.items(), errors, strict=True):
-        assert came == kind, f"{name}: {came}: {text}"
+    for (name, (_, kind, part)), (got, text) in zip(repositories.items(), errors, strict=True):
+        assert got == kind, f"{name}: {got}: {text}"
         assert part in text, f"{name}: {text}"
         assert f"org/{name}" in text
         assert text.replace("\n", "").isprintable(), name
@@ -324,7 +324,8 @@ def test_evaluate(hub, ask, listed, tmp_path):
     data = str(tmp_path / "pictures")
     code = f"""
 name = "timm:test_vit.r160_in1k"
-result = zoo.evaluate(name, data={data!r}, protocols=["knn", "reconstruction"], floors=False)
+result = zoo.evaluate(name, data={data!r}, protocols=["knn", "reconstruction"],
+                      with_baselines=False)
 answer([result["metrics"], result["left_out"], error_of(zoo.evaluate, name),
         error_of(zoo.evaluate, name, data={data!r}, against="runs/x")])
 """

@@ -137,7 +137,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("whole") / "weights"
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        model = zoo.create("ae", hidden=6, code=4)
+        model = zoo.create("ae", hidden=6, latent_dim=4)
     images = torch.rand(2, *model.image_shape, generator=torch.Generator().manual_seed(1))
     facts = {"dataset": "none", "licence": "none"}
     weights.save(model, folder, images=images, plugin="latentzoo-ae", facts=facts)
@@ -330,6 +330,6 @@ def test_decoded_images_of_an_earlier_run(tmp_path: Path, data: st.DataObject, e
     load_data(str(path), "train", WANTED, memory=0, cache=cache)
     (kept,) = cache.glob(f"*{ending}")
     kept.write_bytes(data.draw(damaged(kept.read_bytes())))
-    came = survives(lambda: load_data(str(path), "train", WANTED, memory=0, cache=cache))
-    assert not isinstance(came, ZooError)  # in doubt it is read again
-    assert came.images[:].shape[1:] == (1, 8, 8)
+    got = survives(lambda: load_data(str(path), "train", WANTED, memory=0, cache=cache))
+    assert not isinstance(got, ZooError)  # in doubt it is read again
+    assert got.images[:].shape[1:] == (1, 8, 8)

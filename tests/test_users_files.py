@@ -67,7 +67,7 @@ def test_temporary_names_are_nobody_elses(tmp_path):
 
 def save(folder, model=None):
     weights.save(
-        model or zoo.create("ae", hidden=4, code=2), folder, images=torch.rand(2, 1, 28, 28),
+        model or zoo.create("ae", hidden=4, latent_dim=2), folder, images=torch.rand(2, 1, 28, 28),
         plugin="latentzoo-ae", facts={"dataset": "none", "licence": "none"},
     )  # fmt: skip
 

@@ -15,7 +15,7 @@ import torch
 import zoo
 from zoo import errors, weights
 
-SMALL = {"ae": {"hidden": 6, "code": 4}, "dcgan": {"width": 2, "latent": 3}}
+SMALL = {"ae": {"hidden": 6, "latent_dim": 4}, "dcgan": {"width": 2, "latent_dim": 3}}
 
 
 def save(folder, name="ae", **config):
@@ -98,7 +98,7 @@ WRITER = """
 import sys, torch, zoo
 from pathlib import Path
 from zoo import weights
-model = zoo.create("ae", hidden=6, code=4)
+model = zoo.create("ae", hidden=6, latent_dim=4)
 print("ready", flush=True)
 for i in range(10_000):
     weights.save(model, Path(sys.argv[1]) / f"w{i}", images=torch.rand(2, 1, 28, 28), plugin="p",
@@ -210,9 +210,13 @@ def test_missing_file(folder, file):
         ({"size": None}, errors.InvalidConfig, "size should be int"),
         ({"sha256": 5}, errors.InvalidConfig, "sha256 should be str"),
         ({"config": {"builder": "os:system"}}, errors.InvalidConfig, "no setting 'builder'"),
-        ({"config": {"code": "4"}}, errors.InvalidConfig, "'code' should be of type int"),
-        ({"config": {"code": -4}}, errors.InvalidConfig, "positive widths"),
-        ({"config": {"hidden": 6, "code": 5}}, errors.TensorMismatch, "the model has"),
+        (
+            {"config": {"latent_dim": "4"}},
+            errors.InvalidConfig,
+            "'latent_dim' should be of type int",
+        ),
+        ({"config": {"latent_dim": -4}}, errors.InvalidConfig, "positive widths"),
+        ({"config": {"hidden": 6, "latent_dim": 5}}, errors.TensorMismatch, "the model has"),
         ({"preprocessing": {"channels": 2}}, errors.InvalidConfig, "config.json"),
         ({"preprocessing": "L"}, errors.InvalidConfig, "expected an object"),
         (
@@ -242,7 +246,7 @@ def test_config_that_is_no_config(folder, text):
     ],
 )
 def test_a_config_cannot_claim_memory(folder, code, kind, text):
-    edit_config(folder, config={"hidden": 6, "code": code})
+    edit_config(folder, config={"hidden": 6, "latent_dim": code})
     refused(folder, kind, text)
 
 
@@ -268,7 +272,7 @@ def test_vectors_hold_few_answers_but_all_images(tmp_path):
     """Those of a photograph are many numbers; the card shows the images all the same."""
     for name, size, few in (("a", 28, 2), ("b", 64, 1)):
         torch.manual_seed(0)
-        model = zoo.create("ae", size=size, hidden=6, code=4)
+        model = zoo.create("ae", size=size, hidden=6, latent_dim=4)
         images = torch.rand(4, 1, size, size)
         facts = {"dataset": "none", "licence": "none"}
         weights.save(model, tmp_path / name, images=images, plugin="latentzoo-ae", facts=facts)

@@ -17,7 +17,7 @@ from zoo import figures
 from zoo.api import info, load
 from zoo.boundary import typed
 from zoo.errors import CorruptWeights, InputError
-from zoo.figures import BOUNDS, DATASETS, FLOORS, KINDS, NEITHER, meaning, number
+from zoo.figures import BASELINES, BOUNDS, DATASETS, KINDS, NEITHER, meaning, number
 from zoo.files import openable, path_text, refuse_placeholder, write_atomically
 from zoo.installing import install_anywhere
 from zoo.markdown import code, line, table, text
@@ -393,12 +393,12 @@ def _settings(settings: Any) -> str:
 def _figures(folder: Path, metrics: tuple[Metric, ...]) -> str:
     if not metrics:
         return "Nothing was measured yet: `zoo evaluate` does."
-    bounded = any(BOUNDS & figures.floors(m, metrics).keys() for m in metrics)
+    bounded = any(BOUNDS & figures.baselines(m, metrics).keys() for m in metrics)
     parts = [f"{_FIGURES} {_BOUND}" if bounded else _FIGURES]
     for kind in KINDS:
         rows = list(_rows([m for m in metrics if meaning(m.name).kind == kind], metrics))
         if rows:
-            header = ("figure", "name", "value", "floors", "how it was measured")
+            header = ("figure", "name", "value", "baselines", "how it was measured")
             parts.append(f"### {kind.capitalize()}\n\n{table(header, rows)}")
     parts.append(_beaten(metrics))
     measured = read_json(folder / "metrics.json")
@@ -413,10 +413,10 @@ def _figures(folder: Path, metrics: tuple[Metric, ...]) -> str:
 
 _FIGURES = (
     "An arrow says which direction is better; ± is the standard deviation over seeds or draws. "
-    "*Floors* are the same measure of what a model has to beat: of something that has learnt "
+    "*Baselines* are the same measure of what a model has to beat: of something that has learnt "
     "nothing of these images, or has learnt them in a simpler way."
 )
-_BOUND = "*Training images* are not a floor: they show how near to the test images one can come."
+_BOUND = "*Training images* are not a baseline: they show how near to the test images one can come."
 
 _ARROWS = {figures.LOWER: " ↓", figures.HIGHER: " ↑", NEITHER: ""}
 
@@ -428,39 +428,41 @@ def _rows(chosen: list[Metric], metrics: tuple[Metric, ...]) -> Iterator[tuple[s
             f"{text(m.protocol)}; {m.samples:,} images, {_dataset(m.dataset)} {text(m.split)}"
             + (f"; seed {text(m.seed)}" if m.seed is not None else "")
         )
-        beside = figures.floors(m, metrics)
+        beside = figures.baselines(m, metrics)
         yield (
             text(meaning(m.name).title) + _ARROWS[meaning(m.name).better],
             code(m.name),
             number(m.value) + (f" ± {number(m.spread, '.2g')}" if m.spread else ""),
-            ", ".join(f"{_floor(f)} {number(v)}" for f, v in beside.items()) or "-",
+            ", ".join(f"{_baseline(f)} {number(v)}" for f, v in beside.items()) or "-",
             "as above" if protocol == before else protocol,
         )
         before = protocol
 
 
-def _floor(name: str) -> str:
-    return FLOORS[name] if name in FLOORS else text(name)
+def _baseline(name: str) -> str:
+    return BASELINES[name] if name in BASELINES else text(name)
 
 
 def _beaten(metrics: tuple[Metric, ...]) -> str:
-    """A sentence on the figures that are no better than a floor of theirs, computed."""
+    """A sentence on the figures that are no better than a baseline of theirs, computed."""
     pairs = [
-        (m, floor, value)
+        (m, baseline, value)
         for m in figures.ordered(metrics)
-        for floor, value in figures.floors(m, metrics).items()
-        if floor not in BOUNDS and meaning(m.name).better != NEITHER
+        for baseline, value in figures.baselines(m, metrics).items()
+        if baseline not in BOUNDS and meaning(m.name).better != NEITHER
     ]
     if not pairs:
-        return "No floor was measured beside these figures."
+        return "No baseline was measured beside these figures."
     lost = [
-        f"{code(m.name)} {number(m.value)} against {number(value)} of {_floor(floor)}"
-        for m, floor, value in pairs
+        f"{code(m.name)} {number(m.value)} against {number(value)} of {_baseline(baseline)}"
+        for m, baseline, value in pairs
         if not figures.beats(m, value)
     ]
     if not lost:
-        return "Every figure is better than the floors beside it, by more than its spread."
-    return "**Not better than a floor**, by more than the figure's spread: " + "; ".join(lost) + "."
+        return "Every figure is better than the baselines beside it, by more than its spread."
+    return (
+        "**Not better than a baseline**, by more than the figure's spread: " + "; ".join(lost) + "."
+    )
 
 
 def _reason(reason: Any) -> str:

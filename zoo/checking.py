@@ -1,8 +1,8 @@
 """``zoo check``: the contract's checks, run and reported so that an author can act on them.
 
 The checks themselves are plain functions in :mod:`zoo.testing`. Here a target becomes names, each
-name meets each check, and what was raised becomes a :class:`Result`: what was expected, what came,
-and the line of the plugin to look at.
+name meets each check, and what was raised becomes a :class:`Result`: what was expected, what was
+found, and the line of the plugin to look at.
 """
 
 import inspect
@@ -41,7 +41,7 @@ class Result:
     state: str
     expected: str
     """What the check expects, in a sentence."""
-    came: str = ""
+    got: str = ""
     """The exception, if one was raised."""
     look: str = ""
     """The file and line to look at."""
@@ -169,7 +169,7 @@ def _results(name: str) -> Iterator[Result]:
             check="load" if testing.has_weights(name) else "create",
             state=FAILED,
             expected="The model can be built; no other check was run.",
-            came=_said(error),
+            got=_said(error),
             look=_where(name, error),
         )
         return
@@ -195,7 +195,7 @@ def _result(name: str, function: Callable[[str], None], reason: str) -> Result:
             else NOT_APPLICABLE
         ),
         expected=inspect.getdoc(function).splitlines()[0],
-        came="" if error is None else _said(error),
+        got="" if error is None else _said(error),
         look="" if error is None else _where(name, error),
         reason=why_not or reason,
         seconds=round(time.perf_counter() - start, 3),

@@ -26,7 +26,7 @@ def corrupt(images: Tensor, kind: str, strength: float, generator: torch.Generat
         images: N x C x H x W float32 in [0, 1], on any device.
         kind: one of :data:`KINDS`.
         strength: from 0 to 1; see above.
-        generator: of the CPU; all chance comes from it, so that devices agree.
+        generator: of the CPU; all randomness comes from it, so that devices agree.
 
     Returns:
         N x C x H x W in [0, 1]. ``images`` are left as they were.
@@ -56,7 +56,7 @@ def check_corruption(kind: str, strength: float) -> None:
 
 
 def _mask(images: Tensor, strength: float, generator: torch.Generator) -> Tensor:
-    return images.masked_fill(_chance(images, generator) < strength, 0.0)
+    return images.masked_fill(_uniform(images, generator) < strength, 0.0)
 
 
 def _noise(images: Tensor, strength: float, generator: torch.Generator) -> Tensor:
@@ -65,9 +65,9 @@ def _noise(images: Tensor, strength: float, generator: torch.Generator) -> Tenso
 
 
 def _salt(images: Tensor, strength: float, generator: torch.Generator) -> Tensor:
-    chance = _chance(images, generator)
-    damaged = images.masked_fill(chance < strength, 1.0)
-    return damaged.masked_fill_(chance < strength / 2, 0.0)
+    drawn = _uniform(images, generator)
+    damaged = images.masked_fill(drawn < strength, 1.0)
+    return damaged.masked_fill_(drawn < strength / 2, 0.0)
 
 
 def _blur(images: Tensor, strength: float, generator: torch.Generator) -> Tensor:
@@ -86,7 +86,7 @@ def _smoothing(n: int, sigma: float) -> Tensor:
     return torch.zeros(n, n).scatter_add_(1, taken, (weights / weights.sum()).expand_as(taken))
 
 
-def _chance(images: Tensor, generator: torch.Generator) -> Tensor:
+def _uniform(images: Tensor, generator: torch.Generator) -> Tensor:
     """A number in [0, 1) for each pixel, N x 1 x H x W."""
     n, _, height, width = images.shape
     return torch.rand(n, 1, height, width, generator=generator).to(images.device)

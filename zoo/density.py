@@ -60,9 +60,9 @@ class GaussianMixture(nn.Module):
     def sample(self, n: int, generator: torch.Generator) -> Tensor:
         """``n`` codes, n x D, drawn on the CPU so that a seed means the same on every device."""
         weights, means, scales = (t.float().cpu() for t in (self.weights, self.means, self.scales))
-        which = torch.multinomial(weights, n, replacement=True, generator=generator)  # n
+        indices = torch.multinomial(weights, n, replacement=True, generator=generator)  # n
         noise = torch.randn(n, means.shape[1], generator=generator)  # n x D
-        return means[which] + torch.einsum("nij,nj->ni", scales[which], noise)
+        return means[indices] + torch.einsum("nij,nj->ni", scales[indices], noise)
 
 
 def _until_the_last_round(mixture: type) -> type:

@@ -76,7 +76,7 @@ __all__ = [
 
 
 class ZooError(Exception):
-    """Base of all errors of the zoo: its text says what came, what was expected, what to do.
+    """Base of all errors of the zoo: its text says what was found, what was expected, what to do.
 
     Any stream and file can hold the text, whatever the paths in it (:func:`zoo.files.path_text`).
     """

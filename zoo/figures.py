@@ -1,6 +1,6 @@
 """What each figure of metrics.json means: one table for all that shows figures.
 
-A figure stands beside its floors: the same measure of something that has learnt nothing of
+A figure stands beside its baselines: the same measure of something that has learnt nothing of
 images. A name that is not in the table is shown under its own name, and claims no direction.
 """
 
@@ -90,7 +90,7 @@ _TABLE = {
     ),
 }  # fmt: skip
 
-FLOORS = {
+BASELINES = {
     "pixels": "raw pixels",
     "pca": "PCA",
     "untrained": "untrained network",
@@ -99,14 +99,14 @@ FLOORS = {
     "ablated": "another recipe",
     "train_set": "training images",
 }
-"""Titles of the floors, in the order in which they are shown."""
+"""Titles of the baselines, in the order in which they are shown."""
 
 BOUNDS = frozenset({"train_set"})
 """What stands beside a figure to show how far it could go: no generator is expected to be nearer
 to the test images than the training images are."""
 
-_FLOORS_APART = {"mean_image": ("sse", "sse_of_mean_image"), "ablated": ("sse", "sse_ablated")}
-"""Floors that are measured as figures of their own."""
+_BASELINES_APART = {"mean_image": ("sse", "sse_of_mean_image"), "ablated": ("sse", "sse_ablated")}
+"""Baselines that are measured as figures of their own."""
 
 DATASETS = {
     "mnist": ("MNIST", "ylecun/mnist", "handwritten digits, light on black"),
@@ -141,28 +141,28 @@ def ordered(metrics: Iterable[Metric]) -> list[Metric]:
     return sorted(metrics, key=lambda m: KINDS.index(meaning(m.name).kind))
 
 
-def floors(metric: Metric, metrics: Iterable[Metric]) -> dict[str, float]:
-    """The floors of ``metric``, which is one of ``metrics``, by name."""
-    found = dict(metric.floors)
-    for floor, (figure, apart) in _FLOORS_APART.items():
+def baselines(metric: Metric, metrics: Iterable[Metric]) -> dict[str, float]:
+    """The baselines of ``metric``, which is one of ``metrics``, by name."""
+    found = dict(metric.baselines)
+    for baseline, (figure, apart) in _BASELINES_APART.items():
         if metric.name == figure:
             for other in metrics:
                 if other.name == apart:
-                    found.setdefault(floor, other.value)
-    order = {floor: i for i, floor in enumerate(FLOORS)}
+                    found.setdefault(baseline, other.value)
+    order = {baseline: i for i, baseline in enumerate(BASELINES)}
     return dict(sorted(found.items(), key=lambda item: order.get(item[0], len(order))))
 
 
-def beats(metric: Metric, floor: float) -> bool:
-    """Whether ``metric`` is better than ``floor`` by more than its own spread.
+def beats(metric: Metric, baseline: float) -> bool:
+    """Whether ``metric`` is better than ``baseline`` by more than its own spread.
 
     Always true of a figure without a direction, which competes with nothing.
     """
     better = meaning(metric.name).better
     if better == NEITHER:
         return True
-    compared = (metric.value, floor, metric.spread or 0)
-    return all(map(finite, compared)) and better * (metric.value - floor) > compared[2]
+    compared = (metric.value, baseline, metric.spread or 0)
+    return all(map(finite, compared)) and better * (metric.value - baseline) > compared[2]
 
 
 def finite(value: float) -> bool:

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field
 from fnmatch import fnmatchcase
 from typing import Any
 
-from zoo.figures import BOUNDS, FLOORS, HIGHER, finite, floors, meaning
+from zoo.figures import BASELINES, BOUNDS, HIGHER, baselines, finite, meaning
 from zoo.spec import Metric, Weights
 
 
@@ -54,7 +54,7 @@ class Standing:
     name: str | None = None
     """None if nothing was measured that could meet it."""
     metric: Metric | None = None
-    floors: Mapping[str, float] = field(default_factory=dict)
+    baselines: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def missed_by(self) -> float | None:
@@ -64,18 +64,20 @@ class Standing:
         return max(0.0, self.goal.better * (self.goal.value - self.metric.value))
 
     @property
-    def floor(self) -> tuple[str, float] | None:
-        """The best of the floors, which is what has to be beaten.
+    def baseline(self) -> tuple[str, float] | None:
+        """The best of the baselines, which is what has to be beaten.
 
         Training images are not among them unless they are all that there is, and another recipe
         of the same model never is.
         """
         known = {
-            floor: value
-            for floor, value in self.floors.items()
-            if floor in FLOORS and floor != "ablated" and finite(value)
+            baseline: value
+            for baseline, value in self.baselines.items()
+            if baseline in BASELINES and baseline != "ablated" and finite(value)
         }
-        beside = {floor: value for floor, value in known.items() if floor not in BOUNDS} or known
+        beside = {
+            baseline: value for baseline, value in known.items() if baseline not in BOUNDS
+        } or known
         return max(beside.items(), key=lambda each: self.goal.better * each[1], default=None)
 
     def to_dict(self) -> dict[str, Any]:
@@ -86,7 +88,7 @@ class Standing:
             "value": self.metric.value,
             "spread": self.metric.spread,
             "protocol": self.metric.protocol,
-            "floors": dict(self.floors),
+            "baselines": dict(self.baselines),
         }
         return {
             **asdict(self.goal),
@@ -114,8 +116,8 @@ def _standing(goal: Goal, measured: Mapping[str, Weights]) -> Standing:
     if not found:
         return Standing(goal=goal)
     name, metric = max(found, key=lambda each: goal.better * each[1].value)
-    beside = floors(metric, measured[name].metrics)
-    return Standing(goal=goal, name=name, metric=metric, floors=beside)
+    beside = baselines(metric, measured[name].metrics)
+    return Standing(goal=goal, name=name, metric=metric, baselines=beside)
 
 
 _HINTON = {"PCA-30": 13.87, "Hinton 2006": 3.00}
@@ -123,19 +125,19 @@ _HINTON = {"PCA-30": 13.87, "Hinton 2006": 3.00}
 GOALS = (
     Goal(
         what="squared error, 784-1000-500-250-30", metrics=("sse",), dataset="mnist", value=1.75,
-        over="deep_ae.*", config={"hidden": [1000, 500, 250], "code": 30}, published=_HINTON,
+        over="deep_ae.*", config={"hidden": [1000, 500, 250], "latent_dim": 30}, published=_HINTON,
     ),
     Goal(
         what="squared error, code of 30 numbers", metrics=("sse",), dataset="mnist", value=1.4,
-        over="conv_ae.*", config={"code": 30}, published=_HINTON,
+        over="conv_ae.*", config={"latent_dim": 30}, published=_HINTON,
     ),
     Goal(
         what="NLL in nats, 784-200-200-50", metrics=("nll",), dataset="mnist", value=86.8,
-        over="vae.mnist", config={"hidden": 200, "code": 50}, published={"VAE": 86.76},
+        over="vae.mnist", config={"hidden": 200, "latent_dim": 50}, published={"VAE": 86.76},
     ),
     Goal(
         what="NLL in nats, IWAE with k = 5", metrics=("nll",), dataset="mnist", value=86.0,
-        over="vae.*iwae*", config={"hidden": 200, "code": 50}, published={"IWAE": 85.54},
+        over="vae.*iwae*", config={"hidden": 200, "latent_dim": 50}, published={"IWAE": 85.54},
     ),
     Goal(
         what="grouping, accuracy", metrics=("n2d_acc", "kmeans_acc"), dataset="mnist", value=0.985,
@@ -187,7 +189,7 @@ GOALS = (
         value=0.975, over="dcgan.*", published={"BiGAN": 0.9735},
     ),
 )  # fmt: skip
-"""Set from what others published and from the floors."""
+"""Set from what others published and from the baselines."""
 
 SOURCES = {
     "PCA-30": "Hinton & Salakhutdinov 2006, figure 2B",

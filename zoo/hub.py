@@ -367,10 +367,10 @@ def _download(
     stored = next(
         (f.lfs.sha256 for f in listing.siblings if f.rfilename == TENSORS and f.lfs), None
     )
-    for what, came, expected in (("size", sizes[TENSORS], size), ("sha256", stored, digest)):
-        if came is not None and came != expected:
+    for what, got, expected in (("size", sizes[TENSORS], size), ("sha256", stored, digest)):
+        if got is not None and got != expected:
             raise CorruptWeights(
-                f"hf-hub:{repo}@{sha}: {TENSORS} has the {what} {_clean(came, 80)} on the Hub, its "
+                f"hf-hub:{repo}@{sha}: {TENSORS} has the {what} {_clean(got, 80)} on the Hub, its "
                 f"config.json says {expected!s:.80}. Nothing was fetched; its owner should publish "
                 "it again"
             )
@@ -432,8 +432,8 @@ def _mend(repo: str, sha: str, token: str | None) -> None:
                 _get(repo, sha, name, token)
         _, expected = promised(folder, repo)
         name = _promise_of_name(folder / TENSORS)
-        came = name if name and len(name) == 64 else _sha256(folder / TENSORS)
-        if came == expected:
+        got = name if name and len(name) == 64 else _sha256(folder / TENSORS)
+        if got == expected:
             return
         if again and name is None:
             # Where there are no links, only the two together can tell; either may be the bad one.
@@ -444,7 +444,7 @@ def _mend(repo: str, sha: str, token: str | None) -> None:
             continue
         break
     raise CorruptWeights(
-        f"hf-hub:{repo}@{sha}: {TENSORS} has sha256 {came}, its config.json says {expected:.80}. "
+        f"hf-hub:{repo}@{sha}: {TENSORS} has sha256 {got}, its config.json says {expected:.80}. "
         "It was not damaged on the way: its owner should publish it again. Nothing was loaded"
     )
 

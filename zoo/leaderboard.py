@@ -13,14 +13,14 @@ from typing import Any
 from zoo.api import info, list_models
 from zoo.errors import InputError
 from zoo.figures import (
+    BASELINES,
     BOUNDS,
     DATASETS,
-    FLOORS,
     HIGHER,
     LOWER,
     NEITHER,
+    baselines,
     finite,
-    floors,
     meaning,
     number,
 )
@@ -36,7 +36,7 @@ COLUMNS = (
 """The main figures: what is shown when nobody asks for others."""
 
 SAME = 2e-3
-"""By how much, as a share, a floor may differ between machines: the probe of pixels does."""
+"""By how much, as a share, a baseline may differ between machines: the probe of pixels does."""
 
 MARKERS = re.compile(r"(<!-- figures: [^\n]*-->\n)(.*?)(\n<!-- end -->)", re.DOTALL)
 """Around the table in a Markdown file."""
@@ -44,12 +44,12 @@ MARKERS = re.compile(r"(<!-- figures: [^\n]*-->\n)(.*?)(\n<!-- end -->)", re.DOT
 
 @dataclass(frozen=True)
 class Row:
-    """A set of weights, or a floor of the data, and the figures of it that were measured."""
+    """A set of weights, or a baseline of the data, and the figures of it that were measured."""
 
     name: str
     figures: Mapping[str, float]
     parameters: int | None
-    """None for a floor."""
+    """None for a baseline."""
     labels: bool = False
     """Whether they were learnt with labels; all others know none."""
     seconds: float | None = None
@@ -58,14 +58,14 @@ class Row:
 
 @dataclass(frozen=True)
 class Board:
-    """All that was measured on one data set. Weights come first, by name; floors are last."""
+    """All that was measured on one data set. Weights come first, by name; baselines are last."""
 
     dataset: str
     columns: tuple[str, ...]
     rows: tuple[Row, ...]
 
     def best(self, column: str) -> float | None:
-        """The best value of a column, floors included, if its direction is known.
+        """The best value of a column, baselines included, if its direction is known.
 
         What was learnt with labels competes with nothing here.
         """
@@ -127,7 +127,7 @@ def leaderboard(dataset: str | None = None, metrics: Sequence[str] = ()) -> list
             if not figures.keys().isdisjoint(columns)
         ]
         if rows:
-            boards.append(Board(each, columns, (*rows, *_floors(of_data.values(), columns))))
+            boards.append(Board(each, columns, (*rows, *_baselines(of_data.values(), columns))))
     return boards
 
 
@@ -165,22 +165,22 @@ def _require(asked: str, there: list[str], problem: str) -> None:
         raise InputError(f"{problem} {asked!r}; there is: {', '.join(there) or 'nothing at all'}")
 
 
-def _floors(of_data: Iterable[Mapping[str, Metric]], columns: tuple[str, ...]) -> list[Row]:
-    """A row for each floor, with the figures on which all weights agree.
+def _baselines(of_data: Iterable[Mapping[str, Metric]], columns: tuple[str, ...]) -> list[Row]:
+    """A row for each baseline, with the figures on which all weights agree.
 
     What differs between weights (a network untrained, as many principal components as a code has
-    numbers) is not a floor of the data; it stands on the cards.
+    numbers) is not a baseline of the data; it stands on the cards.
     """
     agreed: dict[str, dict[str, float]] = {}
     for column in columns:
-        beside = [floors(f[column], f.values()) for f in of_data if column in f]
-        for floor in FLOORS:
-            values = [found[floor] for found in beside if floor in found]
+        beside = [baselines(f[column], f.values()) for f in of_data if column in f]
+        for baseline in BASELINES:
+            values = [found[baseline] for found in beside if baseline in found]
             if len(values) == len(beside) and all(
                 finite(v) and math.isclose(v, values[0], rel_tol=SAME) for v in values
             ):
-                agreed.setdefault(floor, {})[column] = values[0]
-    return [Row(floor, agreed[floor], None) for floor in FLOORS if floor in agreed]
+                agreed.setdefault(baseline, {})[column] = values[0]
+    return [Row(baseline, agreed[baseline], None) for baseline in BASELINES if baseline in agreed]
 
 
 def cells(board: Board, row: Row, mark: str = "{}") -> list[str]:
@@ -224,12 +224,12 @@ def label(row: Row) -> str:
 LABELS = "(labels): learnt with the labels of the data, and so out of competition."
 
 
-GOAL_HEADER = ("goal", "to reach", "reached", "", "best floor", "published")
+GOAL_HEADER = ("goal", "to reach", "reached", "", "best baseline", "published")
 
 
 def goal_cells(standing: Standing) -> list[str]:
     """A row for a goal, as texts, under :data:`GOAL_HEADER`."""
-    goal, metric, floor = standing.goal, standing.metric, standing.floor
+    goal, metric, baseline = standing.goal, standing.metric, standing.baseline
     judged = "" if goal.over == "*" else f"{goal.over}{' (labels)' if goal.labels else ''}, "
     sign = "≥" if goal.better == HIGHER else "≤"
     published = [f"{who} {number(value, _FORM)}" for who, value in goal.published.items()]
@@ -238,7 +238,7 @@ def goal_cells(standing: Standing) -> list[str]:
         f"{sign} {number(goal.value, _FORM)}",
         f"{number(metric.value, _FORM)} {line(standing.name)}" if metric else "-",
         _verdict(standing.missed_by),
-        f"{FLOORS[floor[0]]} {number(floor[1], _FORM)}" if floor else "-",
+        f"{BASELINES[baseline[0]]} {number(baseline[1], _FORM)}" if baseline else "-",
         ", ".join(published) or "-",
     ]
 
@@ -275,7 +275,7 @@ def markdown(boards: Sequence[Board], standings: Sequence[Standing] = ()) -> str
     for board in boards:
         rows = [
             (
-                FLOORS[row.name] if row.parameters is None else code(row.name) + label(row),
+                BASELINES[row.name] if row.parameters is None else code(row.name) + label(row),
                 *cells(board, row, "**{}**"),
             )
             for row in board.rows

@@ -80,7 +80,7 @@ class Recipe:
 
 @dataclass(frozen=True, kw_only=True)
 class AutoencoderRecipe(Recipe):
-    """A recipe for learning to repair too: ``corrupt`` spoils what goes in, not the target.
+    """A recipe for learning to repair too: ``corrupt`` corrupts the input, not the target.
 
     ``corrupt`` is one of :data:`zoo.corruption.KINDS`, or empty; ``corrupt_strength`` is its
     strength (Vincent et al. 2010, "Stacked denoising autoencoders", section 3).
@@ -97,7 +97,7 @@ class Step:
     progress: float
     """How much of the phase is done, in [0, 1)."""
     generator: torch.Generator
-    """The only source of chance, seeded for each step (and each process)."""
+    """The only source of randomness, seeded for each step (and each process)."""
     autocast: Callable[[], contextlib.AbstractContextManager]
     """The precision of the recipe, to compute losses in."""
     update: Callable[[str, Tensor], None]
@@ -246,7 +246,7 @@ class ZooModel(nn.Module):
         raise _not_written(self, "_decode(self, codes)", "decode")
 
     def _sample_codes(self, n: int, generator: torch.Generator) -> Tensor:
-        """``n`` codes to generate from; ``generator`` is the only chance, and on the CPU."""
+        """``n`` codes to generate from; all randomness comes from ``generator``, on the CPU."""
         raise _not_written(self, "_sample_codes(self, n, generator)", "generate")
 
     def _features(self, images: Tensor) -> Tensor:

@@ -26,9 +26,9 @@ CAPABILITIES = ("encode", "decode", "reconstruct", "generate", "features", "scor
 _MAX_CONFIG_BYTES = 1_000_000
 
 
-def _check(condition: bool, where: str, expected: str, came: object) -> None:
+def _check(condition: bool, where: str, expected: str, got: object) -> None:
     if not condition:
-        raise SpecError(f"{where}: expected {expected}, got {came!r}")
+        raise SpecError(f"{where}: expected {expected}, got {got!r}")
 
 
 def _is_identifier(value: object) -> bool:
@@ -128,8 +128,8 @@ class _Record:
 class Metric(_Record):
     """One measured figure, with all that is needed to believe it.
 
-    ``spread`` is the standard deviation over seeds or draws; ``floors`` holds the same measure of
-    what has learnt nothing: ``{"pixels": 0.969, "untrained": 0.93}``.
+    ``spread`` is the standard deviation over seeds or draws; ``baselines`` holds the same measure
+    of what has learnt nothing: ``{"pixels": 0.969, "untrained": 0.93}``.
     """
 
     name: str
@@ -140,7 +140,7 @@ class Metric(_Record):
     samples: int
     seed: int | None = None
     spread: float | None = None
-    floors: Mapping[str, float] = field(default_factory=dict, hash=False)
+    baselines: Mapping[str, float] = field(default_factory=dict, hash=False)
 
     def __post_init__(self) -> None:
         for key in ("name", "dataset", "split", "protocol"):
@@ -156,9 +156,9 @@ class Metric(_Record):
         )
         positive = self.spread is None or (_is_number(self.spread) and self.spread >= 0)
         _check(positive, f"{where}.spread", "a number from 0, or null", self.spread)
-        self._freeze_config("floors")
-        for floor, value in self.floors.items():
-            _check(_is_number(value), f"{where}.floors.{floor}", "a number", value)
+        self._freeze_config("baselines")
+        for baseline, value in self.baselines.items():
+            _check(_is_number(value), f"{where}.baselines.{baseline}", "a number", value)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -139,10 +139,10 @@ def get_model(name: str) -> ZooModel:
 @isolated()
 def images_for(model: ZooModel, n: int = 6) -> Tensor:
     """``n`` images that fit ``model``: smooth, then noisy, then black and white at the end."""
-    chance = torch.Generator().manual_seed(7)
-    coarse = torch.rand(n, model.image_shape[0], 4, 4, generator=chance)
+    rng = torch.Generator().manual_seed(7)
+    coarse = torch.rand(n, model.image_shape[0], 4, 4, generator=rng)
     images = torch.nn.functional.interpolate(coarse, model.image_shape[1:], mode="bilinear")
-    images[n // 2 :] = torch.rand(images[n // 2 :].shape, generator=chance)
+    images[n // 2 :] = torch.rand(images[n // 2 :].shape, generator=rng)
     images[-2], images[-1] = 0, 1
     return images
 
@@ -278,7 +278,7 @@ def check_generate_across_processes(name: str) -> None:
 
 
 def check_refused_images(name: str) -> None:
-    """Wrong images are refused by a message that says what came and what was expected."""
+    """Wrong images are refused by a message that says what was found and what was expected."""
     model = get_model(name)
     images = images_for(model, 2)
     expected = "N x " + " x ".join(map(str, model.image_shape))
@@ -305,7 +305,7 @@ def check_refused_images(name: str) -> None:
 
 
 def check_refused_codes(name: str) -> None:
-    """Wrong codes are refused by a message that says what came and what was expected."""
+    """Wrong codes are refused by a message that says what was found and what was expected."""
     model = get_model(name)
     _needs(model, "decode")
     codes = torch.zeros(2, *model.code_shape)
@@ -378,13 +378,13 @@ def check_train_mode(name: str) -> None:
     try:
         for module in model.modules():
             module.training = True
-        came = weights.measure(model, images)
+        got = weights.measure(model, images)
         left = [key for key, module in model.named_modules() if not module.training]
         assert not left, f"a call leaves these modules in eval mode, which were in train: {left}"
         for key, tensor in model.state_dict().items():
             assert torch.equal(tensor, state[key]), f"a call in train mode changes {key}"
         for key in expected:
-            assert torch.equal(came[key], expected[key]), f"{key} are others in train mode"
+            assert torch.equal(got[key], expected[key]), f"{key} are others in train mode"
     finally:
         model.load_state_dict(state)
         for module, training in modes.items():
@@ -423,10 +423,10 @@ def check_torch_defaults(name: str) -> None:
         capture_output=True, text=True, env={**os.environ, "PYTHONPATH": paths},
     )  # fmt: skip
     assert run.returncode == 0, f"in another process: {run.stderr.strip()[-500:]}"
-    came = json.loads(run.stdout.splitlines()[-1])
-    expected = came.pop("nothing set")
+    got = json.loads(run.stdout.splitlines()[-1])
+    expected = got.pop("nothing set")
     assert "error" not in expected, f"in another process: {expected['error']}"
-    for default, results in came.items():
+    for default, results in got.items():
         assert "error" not in results, f"with {default}: {results['error']}"
         other = [key for key in results if results[key] != expected.get(key)]
         assert not other, f"with {default}, other bits than without: {', '.join(other[:5])}"
@@ -521,7 +521,7 @@ def check_training(name: str) -> None:
         raise NotApplicable("only a model that is created by its own name is trained")
     if not _trains(name):
         raise NotApplicable("its class has neither phases nor anything to fit")
-    from zoo.training.chance import seeded
+    from zoo.training.rng import seeded
 
     with seeded(0):
         before = api.create(name)
@@ -809,13 +809,13 @@ def _needs(model: ZooModel, *calls: str) -> None:
         raise NotApplicable(f"it does not declare {' and '.join(missing)}")
 
 
-def _same(came: object, expected: object, what: str) -> None:
-    assert came == expected, f"{what}: expected {expected!r:.200}, got {came!r:.200}"
+def _same(got: object, expected: object, what: str) -> None:
+    assert got == expected, f"{what}: expected {expected!r:.200}, got {got!r:.200}"
 
 
-def _close(came: Tensor, expected: Tensor, what: str) -> None:
+def _close(got: Tensor, expected: Tensor, what: str) -> None:
     bound = TOLERANCE * (1 + float(expected.abs().max()))
-    difference = float((came - expected).abs().max())
+    difference = float((got - expected).abs().max())
     assert difference <= bound, f"{what}: off by {difference:.3g}, at most {bound:.3g} expected"
 
 

@@ -400,14 +400,14 @@ def verify(model: ZooModel, folder: Path) -> dict[str, float]:
         )
     deviations = {}
     for name, expected in recorded.items():
-        came = made[name].cpu()
-        if came.shape != expected.shape or came.dtype != expected.dtype:
+        got = made[name].cpu()
+        if got.shape != expected.shape or got.dtype != expected.dtype:
             raise CorruptWeights(
                 f"{path}: {name} is {tuple(expected.shape)} {expected.dtype}, the model gives "
-                f"{tuple(came.shape)} {came.dtype}"
+                f"{tuple(got.shape)} {got.dtype}"
             )
         bound = _tolerance(path, metadata, name) * (1 + float(expected.abs().max()))
-        deviations[name] = float((came - expected).abs().max()) / bound
+        deviations[name] = float((got - expected).abs().max()) / bound
     wrong = {name: d for name, d in deviations.items() if not d <= 1}
     if wrong:
         raise WeightsError(

@@ -19,9 +19,9 @@ from zoo.spec import Preprocessing
 
 
 def test_auroc_by_counting_pairs():
-    chance = torch.Generator().manual_seed(0)
-    scores = torch.randint(0, 8, (40,), generator=chance).float()  # with ties
-    strange = torch.rand(40, generator=chance) < 0.3
+    rng = torch.Generator().manual_seed(0)
+    scores = torch.randint(0, 8, (40,), generator=rng).float()  # with ties
+    strange = torch.rand(40, generator=rng) < 0.3
     pairs = list(product(scores[strange].tolist(), scores[~strange].tolist()))
     by_hand = sum(1.0 if a > b else 0.5 if a == b else 0.0 for a, b in pairs) / len(pairs)
     assert auroc(scores, strange) == pytest.approx(by_hand)
@@ -29,8 +29,8 @@ def test_auroc_by_counting_pairs():
 
 
 def test_pca_error_by_singular_values():
-    chance = torch.Generator().manual_seed(0)
-    train, test = (torch.randn(n, 9, generator=chance) for n in (30, 5))
+    rng = torch.Generator().manual_seed(0)
+    train, test = (torch.randn(n, 9, generator=rng) for n in (30, 5))
     mean = train.double().mean(0)
     _, _, rows = torch.linalg.svd(train.double() - mean, full_matrices=False)
     centred = test.double() - mean
@@ -55,7 +55,7 @@ def test_only():
 
 
 def context(**more):
-    model = zoo.create("ae", hidden=8, code=4)
+    model = zoo.create("ae", hidden=8, latent_dim=4)
     return Context(model=model, name="ae", train=data("train", **more), test=data("test", **more))
 
 
@@ -93,17 +93,19 @@ def test_measure(monkeypatch):
         assert f"class {label} alone" in figure.protocol
     assert mean.value == pytest.approx(np.mean([f.value for f in each]))
     assert mean.value > 0.8, "trousers, shirts and bags differ"
-    for floor in ("pca", "untrained"):
-        assert mean.floors[floor] == pytest.approx(np.mean([f.floors[floor] for f in each]))
-    assert mean.floors["pca"] > 0.8
-    assert mean.floors["untrained"] < 0.7
+    for baseline in ("pca", "untrained"):
+        assert mean.baselines[baseline] == pytest.approx(
+            np.mean([f.baselines[baseline] for f in each])
+        )
+    assert mean.baselines["pca"] > 0.8
+    assert mean.baselines["untrained"] < 0.7
     assert "epochs=3" in mean.protocol
     assert mean.samples == len(data("test"))
 
 
 def test_real_training_is_repeatable():
     settings = {"epochs": 2, "batch_size": 4, "precision": "fp32"}
-    model, shirts = zoo.create("ae", hidden=8, code=4), only(data("train"), 0)
+    model, shirts = zoo.create("ae", hidden=8, latent_dim=4), only(data("train"), 0)
     first, again = (anomaly.trained_on(model, shirts, seed=1, settings=settings) for _ in range(2))
     assert first.config == model.config
     images = data("test").images.float() / 255

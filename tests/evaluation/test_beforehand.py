@@ -66,7 +66,7 @@ def name(tmp_path):
     """A model that can do everything, and is variational too."""
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        model = zoo.create("vae", hidden=8, code=3)
+        model = zoo.create("vae", hidden=8, latent_dim=3)
     weights.save(
         model, tmp_path / "mine", images=torch.rand(4, 1, 28, 28), plugin="latentzoo-vae",
         facts={"dataset": "clothes", "licence": "x"},
@@ -109,7 +109,7 @@ def test_a_protocol_says_all_the_libraries_that_it_needs(name, data, monkeypatch
         more = {"samples": 12} if PROTOCOLS[protocol].samples else {}
         result = evaluate(name, data=data, protocols=[protocol], write=False, **more)
         assert result["left_out"] == []
-    declared = {*PROTOCOLS[protocol].libraries, *PROTOCOLS[protocol].floor_libraries}
+    declared = {*PROTOCOLS[protocol].libraries, *PROTOCOLS[protocol].baseline_libraries}
     assert asked & set(LIBRARIES) <= declared
     assert declared - {"scipy"} <= asked, "scipy is for features that are wide"
 
@@ -157,7 +157,7 @@ def test_missing_libraries_of_what_was_not_named(name, data, without, hidden, le
     """Said at the start, and the others are measured."""
     without(*hidden)
     said = []
-    result = evaluate(name, data=data, progress=said.append, floors=False)
+    result = evaluate(name, data=data, progress=said.append, with_baselines=False)
     reasons = {o["protocol"]: o["reason"] for o in result["left_out"] if "needs" in o["reason"]}
     assert set(reasons) == left_out
     for protocol, reason in reasons.items():
@@ -166,16 +166,16 @@ def test_missing_libraries_of_what_was_not_named(name, data, without, hidden, le
     assert {"knn1", "nll"} <= {m["name"] for m in result["metrics"]}
 
 
-def test_libraries_of_the_floors_alone_are_not_asked_for_without_them(name, data, without):
+def test_libraries_of_the_baselines_alone_are_not_asked_for_without_them(name, data, without):
     without("sklearn")
-    result = evaluate(name, data=data, protocols=["knn"], floors=False, write=False)
+    result = evaluate(name, data=data, protocols=["knn"], with_baselines=False, write=False)
     assert [m["name"] for m in result["metrics"]] == ["knn1", "knn20"]
 
 
 def test_what_cannot_be_measured_is_said_before_the_first_that_can(name, tmp_path):
     np.savez(tmp_path / "bare.npz", images=sample()[0][:50])
     said = []
-    evaluate(name, data=tmp_path / "bare.npz", progress=said.append, floors=False)
+    evaluate(name, data=tmp_path / "bare.npz", progress=said.append, with_baselines=False)
     left_out = [i for i, line in enumerate(said) if line.startswith("left out")]
     started = [i for i, line in enumerate(said) if line.partition(":")[0] in PROTOCOLS]
     assert len(left_out) == 6
@@ -309,7 +309,7 @@ def test_weights_of_a_run_find_what_they_learnt_from(tmp_path, monkeypatch, kind
     monkeypatch.chdir("/")
     run = f"local-dir:{tmp_path / 'run'}"
     assert learnt_from(run, folder) == str(source)
-    evaluate(run, protocols=["reconstruction"], floors=False)
+    evaluate(run, protocols=["reconstruction"], with_baselines=False)
     assert len(verify(run)) == 4
     for path in folder.iterdir():
         assert str(tmp_path).encode() not in path.read_bytes(), f"{path.name} may be published"

@@ -61,7 +61,7 @@ def test_a_frechet_distance_by_hand():
     assert [f.name for f in figures] == [f"{name}_in_pixels" for name in NAMES]
     (frechet,) = (f for f in figures if f.name == "frechet_in_pixels")
     assert frechet.value == pytest.approx(0.25 + 0.25 * 100 / 99, rel=1e-6)
-    assert frechet.floors["train_set"] == pytest.approx(0, abs=1e-9)
+    assert frechet.baselines["train_set"] == pytest.approx(0, abs=1e-9)
     assert "of 100 generated images against all test images, in raw pixels" in frechet.protocol
 
 
@@ -122,7 +122,7 @@ def test_data_with_a_classifier_are_left_to_it_unless_one_asks():
 def generator(tmp_path):
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        model = zoo.create("dcgan", width=2, latent=3)
+        model = zoo.create("dcgan", width=2, latent_dim=3)
     weights.save(
         model, tmp_path / "mine", images=torch.rand(4, 1, 28, 28), plugin="latentzoo-gan",
         facts={"dataset": "own", "licence": "x"},

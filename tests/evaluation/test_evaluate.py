@@ -33,11 +33,11 @@ CHEAP = ["reconstruction", "knn"]
 @pytest.fixture
 def data(tmp_path):
     """tiny.npz: 80 and 40 images of 12 pixels squared in two classes."""
-    chance = np.random.default_rng(0)
+    rng = np.random.default_rng(0)
     arrays = {}
     for split, n in (("train", 80), ("test", 40)):
-        labels = chance.integers(2, size=n)
-        images = chance.integers(120, size=(n, 12, 12))
+        labels = rng.integers(2, size=n)
+        images = rng.integers(120, size=(n, 12, 12))
         images[labels == 1, :6] += 60
         arrays |= {f"{split}_images": images.astype(np.uint8), f"{split}_labels": labels}
     np.savez(tmp_path / "tiny.npz", **arrays)
@@ -66,7 +66,7 @@ def strangers(data):
 def folder(tmp_path, data):
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        model = zoo.create("ae", size=12, code=6)
+        model = zoo.create("ae", size=12, latent_dim=6)
     weights.save(
         model,
         tmp_path / "mine",
@@ -126,7 +126,7 @@ def test_result_is_what_metrics_json_holds(folder, data):
     assert first.pop("seconds") >= 0
     metric = Metric.from_dict(first)
     assert (metric.dataset, metric.split, metric.samples) == ("tiny", "test", 40)
-    assert metric.floors["mean_image"] > metric.floors["pca"]
+    assert metric.baselines["mean_image"] > metric.baselines["pca"]
     assert [line.split(":")[0] for line in lines] == CHEAP
     (record,) = [m for m in weights_of(folder) if m.name == "sse"]
     assert record == metric
@@ -252,16 +252,18 @@ def test_figures_of_other_protocols_and_data_stay(folder, data, unlabelled):
     assert values["sse", "tiny"] == result["metrics"][0]["value"]
 
 
-def test_without_floors(folder, data):
+def test_without_baselines(folder, data):
     name = f"local-dir:{folder}"
     protocols = [*CHEAP, "repair", "probe", "few", "robustness"]
     bare, whole = (
-        evaluate(name, data=data, protocols=protocols, floors=floors, write=False)["metrics"]
-        for floors in (False, True)
+        evaluate(name, data=data, protocols=protocols, with_baselines=with_baselines, write=False)[
+            "metrics"
+        ]
+        for with_baselines in (False, True)
     )
     assert [(m["name"], m["value"]) for m in bare] == [(m["name"], m["value"]) for m in whole]
-    assert not any(m["floors"] for m in bare)
-    assert all(m["floors"] for m in whole)
+    assert not any(m["baselines"] for m in bare)
+    assert all(m["baselines"] for m in whole)
 
 
 def test_nothing_is_written_when_told_so(folder, data):
@@ -305,7 +307,7 @@ def test_a_folder_with_parts_and_classes(folder, tmp_path):
     result = evaluate(f"local-dir:{folder}", data=tmp_path / "own", protocols=CHEAP)
     found = {m["name"]: m for m in result["metrics"]}
     assert found["knn1"]["samples"] == 10
-    assert found["knn1"]["floors"]["pixels"] == 1
+    assert found["knn1"]["baselines"]["pixels"] == 1
     assert found["knn1"]["dataset"] == "own"
 
 
@@ -446,7 +448,7 @@ def partly(data):
 
 def test_images_without_a_label_take_no_part_in_what_needs_labels(folder, partly):
     chosen, said = ["probe", "knn", "few", "robustness", "kmeans"], []
-    came, expected = (
+    got, expected = (
         evaluate(f"local-dir:{folder}", data=path, protocols=chosen, write=False,
                  progress=said.append)
         for path in partly
@@ -454,13 +456,13 @@ def test_images_without_a_label_take_no_part_in_what_needs_labels(folder, partly
 
     def figures(result):
         return {
-            m["name"]: (m["value"], m["samples"], m["floors"], m.get("spread"))
+            m["name"]: (m["value"], m["samples"], m["baselines"], m.get("spread"))
             for m in result["metrics"]
         }
 
-    assert figures(came) == figures(expected)
-    assert {"probe", "knn1", "few10", "kmeans_acc"} <= figures(came).keys()
-    assert figures(came)["probe"][1] == 32
+    assert figures(got) == figures(expected)
+    assert {"probe", "knn1", "few10", "kmeans_acc"} <= figures(got).keys()
+    assert figures(got)["probe"][1] == 32
     assert said[:2] == [
         "16 of 80 train images of partly have no label: they are left out of what needs labels",
         "8 of 40 test images of partly have no label: they are left out of what needs labels",
@@ -470,15 +472,15 @@ def test_images_without_a_label_take_no_part_in_what_needs_labels(folder, partly
 
 def test_images_without_a_label_are_measured_by_what_needs_none(folder, partly, data):
     said = []
-    came, expected = (
+    got, expected = (
         evaluate(f"local-dir:{folder}", data=path, protocols="reconstruction", write=False,
                  progress=said.append)["metrics"]
         for path in (partly[0], data)
     )  # fmt: skip
-    assert [(m["name"], m["value"], m["samples"]) for m in came] == [
+    assert [(m["name"], m["value"], m["samples"]) for m in got] == [
         (m["name"], m["value"], m["samples"]) for m in expected
     ]
-    assert came[0]["samples"] == 40
+    assert got[0]["samples"] == 40
     assert not [line for line in said if "no label" in line]
 
 
@@ -545,7 +547,7 @@ def test_generated_images_are_judged_by_labelled_ones(folder, partly):
         figures.append(_nearest(Context(model, "ae", *parts), images, classes, "{data}"))
     whole, without = figures
     assert whole.samples == without.samples == 32
-    assert whole.floors == without.floors
+    assert whole.baselines == without.baselines
 
 
 LINKED = ["config.json", "model.safetensors", "metrics.json", "README.md"]

@@ -27,8 +27,8 @@ from zoo.sample import sample
 
 
 def points(n, seed, shift=0.0, width=4):
-    chance = torch.Generator().manual_seed(seed)
-    return torch.randn(n, width, generator=chance) @ torch.diag(
+    rng = torch.Generator().manual_seed(seed)
+    return torch.randn(n, width, generator=rng) @ torch.diag(
         torch.arange(1.0, width + 1)
     ) + shift  # fmt: skip
 
@@ -43,9 +43,9 @@ def test_frechet_by_matrix_roots():
 
 
 def test_frechet_of_two_gaussians_in_one_dimension():
-    chance = torch.Generator().manual_seed(0)
-    real = torch.randn(200_000, 1, generator=chance)
-    made = 3 + 2 * torch.randn(200_000, 1, generator=chance)
+    rng = torch.Generator().manual_seed(0)
+    real = torch.randn(200_000, 1, generator=rng)
+    made = 3 + 2 * torch.randn(200_000, 1, generator=rng)
     assert frechet_distance(real, made) == pytest.approx(3**2 + (2 - 1) ** 2, rel=0.02)
 
 
@@ -110,20 +110,20 @@ def test_manifolds_in_parts():
     real, made = points(1100, 0), points(2300, 1, 1.0)
     whole = torch.cdist(made.double(), real.double())
     inside = whole <= generation._radii(real.double(), 5)
-    came = manifolds(real, made)
-    assert came["precision"] == pytest.approx(float(inside.any(1).double().mean()))
-    assert came["coverage"] == pytest.approx(float(inside.any(0).double().mean()))
+    got = manifolds(real, made)
+    assert got["precision"] == pytest.approx(float(inside.any(1).double().mean()))
+    assert got["coverage"] == pytest.approx(float(inside.any(0).double().mean()))
     prc = pytest.importorskip("torch_fidelity.metric_prc")
     precision, recall = prc.calculate_precision_recall_full(made.double(), real.double(), 5)
-    assert (came["precision"], came["recall"]) == pytest.approx((precision, recall))
+    assert (got["precision"], got["recall"]) == pytest.approx((precision, recall))
 
 
 def test_a_generator_of_one_image_covers_nothing():
     real = points(200, 0)
-    came = manifolds(real, real[:1].repeat(50, 1))
-    assert came["precision"] == 1
-    assert came["recall"] <= 1 / 200
-    assert came["coverage"] < 0.1
+    got = manifolds(real, real[:1].repeat(50, 1))
+    assert got["precision"] == 1
+    assert got["recall"] <= 1 / 200
+    assert got["coverage"] < 0.1
 
 
 def test_class_shares():
@@ -152,10 +152,10 @@ class Noisy:
         self.images = images
 
     def generate(self, n, *, seed):
-        chance = torch.Generator().manual_seed(seed)
-        which = torch.randint(0, len(self.images), (n,), generator=chance)
+        rng = torch.Generator().manual_seed(seed)
+        which = torch.randint(0, len(self.images), (n,), generator=rng)
         images = self.images[which].float() / 255
-        return (images + 0.03 * torch.randn(images.shape, generator=chance)).clamp(0, 1)
+        return (images + 0.03 * torch.randn(images.shape, generator=rng)).clamp(0, 1)
 
 
 @pytest.fixture
@@ -177,13 +177,13 @@ def test_measure(context):
         *("classes_covered", "class_entropy", "generated_1nn"),
     ]
     frechet = figures["frechet"]
-    assert 0 < frechet.floors["train_set"] < frechet.value < frechet.floors["pca"]
-    assert figures["coverage"].floors["train_set"] > figures["coverage"].floors["pca"]
+    assert 0 < frechet.baselines["train_set"] < frechet.value < frechet.baselines["pca"]
+    assert figures["coverage"].baselines["train_set"] > figures["coverage"].baselines["pca"]
     assert figures["classes_covered"].value == 10
     assert figures["class_entropy"].value == pytest.approx(math.log(10), abs=0.2)
     nearest = figures["generated_1nn"]
-    assert 0.5 < nearest.value <= nearest.floors["train_set"] + 0.1
-    assert nearest.floors.keys() == {"train_set"}
+    assert 0.5 < nearest.value <= nearest.baselines["train_set"] + 0.1
+    assert nearest.baselines.keys() == {"train_set"}
     assert figures["kernel"].spread is not None
     assert [f.value for f in generation.measure(context)] == [f.value for f in figures.values()]
 
@@ -215,7 +215,7 @@ def test_a_generator_of_classes_labels_its_own_images(context):
     context.model = OfClasses(images, labels)
     right = figure(context)
     assert "labelled by the class that its code asked for" in right.protocol
-    assert right.value == pytest.approx(right.floors["train_set"], abs=0.15)
+    assert right.value == pytest.approx(right.baselines["train_set"], abs=0.15)
     context.model = OfClasses(images, (labels + 1) % 10)
     wrong = figure(context)
     assert wrong.value < 0.2 < 0.5 < right.value
@@ -301,7 +301,7 @@ def test_inception_with_weights(context, hub, monkeypatch):
     figures = {f.name: f for f in generation.measure_inception(context)}
     assert list(figures) == ["inception_frechet", "inception_kernel", "inception_score"]
     frechet = figures["inception_frechet"]
-    assert (frechet.value, frechet.floors) == (10, {"train_set": 5})
+    assert (frechet.value, frechet.baselines) == (10, {"train_set": 5})
     assert figures["inception_score"].spread == 0.25
     (made, real, settings), (train, again, _) = asked
     assert [len(s) for s in (made, real, train, again)] == [100, 150, 100, 150]
@@ -317,8 +317,8 @@ def test_as_many_images_as_one_asks_for(context):
     assert "among 40 generated images" in figures["class_entropy"].protocol
     assert "that knows 40 generated images" in figures["generated_1nn"].protocol
     more = {f.name: f for f in generation.measure(context)}
-    assert more["frechet"].samples == 100, "floors of other numbers are not taken for these"
-    assert more["frechet"].floors != figures["frechet"].floors
+    assert more["frechet"].samples == 100, "baselines of other numbers are not taken for these"
+    assert more["frechet"].baselines != figures["frechet"].baselines
 
 
 @pytest.mark.parametrize("name", ["dcgan", "vae", "ae", "pca"])
@@ -326,11 +326,13 @@ def test_images_made_by_batches_are_those_of_generate(name, tmp_path):
     if name in ("ae", "pca"):  # whose density has to be fitted
         model = zoo.load(f"{name}.mnist") if name == "pca" else zoo.load("deep_ae.mnist")
     else:
-        config = {"dcgan": {"width": 2, "latent": 3}, "vae": {"hidden": 8, "code": 3}}[name]
+        config = {"dcgan": {"width": 2, "latent_dim": 3}, "vae": {"hidden": 8, "latent_dim": 3}}[
+            name
+        ]
         model = zoo.create(name, **config)
     told = []
     context = Context(model, name, None, None, seed=3, advance=lambda *step: told.append(step))
-    came = generation.generated(context, 501)
+    got = generation.generated(context, 501)
     expected = (model.generate(501, seed=3) * 255).round().to(torch.uint8)
-    assert torch.equal(came, expected)
+    assert torch.equal(got, expected)
     assert [step[1:] for step in told] == [(0, 2), (1, 2), (2, 2)]

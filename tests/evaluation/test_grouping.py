@@ -52,13 +52,13 @@ def ari_by_hand(labels, clusters):
 
 @pytest.mark.parametrize("seed", range(5))
 def test_agreement_by_hand(seed):
-    chance = np.random.default_rng(seed)
-    labels = chance.integers(0, 4, 60)
-    clusters = np.where(chance.random(60) < 0.6, (labels + 1) % 4, chance.integers(0, 4, 60))
-    came = grouping.agreement(labels, clusters)
-    assert came["acc"] == pytest.approx(by_permutations(labels, clusters))
-    assert came["nmi"] == pytest.approx(nmi_by_hand(labels.tolist(), clusters.tolist()))
-    assert came["ari"] == pytest.approx(ari_by_hand(labels, clusters))
+    rng = np.random.default_rng(seed)
+    labels = rng.integers(0, 4, 60)
+    clusters = np.where(rng.random(60) < 0.6, (labels + 1) % 4, rng.integers(0, 4, 60))
+    got = grouping.agreement(labels, clusters)
+    assert got["acc"] == pytest.approx(by_permutations(labels, clusters))
+    assert got["nmi"] == pytest.approx(nmi_by_hand(labels.tolist(), clusters.tolist()))
+    assert got["ari"] == pytest.approx(ari_by_hand(labels, clusters))
 
 
 def test_matching_is_one_to_one_where_the_largest_class_would_not_be():
@@ -137,7 +137,7 @@ def test_measure_kmeans():
     assert list(figures) == ["kmeans_acc", "kmeans_nmi", "kmeans_ari"]
     for figure in figures.values():
         assert (figure.value, figure.spread, figure.samples) == (1, 0, 90)
-        assert figure.floors == {"pixels": 1, "pca": 1, "untrained": 1}
+        assert figure.baselines == {"pixels": 1, "pca": 1, "untrained": 1}
         assert "mean of 5 seeds" in figure.protocol
 
 
@@ -146,7 +146,7 @@ def test_measure_n2d(monkeypatch):
     figures = {f.name: f for f in grouping.measure_n2d(context())}
     assert list(figures) == ["n2d_acc", "n2d_nmi", "n2d_ari"]
     assert figures["n2d_acc"].value > 0.95
-    assert figures["n2d_acc"].floors.keys() == {"pixels"}
+    assert figures["n2d_acc"].baselines.keys() == {"pixels"}
 
 
 def test_data_without_labels():

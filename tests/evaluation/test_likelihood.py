@@ -13,7 +13,7 @@ from zoo.evaluation.likelihood import binarised, independent_pixels, log_likelih
 from zoo.evaluation.protocol import Context, LeftOut
 
 
-def chance(seed=0):
+def rng(seed=0):
     return torch.Generator().manual_seed(seed)
 
 
@@ -22,9 +22,9 @@ class LinearGaussian:
 
     device = torch.device("cpu")
 
-    def __init__(self, exact, pixels=6, latent=2, noise=0.7):
-        self.weight = torch.randn(pixels, latent, generator=chance(1)).double()
-        self.bias = torch.randn(pixels, generator=chance(2)).double()
+    def __init__(self, exact, pixels=6, latent_dim=2, noise=0.7):
+        self.weight = torch.randn(pixels, latent_dim, generator=rng(1)).double()
+        self.bias = torch.randn(pixels, generator=rng(2)).double()
         self.noise, self.exact = noise, exact
 
     def log_weights(self, images, samples, generator):
@@ -48,21 +48,21 @@ class LinearGaussian:
         return marginal.log_prob(images.flatten(1).double())
 
 
-IMAGES = (torch.rand(7, 1, 2, 3, generator=chance(3)) > 0.5).float()
+IMAGES = (torch.rand(7, 1, 2, 3, generator=rng(3)) > 0.5).float()
 
 
 def test_the_exact_posterior_needs_one_sample():
     model = LinearGaussian(exact=True)
-    came = log_likelihood(model, IMAGES, samples=1, generator=chance())
-    assert came.shape == (7,)
-    assert torch.allclose(came, model.exactly(IMAGES), atol=1e-9)
+    got = log_likelihood(model, IMAGES, samples=1, generator=rng())
+    assert got.shape == (7,)
+    assert torch.allclose(got, model.exactly(IMAGES), atol=1e-9)
 
 
 def test_any_posterior_needs_many():
     model = LinearGaussian(exact=False)
-    many = log_likelihood(model, IMAGES, samples=5000, generator=chance())
+    many = log_likelihood(model, IMAGES, samples=5000, generator=rng())
     assert torch.allclose(many, model.exactly(IMAGES), atol=0.05)
-    runs = [log_likelihood(model, IMAGES, samples=2, generator=chance(s)) for s in range(200)]
+    runs = [log_likelihood(model, IMAGES, samples=2, generator=rng(s)) for s in range(200)]
     bound = torch.stack(runs).mean(0)
     assert bool((bound < model.exactly(IMAGES) - 0.02).all()), "from below: a bound"
 
@@ -84,24 +84,24 @@ class Given:
 
 
 def test_equation_8_by_hand_in_any_chunks():
-    weights = 30 * torch.randn(5, 1201, generator=chance()) - 900  # exp of it is 0 in floats
+    weights = 30 * torch.randn(5, 1201, generator=rng()) - 900  # exp of it is 0 in floats
     model = Given(weights)
     images = torch.arange(5.0)[:, None, None, None]
-    came = log_likelihood(model, images, samples=1201, generator=chance(), at_once=1000)
+    got = log_likelihood(model, images, samples=1201, generator=rng(), at_once=1000)
     numbers = weights.double().numpy()
     largest = numbers.max(1)
     by_hand = largest + np.log(np.exp(numbers - largest[:, None]).mean(1))
-    assert np.allclose(came.numpy(), by_hand)
+    assert np.allclose(got.numpy(), by_hand)
     assert {samples for _, samples in model.calls} == {500, 201}
 
 
 def test_binarised():
     grey = torch.tensor([0.0, 0.3, 1.0])[:, None, None, None].expand(3, 1, 100, 100)
-    binary = binarised(grey, chance())
+    binary = binarised(grey, rng())
     assert set(binary.unique().tolist()) == {0.0, 1.0}
     assert binary.mean((1, 2, 3)).tolist() == pytest.approx([0, 0.3, 1], abs=0.02)
-    assert torch.equal(binary, binarised(grey, chance()))
-    assert not torch.equal(binary, binarised(grey, chance(1)))
+    assert torch.equal(binary, binarised(grey, rng()))
+    assert not torch.equal(binary, binarised(grey, rng(1)))
 
 
 def test_independent_pixels_by_hand():
@@ -113,7 +113,7 @@ def test_independent_pixels_by_hand():
 
 
 def context(model):
-    images = torch.randint(0, 256, (20, 1, 2, 3), generator=chance()).byte()
+    images = torch.randint(0, 256, (20, 1, 2, 3), generator=rng()).byte()
     parts = [Dataset("toy", split, images, None, "", "") for split in ("train", "test")]
     return Context(model=model, name="toy", train=parts[0], test=parts[1], seed=3)
 
@@ -121,10 +121,10 @@ def context(model):
 def test_measure():
     model = LinearGaussian(exact=True)
     (figure,) = likelihood.measure(context(model))
-    images = binarised(context(model).test.images.float() / 255, chance(3))
+    images = binarised(context(model).test.images.float() / 255, rng(3))
     assert figure.name == "nll"
     assert figure.value == pytest.approx(-float(model.exactly(images).mean()))
-    assert 3 < figure.floors["mean_image"] < 6  # six pixels, none of them certain
+    assert 3 < figure.baselines["mean_image"] < 6  # six pixels, none of them certain
     assert (figure.samples, figure.seed) == (20, 3)
 
 

@@ -22,10 +22,10 @@ from zoo.evaluation.recognition import (
 
 def blobs(n, width, classes=3, seed=0, spread=1.0):
     """Overlapping clouds, N x F, and their labels; columns of very different scales."""
-    chance = torch.Generator().manual_seed(seed)
+    rng = torch.Generator().manual_seed(seed)
     centres = torch.randn(classes, width, generator=torch.Generator().manual_seed(99))
-    labels = torch.randint(classes, (n,), generator=chance)
-    points = centres[labels] + spread * torch.randn(n, width, generator=chance)
+    labels = torch.randint(classes, (n,), generator=rng)
+    points = centres[labels] + spread * torch.randn(n, width, generator=rng)
     return points * torch.logspace(-2, 2, width) + 5, labels
 
 
@@ -103,25 +103,25 @@ def test_few():
 @pytest.fixture(scope="module")
 def context():
     """Two classes of images that differ by where they are bright; some labels are wrong."""
-    chance = torch.Generator().manual_seed(0)
-    labels = torch.randint(2, (140,), generator=chance)
-    images = torch.rand(140, 1, 12, 12, generator=chance) * 0.5
+    rng = torch.Generator().manual_seed(0)
+    labels = torch.randint(2, (140,), generator=rng)
+    images = torch.rand(140, 1, 12, 12, generator=rng) * 0.5
     images[labels == 1, :, :6] += 0.3
     images = (images * 255).byte()
     labels[:14] = 1 - labels[:14]
     train = Dataset("two", "train", images[:100], labels[:100], "", "")
     test = Dataset("two", "test", images[100:], labels[100:], "", "")
-    return Context(zoo.create("ae", size=12, code=8), "ae", train, test, seed=1)
+    return Context(zoo.create("ae", size=12, latent_dim=8), "ae", train, test, seed=1)
 
 
 def test_measure_probe(context):
     (figure,) = measure_probe(context)
     assert figure.name == "probe"
-    assert set(figure.floors) == {"pixels", "pca", "untrained"}
+    assert set(figure.baselines) == {"pixels", "pca", "untrained"}
     features = [context.model.features(d.images / 255) for d in (context.train, context.test)]
     fitted = fit_linear(features[0], context.train.labels)
     assert figure.value == fitted.accuracy(features[1], context.test.labels)
-    assert figure.floors["pixels"] > 0.8
+    assert figure.baselines["pixels"] > 0.8
 
 
 def test_measure_neighbours(context):
@@ -131,12 +131,12 @@ def test_measure_neighbours(context):
     order = torch.cdist(test, train).argsort(1)
     votes = context.train.labels[order]
     right = votes[:, 0] == context.test.labels
-    assert knn1.floors["pixels"] == pytest.approx(float(right.double().mean()))
+    assert knn1.baselines["pixels"] == pytest.approx(float(right.double().mean()))
     ones = votes[:, :20].sum(1)
     clear = ones != 10
     agree = (ones > 10).long()[clear] == context.test.labels[clear]
     by_hand = float(agree.sum()) / 40
-    assert by_hand <= knn20.floors["pixels"] <= by_hand + float((~clear).sum()) / 40
+    assert by_hand <= knn20.baselines["pixels"] <= by_hand + float((~clear).sum()) / 40
 
 
 def test_measure_few(context):
@@ -144,12 +144,14 @@ def test_measure_few(context):
     assert figure.name == "few10"
     assert figure.seed == 1
     assert figure.spread > 0
-    assert 0.5 < figure.floors["pixels"] <= 1
+    assert 0.5 < figure.baselines["pixels"] <= 1
 
 
-def test_floors_of_the_data_are_measured_once(context, monkeypatch):
+def test_baselines_of_the_data_are_measured_once(context, monkeypatch):
     (first,) = measure_probe(context)
-    other = Context(zoo.create("ae", size=12, code=4), "ae", context.train, context.test, seed=1)
+    other = Context(
+        zoo.create("ae", size=12, latent_dim=4), "ae", context.train, context.test, seed=1
+    )
     calls = []
     real = recognition.fit_linear
     monkeypatch.setattr(
@@ -157,10 +159,10 @@ def test_floors_of_the_data_are_measured_once(context, monkeypatch):
     )
     (second,) = measure_probe(other)
     assert calls == [(100, 4), (100, 4)], "the model and its untrained twin alone"
-    assert second.floors["pixels"] == first.floors["pixels"]
+    assert second.baselines["pixels"] == first.baselines["pixels"]
     changed = Dataset("two", "test", 255 - context.test.images, context.test.labels, "", "")
     (third,) = measure_probe(Context(other.model, "ae", context.train, changed, seed=1))
-    assert third.floors["pixels"] != first.floors["pixels"], "other data, other floors"
+    assert third.baselines["pixels"] != first.baselines["pixels"], "other data, other baselines"
 
 
 def test_untrained_is_the_same_network_with_other_weights(context):
@@ -169,5 +171,5 @@ def test_untrained_is_the_same_network_with_other_weights(context):
     assert not torch.equal(own["encoder.0.weight"], twin["encoder.0.weight"])
     before = torch.random.get_rng_state()
     again = Context(context.model, "ae", context.train, context.test, seed=1).untrained
-    assert torch.equal(torch.random.get_rng_state(), before), "no global chance is used"
+    assert torch.equal(torch.random.get_rng_state(), before), "no global random state is used"
     assert torch.equal(again.state_dict()["encoder.0.weight"], twin["encoder.0.weight"])

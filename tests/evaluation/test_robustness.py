@@ -26,15 +26,15 @@ def test_long_tail_of_few_images_keeps_every_class():
 
 @pytest.fixture(scope="module")
 def context():
-    chance = torch.Generator().manual_seed(0)
-    labels = torch.randint(3, (360,), generator=chance)
-    images = torch.rand(360, 1, 12, 12, generator=chance) * 0.6
+    rng = torch.Generator().manual_seed(0)
+    labels = torch.randint(3, (360,), generator=rng)
+    images = torch.rand(360, 1, 12, 12, generator=rng) * 0.6
     for label in range(3):
         images[labels == label, :, 4 * label : 4 * label + 4] += 0.15
     images = (images * 255).byte()
     train = Dataset("three", "train", images[:240], labels[:240], "", "")
     test = Dataset("three", "test", images[240:], labels[240:], "", "")
-    return Context(zoo.create("ae", size=12, code=8), "ae", train, test, seed=2)
+    return Context(zoo.create("ae", size=12, latent_dim=8), "ae", train, test, seed=2)
 
 
 def test_measure(context):
@@ -48,9 +48,9 @@ def test_measure(context):
     clean = fit_linear(train, context.train.labels)
     images = context.test.images.float() / 255
     masked = corrupt(images, "mask", 0.5, torch.Generator().manual_seed(2)).flatten(1)
-    assert mask.floors["pixels"] == clean.accuracy(masked, context.test.labels)
-    assert mask.floors["pixels"] < clean.accuracy(images.flatten(1), context.test.labels)
+    assert mask.baselines["pixels"] == clean.accuracy(masked, context.test.labels)
+    assert mask.baselines["pixels"] < clean.accuracy(images.flatten(1), context.test.labels)
     part = long_tail(context.train.labels, 100, torch.Generator().manual_seed(2))
     fitted = fit_linear(train[part], context.train.labels[part])
-    assert tail.floors["pixels"] == fitted.accuracy(images.flatten(1), context.test.labels)
+    assert tail.baselines["pixels"] == fitted.accuracy(images.flatten(1), context.test.labels)
     assert all(f.seed == 2 and f.samples == 120 for f in (noise, mask, tail))

@@ -8,9 +8,9 @@ from zoo.cli.learning import Signals
 from zoo.sample import sample
 
 SMALL = {
-    "ae": ({"hidden": 8, "code": 4}, {"epochs": 3}),
-    "deep_ae": ({"hidden": [16, 8], "code": 4}, {"epochs": 3}),
-    "dcgan": ({"width": 2, "latent": 3}, {"epochs": 2, "encoder_epochs": 2}),
+    "ae": ({"hidden": 8, "latent_dim": 4}, {"epochs": 3}),
+    "deep_ae": ({"hidden": [16, 8], "latent_dim": 4}, {"epochs": 3}),
+    "dcgan": ({"width": 2, "latent_dim": 3}, {"epochs": 2, "encoder_epochs": 2}),
 }
 
 

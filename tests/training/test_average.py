@@ -13,14 +13,14 @@ from zoo_ae.ae import AE
 import zoo
 from zoo.data import load_data, split_validation, to_float
 from zoo.model import Phase, Recipe
-from zoo.training.chance import seeded
 from zoo.training.loop import Players
+from zoo.training.rng import seeded
 
 AVERAGED = {
-    "ae": ({"hidden": 8, "code": 4}, {"epochs": 3}, ""),
-    "vae": ({"hidden": 8, "code": 4}, {"epochs": 3, "optimizer": "adam"}, ""),
-    "dcgan": ({"width": 2, "latent": 3}, {"epochs": 3, "encoder_epochs": 1}, "generator."),
-    "bigan": ({"latent": 3, "hidden": 16}, {"epochs": 3}, "encoder."),
+    "ae": ({"hidden": 8, "latent_dim": 4}, {"epochs": 3}, ""),
+    "vae": ({"hidden": 8, "latent_dim": 4}, {"epochs": 3, "optimizer": "adam"}, ""),
+    "dcgan": ({"width": 2, "latent_dim": 3}, {"epochs": 3, "encoder_epochs": 1}, "generator."),
+    "bigan": ({"latent_dim": 3, "hidden": 16}, {"epochs": 3}, "encoder."),
 }
 """Config, recipe, and where the average is, of models whose phases ask for one."""
 
@@ -188,7 +188,7 @@ def test_a_difference_is_said_where_one_looks(tmp_path, train, monkeypatch, meth
     said = []
     folder = train(
         "ae", tmp_path / "run", report=said.append,
-        config={"hidden": 32, "code": 32}, settings={"epochs": 30, "lr": 0.01},
+        config={"hidden": 32, "latent_dim": 32}, settings={"epochs": 30, "lr": 0.01},
     )  # fmt: skip
     (warning,) = (line["warning"] for line in said if "warning" in line)
     last = json.loads((tmp_path / "run" / "log.jsonl").read_text().splitlines()[-1])
@@ -245,7 +245,7 @@ def test_a_resumed_end_is_compared_too(tmp_path, train, monkeypatch):
 def test_a_small_gan_by_its_default_recipe_ships_no_grey(tmp_path, train):
     """1,425 pictures were 22 steps an epoch; here as many steps on fewer pictures."""
     said = []
-    train("dcgan", tmp_path / "run", config={"width": 16, "latent": 100}, report=said.append,
+    train("dcgan", tmp_path / "run", config={"width": 16, "latent_dim": 100}, report=said.append,
           settings={"epochs": 38, "encoder_epochs": 1})  # fmt: skip
     made = zoo.load(f"local-dir:{tmp_path / 'run'}").generate(64, seed=0)
     assert float(made.std(0).mean()) > 0.1, "pictures differ from each other"

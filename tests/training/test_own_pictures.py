@@ -22,7 +22,7 @@ def emoji(tmp_path):
     """A folder of 1,000 emoji, transparent PNG, GIF and JPEG on white, of 40 to 136 pixels."""
     if not FONT.exists():
         pytest.skip(f"{FONT} is not there; apt-get install fonts-noto-color-emoji")
-    folder, chance = tmp_path / "emoji", random.Random(0)
+    folder, rng = tmp_path / "emoji", random.Random(0)
     folder.mkdir()
     font = ImageFont.truetype(FONT, 109)  # the one size that the font has
     for point in (*range(0x2600, 0x27C0), *range(0x1F300, 0x1FB00)):
@@ -31,8 +31,8 @@ def emoji(tmp_path):
         if picture.getbbox() is None or len(picture.getcolors(1 << 16)) < 8:
             continue  # the font has no such emoji
         picture = picture.crop(picture.getbbox())
-        picture = picture.resize((chance.randint(40, 136), chance.randint(40, 136)))
-        kind = chance.choice([".png", ".png", ".jpg", ".gif"])
+        picture = picture.resize((rng.randint(40, 136), rng.randint(40, 136)))
+        kind = rng.choice([".png", ".png", ".jpg", ".gif"])
         if kind == ".jpg":
             white = Image.new("RGB", picture.size, "white")
             white.paste(picture, mask=picture.split()[3])
@@ -48,7 +48,7 @@ def test_colour_pictures_of_64_pixels(tmp_path, emoji):
     out = tmp_path / "run"
     done = subprocess.run(
         [sys.executable, "-m", "zoo.cli", "train", "conv_ae", "--data", emoji, "--out", out,
-         "--config", "size=64", "--config", "channels=3", "--config", "code=128",
+         "--config", "size=64", "--config", "channels=3", "--config", "latent_dim=128",
          "--config", "width=16", "--epochs", "15",
          "--set", "batch_size=32", "--device", "cpu"],
         capture_output=True, text=True,

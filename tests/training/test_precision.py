@@ -16,7 +16,7 @@ from zoo.errors import InvalidConfig, TrainingError
 from zoo.model import Phase, Recipe
 from zoo.training import checkpoint, make_recipe
 from zoo.training.loop import Players
-from zoo.training.precision import Float32, computes_in_bf16, orthogonalises, settled
+from zoo.training.precision import Float32, computes_in_bf16, orthogonalises, resolve_precision
 
 CPU = torch.device("cpu")
 HERE = "bf16" if computes_in_bf16(CPU) else "fp32"
@@ -106,8 +106,8 @@ def test_the_update_is_that_of_newton_schulz_in_float32():
     recipe = Recipe(optimizer="muon", muon_precision="fp32", lr=0.1, schedule="constant")
     players = Players(phase, recipe, 3, accelerate.Accelerator(cpu=True))
     players.update("net", loss(phase.players["net"]))
-    came = phase.players["net"][2].weight.detach()
-    torch.testing.assert_close(came, expected, rtol=1e-5, atol=1e-6)
+    got = phase.players["net"][2].weight.detach()
+    torch.testing.assert_close(got, expected, rtol=1e-5, atol=1e-6)
 
 
 def test_muon_in_bf16_is_timms_to_the_bit():
@@ -119,8 +119,8 @@ def test_muon_in_bf16_is_timms_to_the_bit():
         optimizer.zero_grad()
         loss(made).backward()
         optimizer.step()
-    came, _ = stepped("muon", "bf16")
-    assert all(torch.equal(came[k], v) for k, v in made.state_dict().items())
+    got, _ = stepped("muon", "bf16")
+    assert all(torch.equal(got[k], v) for k, v in made.state_dict().items())
 
 
 @pytest.mark.parametrize("optimizer", ["adamw", "sgd", "lamb"])
@@ -131,12 +131,12 @@ def test_other_optimisers_do_not_look_at_it(optimizer):
 
 
 def test_other_threads_keep_their_bf16():
-    inside, done, came = threading.Event(), threading.Event(), []
+    inside, done, got = threading.Event(), threading.Event(), []
 
     def convert():
         inside.wait()
         x = torch.ones(2)
-        came.extend((x.bfloat16().dtype, x.to(torch.bfloat16).dtype, x.to(dtype=torch.bfloat16)))
+        got.extend((x.bfloat16().dtype, x.to(torch.bfloat16).dtype, x.to(dtype=torch.bfloat16)))
         done.set()
 
     thread = threading.Thread(target=convert)
@@ -150,8 +150,8 @@ def test_other_threads_keep_their_bf16():
         assert {tensor.dtype for tensor in here} == {torch.float32}
         assert x.to(torch.float64).dtype == torch.float64
     thread.join()
-    assert came[:2] == [torch.bfloat16] * 2
-    assert came[2].dtype == torch.bfloat16
+    assert got[:2] == [torch.bfloat16] * 2
+    assert got[2].dtype == torch.bfloat16
     assert torch.ones(2).bfloat16().dtype == torch.bfloat16
 
 
@@ -170,8 +170,8 @@ def test_other_threads_keep_their_bf16():
     ],
 )
 def test_what_is_settled(recipe, began, precision, muon_precision):
-    came, warning = settled(Recipe(**recipe), CPU, began)
-    assert (came.precision, came.muon_precision) == (precision, muon_precision)
+    got, warning = resolve_precision(Recipe(**recipe), CPU, began)
+    assert (got.precision, got.muon_precision) == (precision, muon_precision)
     chose_otherwise = began is not None and OTHER in (
         value for key, value in began.items() if recipe.get(key, "auto") == "auto"
         and (key == "precision" or "muon" in recipe["optimizer"])

@@ -196,7 +196,7 @@ def test_the_command_goes_on_with_the_threads_of_the_run(tmp_path, data, train):
     command = [
         sys.executable, "-c", f"import torch; torch.set_num_threads(3); {COMMAND}", "train", "ae",
         "--data", "mnist", "--data-dir", str(data), "--out", str(tmp_path / "run"), "--resume",
-        "--config", "hidden=8", "--config", "code=4", "--set", "epochs=3", "--device", "cpu",
+        "--config", "hidden=8", "--config", "latent_dim=4", "--set", "epochs=3", "--device", "cpu",
         "--set", "batch_size=32", "--set", "precision=fp32",
     ]  # fmt: skip
     ran = subprocess.run(command, capture_output=True, text=True, timeout=300)

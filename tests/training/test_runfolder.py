@@ -354,7 +354,10 @@ def stopped(train, out, **more):
 CHANGES = {
     "the settings": ({"settings": {"lr": 0.5}}, r"its recipe is \{'lr': .*\}, now \{'lr': 0.5\}"),
     "the seed": ({"seed": 5}, "its seed is 0, now 5"),
-    "the config": ({"config": {"hidden": 9, "code": 4}}, r"its config is \{'hidden': 8\}, now"),
+    "the config": (
+        {"config": {"hidden": 9, "latent_dim": 4}},
+        r"its config is \{'hidden': 8\}, now",
+    ),
     "the data": ({"data": "usps", "data_dir": None}, "its data are 300 images of mnist, now"),
 }
 

@@ -13,7 +13,7 @@ from zoo.data import Dataset
 from zoo.errors import DataError, InputError, InvalidConfig, TrainingError
 from zoo.sample import sample
 from zoo.training import make_recipe, read_recipe
-from zoo.training.chance import affine_maps, generator, seeded, warp
+from zoo.training.rng import affine_maps, generator, seeded, warp
 
 MODELS = ("ae", "deep_ae", "dcgan")
 
@@ -164,7 +164,7 @@ def test_averaged_weights_are_what_ships(tmp_path, train):
     plain = tensors(train("ae", tmp_path / "plain"))
     slow = tensors(train("ae", tmp_path / "slow", settings={"average": 0.999}))
     with seeded(0):
-        start = zoo.create("ae", hidden=8, code=4).state_dict()
+        start = zoo.create("ae", hidden=8, latent_dim=4).state_dict()
     key = "decoder.0.bias"
     moved, averaged = (float((t[key].float() - start[key]).norm()) for t in (plain, slow))
     assert 0.5 * moved < averaged < moved, "an average over a thousand is warmed up in 24 steps"
@@ -174,7 +174,7 @@ def test_a_clipped_gradient(tmp_path, train):
     """With plain descent, momentum 0.9, 24 steps together go at most 24 x 10 times the norm."""
     settings = {"optimizer": "sgd", "lr": 0.1, "schedule": "constant"}
     with seeded(0):
-        start = zoo.create("ae", hidden=8, code=4).state_dict()
+        start = zoo.create("ae", hidden=8, latent_dim=4).state_dict()
     moved = {}
     for clip in (0.0, 0.01):
         learnt = tensors(train("ae", tmp_path / str(clip), settings={**settings, "clip": clip}))
@@ -202,7 +202,7 @@ def test_repair_aims_at_the_clean_image(tmp_path, train):
     errors = {}
     for kind in ("", "mask"):
         more = {**settings, "corrupt": kind, "corrupt_strength": 0.5}
-        config = {"hidden": 32, "code": 16}
+        config = {"hidden": 32, "latent_dim": 16}
         run = tmp_path / f"run{kind}"
         train("ae", run, settings=more, config=config)
         rebuilt = zoo.load(f"local-dir:{run}").reconstruct(spoiled)
@@ -261,13 +261,13 @@ def test_a_model_that_learns_nothing(tmp_path, train):
 
 
 def test_images_without_a_label_are_left_out_of_what_learns_from_labels(tmp_path, train):
-    chance = torch.Generator().manual_seed(0)
+    rng = torch.Generator().manual_seed(0)
     labels = torch.arange(100) % 4 - 2  # -2 and -1 are no classes
-    images = torch.randint(0, 256, (100, 1, 28, 28), generator=chance, dtype=torch.uint8)
+    images = torch.randint(0, 256, (100, 1, 28, 28), generator=rng, dtype=torch.uint8)
     data, said = Dataset("some", "train", images, labels, "made here", "MIT"), []
     out = train(
         "dcgan", tmp_path / "run", data=data, report=said.append,
-        config={"width": 2, "latent": 3, "classes": 2},
+        config={"width": 2, "latent_dim": 3, "classes": 2},
         settings={"epochs": 1, "encoder_epochs": 1, "labels": True, "batch_size": 16},
     )  # fmt: skip
     facts = json.loads((out / "config.json").read_text())["training"]
@@ -287,4 +287,4 @@ def test_labels_that_cannot_be_used_are_named_when_they_are_asked_for(tmp_path, 
     np.savez(tmp_path / "mine.npz", images=images, labels=np.array(["a", "b"] * 20))
     with pytest.raises(TrainingError, match=r"mine has no labels[\s\S]*whole numbers, got <U1 40"):
         train("dcgan", tmp_path / "run", data=tmp_path / "mine.npz",
-              config={"latent": 3, "classes": 2}, settings={"labels": True})  # fmt: skip
+              config={"latent_dim": 3, "classes": 2}, settings={"labels": True})  # fmt: skip

@@ -83,9 +83,9 @@ def check(target: str, as_json: bool) -> None:
 
 def _told(result: "checking.Result") -> str:  # noqa: F821
     lines = [f"{result.name}: {result.check} {result.state}", f"  expected  {result.expected}"]
-    if result.came:
-        came, *more = result.came.splitlines()
-        lines += [f"  came      {came}", *(f"            {line}" for line in more)]
+    if result.got:
+        got, *more = result.got.splitlines()
+        lines += [f"  got       {got}", *(f"            {line}" for line in more)]
     if result.reason:
         lines.append(f"  reason    {result.reason}")
     if result.state == "passed after all":

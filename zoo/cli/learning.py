@@ -56,7 +56,7 @@ class Bytes(click.ParamType):
 @click.option(
     "--corrupt",
     type=click.Choice(["mask", "noise", "blur", "salt"]),
-    help="Learn to repair: spoil what goes in, not the target.",
+    help="Learn to repair: corrupt the input, not the target.",
 )
 @click.option("--strength", type=float, help="How much of it; with --corrupt.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, ...")
@@ -140,7 +140,7 @@ def train(
             display.close()
             _leave_the_others()
             click.echo(printable(str(stop)), err=True)
-            sys.exit(128 + (signals.came or signal.SIGTERM))
+            sys.exit(128 + (signals.received or signal.SIGTERM))
         except TrainingError as error:
             if "RANK" not in os.environ:
                 raise
@@ -178,7 +178,7 @@ class Signals:
     """
 
     def __init__(self) -> None:
-        self.came: int | None = None
+        self.received: int | None = None
         self._before: dict[int, Any] = {}
 
     def __call__(self) -> int | None:
@@ -186,12 +186,12 @@ class Signals:
         if not self._before and threading.current_thread() is threading.main_thread():
             for number in (signal.SIGINT, signal.SIGTERM):
                 self._before[number] = signal.signal(number, self._note)
-        return self.came
+        return self.received
 
     def _note(self, number: int, frame: FrameType | None) -> None:
-        if self.came is not None:
+        if self.received is not None:
             raise KeyboardInterrupt
-        self.came = number
+        self.received = number
 
     def __enter__(self) -> "Signals":
         return self

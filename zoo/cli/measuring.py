@@ -210,12 +210,14 @@ class Meter:
 
 
 def _figures(metrics: list[dict[str, Any]]) -> Any:
-    table = new_table("metric", "value", "floors", "samples", "seconds", "protocol")
+    table = new_table("metric", "value", "baselines", "samples", "seconds", "protocol")
     for m in metrics:
         spread = "" if m["spread"] is None else f" ± {m['spread']:.2g}"
-        floors = ", ".join(f"{floor} {value:.4g}" for floor, value in m["floors"].items())
+        baselines = ", ".join(
+            f"{baseline} {value:.4g}" for baseline, value in m["baselines"].items()
+        )
         table.add_row(
-            *(m["name"], f"{m['value']:.5g}{spread}", floors),
+            *(m["name"], f"{m['value']:.5g}{spread}", baselines),
             *(f"{m['samples']:,}", str(m["seconds"]), m["protocol"]),
         )
     return table

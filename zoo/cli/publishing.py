@@ -81,7 +81,7 @@ def leaderboard(
 ) -> None:
     """Compare all models with weights, by the figures that they were measured to have.
 
-    Figures of raw pixels and the like (floors) are rows of their own; the best of each column
+    Figures of raw pixels and the like (baselines) are rows of their own; the best of each column
     has a star. With --goals there is a row for each goal instead: the best weights for it, by how
     much they miss it, and what others published. The Markdown has both.
     """
@@ -116,7 +116,7 @@ def leaderboard(
         for column in table.columns[1:]:
             column.justify = "right"
         for row in board.rows:
-            name = lb.FLOORS[row.name] if row.parameters is None else row.name + lb.label(row)
+            name = lb.BASELINES[row.name] if row.parameters is None else row.name + lb.label(row)
             table.add_row(name, *lb.cells(board, row, "*{}"))
         print_table(table)
     warn_of_faults()

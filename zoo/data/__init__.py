@@ -189,12 +189,12 @@ def load_data(
     return data
 
 
-def _check_shape(name: str, came: tuple[int, ...], preprocessing: Preprocessing) -> None:
+def _check_shape(name: str, got: tuple[int, ...], preprocessing: Preprocessing) -> None:
     shape = (preprocessing.channels, preprocessing.height, preprocessing.width)
-    if came != shape:
+    if got != shape:
         raise DataError(
-            f"the images of {name} are {came} (C, H, W), the model takes {shape}; set its size "
-            f"and channels: --config size={came[-1]} --config channels={came[0]}"
+            f"the images of {name} are {got} (C, H, W), the model takes {shape}; set its size "
+            f"and channels: --config size={got[-1]} --config channels={got[0]}"
         )
 
 

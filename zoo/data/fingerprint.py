@@ -51,8 +51,8 @@ def _digest(tensors: Any) -> str:
 
 def digest(found: Mapping[str, Any]) -> str:
     """One digest of a fingerprint; the data set's name is no part of it."""
-    told = {key: value for key, value in found.items() if key != "name"}
-    return hashlib.sha256(repr(sorted(told.items())).encode()).hexdigest()[:16]
+    parts = {key: value for key, value in found.items() if key != "name"}
+    return hashlib.sha256(repr(sorted(parts.items())).encode()).hexdigest()[:16]
 
 
 def difference(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:

@@ -105,8 +105,8 @@ class Npz:
                         "W: the model's size does not tell which. Set it (--config size=... "
                         "--config channels=...), or save them as N x H x W with one channel"
                     )
-            ((first, came),) = (likely or {False: readings[False]}).items()
-            return first, came
+            ((first, got),) = (likely or {False: readings[False]}).items()
+            return first, got
 
     def images(self, name: str, first: bool) -> Iterator[Tensor]:
         """The same images in parts n x C x H x W; ``first`` as of :meth:`images_layout`."""

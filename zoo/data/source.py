@@ -54,16 +54,16 @@ def to_labels(values: np.ndarray, count: int) -> list[int]:
     Raises:
         ValueError: they are something else; the text says what.
     """
-    came = f"{values.dtype} {' x '.join(map(str, values.shape))}"
+    got = f"{values.dtype} {' x '.join(map(str, values.shape))}"
     if values.shape == (count, 1):
         values = values[:, 0]
     if values.shape != (count,) or values.dtype.kind not in "biuf":
         hint = "; of one for each class, take argmax(1)" if values.ndim == 2 else ""
-        raise ValueError(f"expected {count:,} whole numbers, got {came}{hint}")
+        raise ValueError(f"expected {count:,} whole numbers, got {got}{hint}")
     if values.dtype.kind == "f":
         values = np.where(np.isnan(values) | (values < 0), UNKNOWN, values)
         if not (np.isfinite(values).all() and (values == np.floor(values)).all()):
-            raise ValueError(f"expected {count:,} whole numbers, got {came} with fractions")
+            raise ValueError(f"expected {count:,} whole numbers, got {got} with fractions")
     if values.size and int(values.max()) >= 2**63:
         raise ValueError(f"expected whole numbers under 2**63, got up to {values.max()}")
     return np.maximum(values.astype(np.int64), UNKNOWN).tolist()

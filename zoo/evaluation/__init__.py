@@ -50,7 +50,7 @@ PROTOCOLS = {
             gives=("sse", "mse", "psnr", "ssim"),
             needs=("reconstruct",),
             libraries=("torchmetrics",),
-            floor_libraries=("sklearn",),
+            baseline_libraries=("sklearn",),
         ),
         Protocol(
             name="repair",
@@ -59,7 +59,7 @@ PROTOCOLS = {
             gives=("repair_*",),
             needs=("reconstruct",),
             libraries=("torchmetrics",),
-            floor_libraries=("sklearn",),
+            baseline_libraries=("sklearn",),
         ),
         Protocol(
             name="probe",
@@ -79,7 +79,7 @@ PROTOCOLS = {
             needs=("features",),
             labels=True,
             predicts=True,
-            floor_libraries=("sklearn",),
+            baseline_libraries=("sklearn",),
         ),
         Protocol(
             name="few",
@@ -185,7 +185,7 @@ MEASURING = {
 """The libraries that measure: module and distribution."""
 
 LEAST_TRAIN = 2
-"""Images that a floor can be fitted to: of one there is no spread."""
+"""Images that a baseline can be fitted to: of one there is no spread."""
 
 LEAST_SAMPLES = 10
 """Generated images that a figure can be made of."""
@@ -216,7 +216,7 @@ def evaluate(
     against: str | Path | None = None,
     samples: int | None = None,
     space: str | None = None,
-    floors: bool = True,
+    with_baselines: bool = True,
     write: bool = True,
     progress: Callable[[str], None] = lambda line: None,
     advance: Callable[[str, float, float], None] = lambda what, done, total: None,
@@ -231,14 +231,14 @@ def evaluate(
             A folder without parts is split four to one by ``seed``.
         data_dir: where to look for a named set first.
         protocols: keys of :data:`PROTOCOLS`, or ``"all"``; by default the standard ones.
-        seed: of all chance.
+        seed: of everything random.
         against: the weights folder of the same model trained with another recipe; its squared
             error is measured beside, and the difference of recipes is its protocol.
         samples: how many images a generator makes to be measured; by default as each protocol
             says, up to 50,000.
         space: where generated images are compared with test images by the protocol ``distances``:
             ``pixels``, ``pca`` (the default), or the name of a model that has features.
-        floors: whether floors are measured too, which takes most of the time.
+        with_baselines: whether baselines are measured too, which takes most of the time.
         write: keep metrics.json of a ``local-dir:`` folder up to date after each protocol; figures
             of other protocols stay in it.
         progress: called with a line for each protocol that starts or is left out, and with what is
@@ -275,7 +275,7 @@ def evaluate(
     if write:
         _refuse_cache(folder)
         _recorded(folder)  # what cannot be read is not found out at the end
-    chosen, left_out = _possible(chosen, named, model, name, floors)
+    chosen, left_out = _possible(chosen, named, model, name, with_baselines)
     for out in left_out:
         progress(f"left out {out['protocol']}: {out['reason']}")
     where = _space(space, chosen, model)
@@ -292,7 +292,7 @@ def evaluate(
     # A folder's path is nobody's business in what is published of it.
     called = model.spec.name if name.startswith("local-dir:") else model.name
     context = Context(
-        model, called, train, test, seed, floors,
+        model, called, train, test, seed, with_baselines,
         samples=samples, space=where, named=named, advance=advance,
     )  # fmt: skip
     metrics: list[dict[str, Any]] = []
@@ -358,7 +358,7 @@ def verify(
     progress: Callable[[str], None] = lambda line: None,
     advance: Callable[[str, float, float], None] = lambda what, done, total: None,
 ) -> list[dict[str, Any]]:
-    """Measure again what the weights' metrics.json holds, without the floors, and compare.
+    """Measure again what the weights' metrics.json holds, without the baselines, and compare.
 
     An exact figure may differ by a thousandth of its value, one with a seed by 0.01 (or a
     hundredth, when it is above 1): libraries and processors differ by less.
@@ -399,7 +399,7 @@ def verify(
             seed=how.seed,
             samples=how.samples,
             space=how.space,
-            floors=False,
+            with_baselines=False,
             write=False,
             progress=progress,
             advance=advance,
@@ -530,7 +530,11 @@ def _chosen(names: Iterable[str] | None) -> list[Protocol]:
 
 
 def _possible(
-    chosen: list[Protocol], named: frozenset[str], model: "ZooModel", name: str, floors: bool
+    chosen: list[Protocol],
+    named: frozenset[str],
+    model: "ZooModel",
+    name: str,
+    with_baselines: bool,
 ) -> tuple[list[Protocol], list[dict[str, str]]]:
     """Those of ``chosen`` whose libraries are all there, and the others with the reason.
 
@@ -541,7 +545,7 @@ def _possible(
     for protocol in chosen:
         if any(call not in model.capabilities for call in protocol.needs):
             continue  # it will not be run
-        needed = protocol.libraries + (protocol.floor_libraries if floors else ())
+        needed = protocol.libraries + (protocol.baseline_libraries if with_baselines else ())
         if absent := [module for module in needed if not installed(module)]:
             missing[protocol.name] = [MEASURING.get(module, module) for module in absent]
     install = f"Type: {install_command('latentzoo[evaluate]')}"
@@ -684,7 +688,7 @@ def _enough(train: "Dataset", test: "Dataset") -> "tuple[Dataset, Dataset]":
 
 
 def _records(figures: Iterator[Figure], test: "Dataset") -> Iterator[dict[str, Any]]:
-    """Figures as metrics.json has them; ``seconds`` is what each took, floors included."""
+    """Figures as metrics.json has them; ``seconds`` is what each took, baselines included."""
     start = time.perf_counter()
     for figure in figures:
         if not math.isfinite(figure.value):
@@ -698,7 +702,7 @@ def _records(figures: Iterator[Figure], test: "Dataset") -> Iterator[dict[str, A
             samples=figure.samples,
             seed=figure.seed,
             spread=None if figure.spread is None else _rounded(figure.spread),
-            floors={floor: _rounded(value) for floor, value in figure.floors.items()},
+            baselines={baseline: _rounded(value) for baseline, value in figure.baselines.items()},
         )
         yield {**metric.to_dict(), "seconds": round(time.perf_counter() - start, 1)}
         start = time.perf_counter()

@@ -109,7 +109,7 @@ def measure(context: Context, settings: Mapping[str, Any] | None = None) -> Iter
             raise LeftOut(f"class {label} of {context.train.name}: {error}") from error
         rows[label] = {
             "model": auroc(score_all(model, context.test), strange),
-            "pca": context.of_data(("oneclass", label), lambda at=label: _floor(context, at)),
+            "pca": context.of_data(("oneclass", label), lambda at=label: _baseline(context, at)),
             "untrained": auroc(untrained, strange),
         }
     changed = "".join(f", {key}={value}" for key, value in (settings or {}).items())
@@ -127,14 +127,14 @@ def measure(context: Context, settings: Mapping[str, Any] | None = None) -> Iter
         yield Figure(
             name=name,
             value=row["model"],
-            floors={key: row[key] for key in ("pca", "untrained")},
+            baselines={key: row[key] for key in ("pca", "untrained")},
             protocol=how.format(whose),
             samples=len(context.test),
             seed=context.seed,
         )
 
 
-def _floor(context: Context, label: int) -> float:
+def _baseline(context: Context, label: int) -> float:
     pixels = context.features("pixels", "train")[context.labels("train") == label]
     error = pca_error(pixels, context.features("pixels", "test"))
     return auroc(error, context.labels("test") != label)

@@ -142,15 +142,15 @@ def train_classifier(
 
     The global random state of torch is left alone.
     """
-    from zoo.training.chance import seeded
     from zoo.training.precision import computes_in_bf16
+    from zoo.training.rng import seeded
 
     train = train.labelled()
     in_bf16 = computes_in_bf16(torch.device("cpu"))
     chosen, held_out = split_validation(train, VALIDATION, seed)
     images, labels = to_float(train.images[chosen]), train.labels[chosen]
     steps = len(images) // recipe.batch_size
-    chance = torch.Generator().manual_seed(seed)
+    rng = torch.Generator().manual_seed(seed)
     with seeded(seed):
         network = Classifier()
     optimizer = torch.optim.AdamW(
@@ -160,9 +160,9 @@ def train_classifier(
     accuracy = 0.0
     for epoch in range(recipe.epochs):
         network.train()
-        order = torch.randperm(len(images), generator=chance)
+        order = torch.randperm(len(images), generator=rng)
         for index in order[: steps * recipe.batch_size].split(recipe.batch_size):
-            batch = _augmented(images[index], recipe, chance)
+            batch = _augmented(images[index], recipe, rng)
             with torch.autocast("cpu", torch.bfloat16, enabled=in_bf16):
                 logits = network(batch)
             loss = F.cross_entropy(logits.float(), labels[index], label_smoothing=recipe.smoothing)
@@ -175,13 +175,13 @@ def train_classifier(
     return network.eval(), accuracy
 
 
-def _augmented(images: Tensor, recipe: ClassifierRecipe, chance: torch.Generator) -> Tensor:
-    from zoo.training.chance import affine_maps, warp
+def _augmented(images: Tensor, recipe: ClassifierRecipe, rng: torch.Generator) -> Tensor:
+    from zoo.training.rng import affine_maps, warp
 
     # Bilinear, as those that ship have learnt: other bytes would move every figure that they give.
-    images = warp(images, affine_maps(len(images), recipe.affine, chance), mode="bilinear")
+    images = warp(images, affine_maps(len(images), recipe.affine, rng), mode="bilinear")
     if recipe.flip:
-        mirrored = torch.rand(len(images), generator=chance) < 0.5
+        mirrored = torch.rand(len(images), generator=rng) < 0.5
         images[mirrored] = images[mirrored].flip(3)
     return images
 

@@ -88,14 +88,14 @@ def measure(context: Context) -> Iterator[Figure]:
     made = _features(context, space, generated(context, number), "generated images")
     known = _features(context, space, context.train.images[rows], "train images")
     value = distances(context, real, made, "generated images", k)
-    floor = distances(context, real, known, "train images", k)
+    baseline = distances(context, real, known, "train images", k)
     subset = min(SUBSET, len(real), len(made))
     for name, words in distance_words(k, subset).items():
         yield Figure(
             name=f"{name}_in_{space.name}",
             value=value[name],
             spread=value.get(f"{name}_spread"),
-            floors={"train_set": floor[name]},
+            baselines={"train_set": baseline[name]},
             protocol=f"{words} of {number:,} generated images against all test images, "
             f"{_in_words(space)}; train_set: {len(rows):,} random train images instead",
             samples=number,

@@ -1,7 +1,7 @@
 """Generated images against the test part: how near, how good, how many kinds.
 
 Distances are taken in the features of the small classifier that the zoo ships for the data
-(:mod:`zoo.evaluation.classifier`): they compare with each other and with their floors, not with
+(:mod:`zoo.evaluation.classifier`): they compare with each other and with their baselines, not with
 published figures, which are taken in Inception's. That is the protocol ``inception``.
 """
 
@@ -134,12 +134,12 @@ def measure(context: Context) -> Iterator[Figure]:
     few, many = context.samples or SAMPLES, context.samples or REFERENCES
     images, asked = generated_classes(context, many)  # 50,000 x 1 x 28 x 28 uint8
     made = _classified(context, classifier, images, "of generated images")
-    floors = {
+    baselines = {
         "train_set": context.of_data(("train_set", few), lambda: _train_set(context, few)),
         "pca": context.of_data(("pca generated", few), lambda: _pca(context, few)),
     }
-    yield from _distances(context, classifier, made[:few], floors)
-    yield from _classes(context, classifier, made[:few], floors)
+    yield from _distances(context, classifier, made[:few], baselines)
+    yield from _classes(context, classifier, made[:few], baselines)
     if asked is None:
         yield _nearest(context, images, classifier.classify(made), _BY_CLASSIFIER)
     else:
@@ -185,7 +185,7 @@ def measure_inception(context: Context) -> Iterator[Figure]:
     number = context.samples or SAMPLES
     train_set = context.train.images[random_rows(context, number)]
     values = inception_distances(generated(context, number), context.test.images, context.seed)
-    floors = inception_distances(train_set, context.test.images, context.seed)
+    baselines = inception_distances(train_set, context.test.images, context.seed)
     for name, words in (
         ("frechet", "Fréchet distance"),
         ("kernel", "kernel distance, mean of 100 subsets of 1,000 images,"),
@@ -195,7 +195,7 @@ def measure_inception(context: Context) -> Iterator[Figure]:
             name=f"inception_{name}",
             value=values[name],
             spread=values.get(f"{name}_spread"),
-            floors={"train_set": floors[name]},
+            baselines={"train_set": baselines[name]},
             protocol=f"{words} of {number:,} generated images against all test images, by "
             "torch-fidelity, in Inception's features",
             samples=number,
@@ -212,7 +212,7 @@ def inception_distances(images: Tensor, real: Tensor, seed: int = 0) -> dict[str
     fidelity = optional("torch_fidelity", "torch-fidelity", "evaluate")
     try:
         with _inception_weights() as weights:
-            came = fidelity.calculate_metrics(
+            got = fidelity.calculate_metrics(
                 input1=_Colour(images),
                 input2=_Colour(real),
                 isc=True,
@@ -229,11 +229,11 @@ def inception_distances(images: Tensor, real: Tensor, seed: int = 0) -> dict[str
         reason = next(iter(str(error).splitlines()), type(error).__name__)
         raise LeftOut(f"Inception's weights are not to be had: {reason}") from error
     return {
-        "frechet": came["frechet_inception_distance"],
-        "kernel": came["kernel_inception_distance_mean"],
-        "kernel_spread": came["kernel_inception_distance_std"],
-        "score": came["inception_score_mean"],
-        "score_spread": came["inception_score_std"],
+        "frechet": got["frechet_inception_distance"],
+        "kernel": got["kernel_inception_distance_mean"],
+        "kernel_spread": got["kernel_inception_distance_std"],
+        "score": got["inception_score_mean"],
+        "score_spread": got["inception_score_std"],
     }
 
 
@@ -282,14 +282,14 @@ def _classifier(context: Context) -> Classifier:
 
 
 def _distances(
-    context: Context, classifier: Classifier, made: Tensor, floors: dict[str, Tensor]
+    context: Context, classifier: Classifier, made: Tensor, baselines: dict[str, Tensor]
 ) -> Iterator[Figure]:
     real = context.of_data(
         "test classified",
         lambda: _classified(context, classifier, context.test.images, "of test images"),
     )
     scores = {"generated": distances(context, real, made, "generated images")}
-    for key, features in floors.items():
+    for key, features in baselines.items():
         scores[key] = context.of_data(
             (key, len(made), "distances"),
             lambda of=features, key=key: distances(context, real, of, key),
@@ -299,15 +299,15 @@ def _distances(
             name=name,
             value=scores["generated"][name],
             spread=scores["generated"].get(f"{name}_spread"),
-            floors={key: scores[key][name] for key in floors},
+            baselines={key: scores[key][name] for key in baselines},
             protocol=f"{words} of {len(made):,} generated images against all test images, in the "
-            f"features of the zoo's classifier for {context.test.name}; {_FLOORS}",
+            f"features of the zoo's classifier for {context.test.name}; {_BASELINES}",
             samples=len(made),
             seed=context.seed,
         )
 
 
-_FLOORS = (
+_BASELINES = (
     "train_set: as many random train images instead; pca: images of a Gaussian on "
     f"{PCA_COMPONENTS} principal components"
 )
@@ -349,12 +349,12 @@ def distances(
 
 
 def _classes(
-    context: Context, classifier: Classifier, made: Tensor, floors: dict[str, Tensor]
+    context: Context, classifier: Classifier, made: Tensor, baselines: dict[str, Tensor]
 ) -> Iterator[Figure]:
     number = classifier.head.out_features
     shares = {
         key: class_shares(classifier.classify(features), number)
-        for key, features in {"generated": made, **floors}.items()
+        for key, features in {"generated": made, **baselines}.items()
     }
     for index, (name, words) in enumerate(
         {
@@ -366,9 +366,9 @@ def _classes(
         yield Figure(
             name=name,
             value=shares["generated"][index],
-            floors={key: shares[key][index] for key in floors},
+            baselines={key: shares[key][index] for key in baselines},
             protocol=f"{words} among {len(made):,} generated images, by the zoo's classifier for "
-            f"{context.test.name}; {_FLOORS}",
+            f"{context.test.name}; {_BASELINES}",
             samples=len(made),
             seed=context.seed,
         )
@@ -389,14 +389,14 @@ def _nearest(context: Context, images: Tensor, classes: Tensor, labelled: str) -
             context.labels("test"),
         )
 
-    def floor() -> float:
+    def baseline() -> float:
         rows = random_rows(context, len(images))
         return accuracy(context.train.images[rows], context.labels("train")[rows])
 
     return Figure(
         name="generated_1nn",
         value=accuracy(images, classes),
-        floors={"train_set": context.of_data("generated_1nn", floor)},
+        baselines={"train_set": context.of_data("generated_1nn", baseline)},
         protocol=f"test accuracy of 1-NN on pixels that knows {len(images):,} generated images, "
         f"{labelled.format(data=context.test.name)}; train_set: as many random train images with "
         "their own labels instead",

@@ -153,7 +153,7 @@ def _over_seeds(
 
 
 def _figures(
-    context: Context, prefix: str, scores: Scores, floors: Mapping[str, Scores], how: str
+    context: Context, prefix: str, scores: Scores, baselines: Mapping[str, Scores], how: str
 ) -> Iterator[Figure]:
     words = {
         "acc": "accuracy under the best matching of clusters and classes",
@@ -166,7 +166,7 @@ def _figures(
             name=f"{prefix}_{name}",
             value=mean,
             spread=spread,
-            floors={space: mean_and_spread(of[name])[0] for space, of in floors.items()},
+            baselines={space: mean_and_spread(of[name])[0] for space, of in baselines.items()},
             protocol=f"{how}; features wider than {WIDEST} numbers are first reduced to their "
             f"{WIDEST} principal components; train and test images together; {words[name]}, "
             f"mean of {SEEDS} seeds",

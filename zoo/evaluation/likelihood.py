@@ -31,7 +31,7 @@ class Variational(Protocol):
         Args:
             images: N x C x H x W, float32, each pixel 0 or 1.
             samples: K.
-            generator: the only chance, and on the CPU.
+            generator: the only source of randomness, on the CPU.
 
         Returns:
             N x K, in nats.
@@ -101,7 +101,7 @@ def measure(context: Context) -> Iterator[Figure]:
     yield Figure(
         name="nll",
         value=-float(likelihood.mean()),
-        floors={"mean_image": -float(mean_image.mean())},
+        baselines={"mean_image": -float(mean_image.mean())},
         protocol="negative log-likelihood in nats, bounded from above by "
         f"{SAMPLES:,} importance samples an image (Burda et al. 2015, equation 8), mean over the "
         "test images, stochastically binarised once by the seed; mean_image: independent pixels "

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from zoo.model import ZooModel
 
 SPACES = ("pixels", "pca", "untrained")
-"""The spaces whose figures are the floors of a protocol that measures features."""
+"""The spaces whose figures are the baselines of a protocol that measures features."""
 
 PCA_COMPONENTS = 64
 
@@ -57,10 +57,10 @@ class Figure:
     samples: int
     """How many images it was measured on."""
     seed: int | None = None
-    """None for a figure without chance."""
+    """None for a figure without randomness."""
     spread: float | None = None
     """Standard deviation over seeds or draws."""
-    floors: Mapping[str, float] = field(default_factory=dict)
+    baselines: Mapping[str, float] = field(default_factory=dict)
     """The same measure of what has learnt nothing of images: ``pixels``, ``pca``, ``untrained``,
     ``mean_image``, ``corrupted``, ``train_set``."""
 
@@ -88,8 +88,8 @@ class Protocol:
     """Whether it runs when nobody names a protocol."""
     libraries: tuple[str, ...] = ()
     """The modules that it imports beside torch and numpy, each without a dot."""
-    floor_libraries: tuple[str, ...] = ()
-    """Those that only its floors import."""
+    baseline_libraries: tuple[str, ...] = ()
+    """Those that only its baselines import."""
     samples: bool = False
     """Whether it generates as many images as the user asks for."""
     own_samples: int | None = None
@@ -119,8 +119,8 @@ class Context:
     train: "Dataset"
     test: "Dataset"
     seed: int = 0
-    floors: bool = True
-    """Whether floors are measured too, which takes most of the time."""
+    with_baselines: bool = True
+    """Whether baselines are measured too, which takes most of the time."""
     samples: int | None = None
     """How many images are generated, where the user says so."""
     space: "Space | None" = None
@@ -230,8 +230,8 @@ class Context:
     def in_spaces(
         self, protocol: str, measure: Callable[[str], T], spaces: tuple[str, ...] = SPACES
     ) -> tuple[T, dict[str, T]]:
-        """``measure("model")``, and the same for each space of the floors, each done once."""
-        chosen = ("model", *(spaces if self.floors else ()))
+        """``measure("model")``, and the same for each space of the baselines, each done once."""
+        chosen = ("model", *(spaces if self.with_baselines else ()))
         each = self.tracked(chosen, len(chosen), protocol)
         values = {space: self.once(space, protocol, partial(measure, space)) for space in each}
         return values.pop("model"), values

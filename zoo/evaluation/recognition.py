@@ -169,14 +169,14 @@ def measure_probe(context: Context) -> Iterator[Figure]:
         features = context.features(space, "test")
         return probe(context, space).accuracy(features, context.labels("test"))
 
-    value, floors = context.in_spaces("probe accuracy", accuracy)
+    value, baselines = context.in_spaces("probe accuracy", accuracy)
     yield Figure(
         name="probe",
         value=value,
         protocol=f"test accuracy of multinomial logistic regression (C = 1) on the standardised "
         f"features of all {len(context.train):,} train images",
         samples=len(context.test),
-        floors=floors,
+        baselines=baselines,
     )
 
 
@@ -193,7 +193,7 @@ def measure_neighbours(context: Context) -> Iterator[Figure]:
         right = {k: vote(labels[nearest[:, :k]]) == answers for k in (1, most)}
         return {k: float(hits.double().mean()) for k, hits in right.items()}
 
-    found, floors = context.in_spaces("knn", accuracies)
+    found, baselines = context.in_spaces("knn", accuracies)
     for name, k in (("knn1", 1), ("knn20", most)):
         yield Figure(
             name=name,
@@ -202,7 +202,7 @@ def measure_neighbours(context: Context) -> Iterator[Figure]:
             + (", majority vote, ties to the nearest" if k > 1 else "")
             + f", on features of all {len(labels):,} train images",
             samples=len(answers),
-            floors={space: floor[k] for space, floor in floors.items()},
+            baselines={space: baseline[k] for space, baseline in baselines.items()},
         )
 
 
@@ -221,7 +221,7 @@ def measure_few(context: Context) -> Iterator[Figure]:
             found.append(classifier.accuracy(test, answers))
         return found
 
-    found, floors = context.in_spaces("few", accuracies)
+    found, baselines = context.in_spaces("few", accuracies)
     mean, spread = mean_and_spread(found)
     yield Figure(
         name="few10",
@@ -231,5 +231,5 @@ def measure_few(context: Context) -> Iterator[Figure]:
         samples=len(answers),
         seed=context.seed,
         spread=spread,
-        floors={space: mean_and_spread(floor)[0] for space, floor in floors.items()},
+        baselines={space: mean_and_spread(baseline)[0] for space, baseline in baselines.items()},
     )

@@ -91,12 +91,12 @@ def means(pairs: Iterable[tuple[Tensor, Tensor]], names: Iterable[str]) -> dict[
 def measure(context: Context) -> Iterator[Figure]:
     """``sse``, ``mse``, ``psnr`` and ``ssim`` of the test part.
 
-    The floor ``pca_unclamped`` is the "standard PCA" of Hinton & Salakhutdinov 2006, whose images
-    leave [0, 1]; clamped, as every image of the zoo is, it comes nearer.
+    The baseline ``pca_unclamped`` is the "standard PCA" of Hinton & Salakhutdinov 2006, whose
+    images leave [0, 1]; clamped, as every image of the zoo is, it comes nearer.
     """
     components = code_numbers(context)
     makers: dict[str, Maker] = {"model": context.model.reconstruct}
-    if context.floors:
+    if context.with_baselines:
         mean = mean_image(context)
         makers |= {
             "mean_image": lambda images: mean.expand_as(images),
@@ -122,10 +122,10 @@ def measure(context: Context) -> Iterator[Figure]:
             value=figures["model"][name],
             protocol=f"{protocol}; pca has {components} components",
             samples=len(context.test),
-            floors={
-                floor: values[name]
-                for floor, values in figures.items()
-                if floor != "model" and name in values
+            baselines={
+                baseline: values[name]
+                for baseline, values in figures.items()
+                if baseline != "model" and name in values
             },
         )
 
@@ -133,11 +133,11 @@ def measure(context: Context) -> Iterator[Figure]:
 def measure_repair(context: Context) -> Iterator[Figure]:
     """``repair_<kind>_<strength>_psnr`` and ``_ssim``: of the reconstruction of a damaged image.
 
-    The floors are the damaged image itself, and PCA of as many components as the code has.
+    The baselines are the damaged image itself, and PCA of as many components as the code has.
     """
     components = code_numbers(context)
     makers: dict[str, Maker] = {"model": context.model.reconstruct}
-    if context.floors:
+    if context.with_baselines:
         makers |= {"corrupted": lambda images: images, "pca": pca_maker(context, components)}
     for kind, strength in DAMAGE:
         figures = {}
@@ -155,7 +155,9 @@ def measure_repair(context: Context) -> Iterator[Figure]:
                 f"against the undamaged one, mean; pca has {components} components",
                 samples=len(context.test),
                 seed=context.seed,
-                floors={floor: figures[floor][name] for floor in figures if floor != "model"},
+                baselines={
+                    baseline: figures[baseline][name] for baseline in figures if baseline != "model"
+                },
             )
 
 

@@ -33,7 +33,7 @@ def long_tail(labels: Tensor, ratio: float, generator: torch.Generator) -> Tenso
 
 
 def measure(context: Context) -> Iterator[Figure]:
-    """``robust_noise``, ``robust_mask`` and ``robust_longtail``, floors in the same spaces."""
+    """``robust_noise``, ``robust_mask`` and ``robust_longtail``, baselines in the same spaces."""
     from zoo.corruption import corrupt
 
     labels, answers = context.labels("train"), context.labels("test")
@@ -46,7 +46,7 @@ def measure(context: Context) -> Iterator[Figure]:
         return probe(context, space).accuracy(torch.cat(features), answers)
 
     for kind, strength in DAMAGE:
-        value, floors = context.in_spaces(
+        value, baselines = context.in_spaces(
             f"robust_{kind}", partial(damaged, kind=kind, strength=strength)
         )
         yield Figure(
@@ -56,7 +56,7 @@ def measure(context: Context) -> Iterator[Figure]:
             f"after {kind} {strength:g}",
             samples=len(answers),
             seed=context.seed,
-            floors=floors,
+            baselines=baselines,
         )
 
     part = long_tail(labels, RATIO, torch.Generator().manual_seed(context.seed))
@@ -65,7 +65,7 @@ def measure(context: Context) -> Iterator[Figure]:
         classifier = fit_linear(context.features(space, "train")[part], labels[part])
         return classifier.accuracy(context.features(space, "test"), answers)
 
-    value, floors = context.in_spaces("robust_longtail", tailed)
+    value, baselines = context.in_spaces("robust_longtail", tailed)
     yield Figure(
         name="robust_longtail",
         value=value,
@@ -73,5 +73,5 @@ def measure(context: Context) -> Iterator[Figure]:
         f"sizes fall exponentially to 1/{RATIO}; all test images",
         samples=len(answers),
         seed=context.seed,
-        floors=floors,
+        baselines=baselines,
     )

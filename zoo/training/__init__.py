@@ -42,11 +42,11 @@ from zoo.model import Recipe, ZooModel
 from zoo.names import parse_name
 from zoo.registry import registry
 from zoo.training import checkpoint
-from zoo.training.chance import seeded
 from zoo.training.loop import Run
-from zoo.training.precision import settled
+from zoo.training.precision import resolve_precision
 from zoo.training.processes import processes_on
 from zoo.training.record import Record
+from zoo.training.rng import seeded
 from zoo.training.runfolder import RunFolder
 
 __all__ = ["make_recipe", "read_recipe", "train"]
@@ -87,7 +87,7 @@ def train(
         config: over the model's config.
         settings: over its recipe, such as ``{"epochs": 5}``.
         recipe: a TOML or JSON file with settings, under ``settings``.
-        seed: of the initial weights, the validation part, the order of the data and all chance.
+        seed: of the initial weights, the validation part, the order of the data and all else.
         data_dir: where to look for named sets first.
         device: ``auto``, ``cpu``, ``cuda``, ...
         dtype: as what learned tensors are stored: ``float16``, or ``float32`` for twice the bytes.
@@ -134,7 +134,7 @@ def train(
         if problem := _open(folder, resume, accelerator):
             report({"warning": problem})
         began = folder.facts.get("recipe") if resume else None
-        chosen_recipe, elsewhere = settled(chosen_recipe, accelerator.device, began)
+        chosen_recipe, elsewhere = resolve_precision(chosen_recipe, accelerator.device, began)
         if elsewhere:
             report({"warning": elsewhere})
         facts: dict[str, Any] = {

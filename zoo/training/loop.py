@@ -26,9 +26,9 @@ from zoo.errors import InvalidConfig, RunStopped, TrainingError
 from zoo.isolation import isolated, without_isolation
 from zoo.model import Phase, Recipe, Step, ZooModel
 from zoo.training import checkpoint
-from zoo.training.chance import affine_maps, generator, mix, warp
 from zoo.training.precision import Float32, orthogonalises
 from zoo.training.record import Record, worth_a_picture
+from zoo.training.rng import affine_maps, generator, mix, warp
 
 CHECK_EVERY = 20
 """Steps between two looks at the losses and at signals: on a GPU each look waits for it."""
@@ -231,8 +231,8 @@ class Run:
 
     def _one_epoch(self, phase: Phase, players: Players) -> None:
         self.model.train()
-        chance = generator(self.seed, self.phase, self.epoch)
-        order = self.chosen[torch.randperm(len(self.chosen), generator=chance)]
+        rng = generator(self.seed, self.phase, self.epoch)
+        order = self.chosen[torch.randperm(len(self.chosen), generator=rng)]
         unread: list[dict[str, Tensor]] = []  # losses nobody has looked at yet
         start, first = time.perf_counter(), self.step
         while self.step < self.steps:
@@ -272,24 +272,24 @@ class Run:
         progress = done / (phase.epochs * self.steps)
         images = self._augment(images, mine, progress, generator(*place, -1))
         images = images.contiguous(memory_format=self.layout)
-        chance = generator(*place, here)
+        rng = generator(*place, here)
         self.isolation.reseed(mix(*place, here, 1))  # layers that draw by themselves, as dropout
         kind = getattr(self.recipe, "corrupt", "")
-        seen = corrupt(images, kind, self.recipe.corrupt_strength, chance) if kind else images
+        seen = corrupt(images, kind, self.recipe.corrupt_strength, rng) if kind else images
         labels = None if self.labels is None else self.labels[batch[mine]].to(images.device)
-        step = Step(progress, chance, self._autocast, players.update, seen, labels)
+        step = Step(progress, rng, self._autocast, players.update, seen, labels)
         losses = phase.step(images, step)
         players.after_step(done + 1)
         return losses
 
     def _augment(
-        self, images: Tensor, mine: Tensor, progress: float, chance: torch.Generator
+        self, images: Tensor, mine: Tensor, progress: float, rng: torch.Generator
     ) -> Tensor:
         """Affine maps of the whole batch, as far as it is this process's."""
         strength = self.recipe.affine * max(0.0, 1 - progress / (self.recipe.affine_until or 1.0))
         if not strength:
             return images
-        return warp(images, affine_maps(self.size, strength, chance)[mine])
+        return warp(images, affine_maps(self.size, strength, rng)[mine])
 
     def _autocast(self) -> contextlib.AbstractContextManager:
         enabled = self.recipe.precision == "bf16"
@@ -395,9 +395,9 @@ class Run:
         if not common:
             return False
         flag = torch.tensor([self.stopped_by], device=self.accelerator.device)
-        came = int(self.accelerator.reduce(flag, "sum"))
-        self.stopped_by = self.stopped_by or (came and signal.SIGTERM)
-        return bool(came)
+        got = int(self.accelerator.reduce(flag, "sum"))
+        self.stopped_by = self.stopped_by or (got and signal.SIGTERM)
+        return bool(got)
 
     def _stopped(self, phase: Phase) -> str:
         return (

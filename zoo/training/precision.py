@@ -10,7 +10,7 @@ from torch.overrides import TorchFunctionMode
 
 from zoo.model import Recipe
 
-__all__ = ["Float32", "computes_in_bf16", "orthogonalises", "settled"]
+__all__ = ["Float32", "computes_in_bf16", "orthogonalises", "resolve_precision"]
 
 
 def computes_in_bf16(device: torch.device) -> bool:
@@ -27,7 +27,7 @@ def orthogonalises(optimizer: str) -> bool:
     return "muon" in optimizer.lower()
 
 
-def settled(
+def resolve_precision(
     recipe: Recipe, device: torch.device, began: Mapping[str, Any] | None = None
 ) -> tuple[Recipe, str]:
     """``recipe`` with each precision that is ``auto`` decided, and a warning or "".

@@ -40,7 +40,7 @@ class Record:
         self.folder, self.held_out, self.report = folder, held_out, report
         self.out = folder.path
         self.events: Any = None
-        self.told = (time.monotonic(), 0)  # when, and how many steps were left
+        self.estimated = (time.monotonic(), 0)  # when, and how many steps were left
 
     def begin(self, position: tuple[int, int], step: int) -> None:
         """Open the log, without the lines of epochs that are run again from ``position`` on."""
@@ -79,11 +79,11 @@ class Record:
         self, phase: Phase, epoch: int, step: int, steps: int, left: int, size: int
     ) -> None:
         """Tell about once a second where the run is, how fast, and how long it still takes."""
-        before, left_before = self.told
+        before, left_before = self.estimated
         took = time.monotonic() - before
         if took < 1:
             return
-        self.told = (before + took, left)
+        self.estimated = (before + took, left)
         rate = max(left_before - left, 0) * size / took
         line = {"phase": phase.name, "epoch": epoch + 1, "of": phase.epochs, "step": step,
                 "steps": steps}  # fmt: skip

@@ -46,7 +46,7 @@ def test_deep_ae_layers():
 
 
 def test_hidden_loss():
-    model = zoo.create("deep_ae", hidden=[20, 10], code=4)
+    model = zoo.create("deep_ae", hidden=[20, 10], latent_dim=4)
     images = torch.rand(3, 1, 28, 28)
     off = model.losses(images, images, make_recipe(model.recipe, {"hidden_weight": 0.0}))
     on = model.losses(images, images, make_recipe(model.recipe, {"hidden_weight": 0.5}))
@@ -80,7 +80,7 @@ def test_pretraining(tmp_path):
     """A pair of layers learns to rebuild what is below it, and the decoder starts as its mirror."""
     images = torch.from_numpy(sample()[0])[:, None]
     data = Dataset("sample", "train", images, None, "embedded", "MIT")
-    model = zoo.create("deep_ae", hidden=[64], code=8, activation="sigmoid")
+    model = zoo.create("deep_ae", hidden=[64], latent_dim=8, activation="sigmoid")
     recipe = make_recipe(model.recipe, {"pretrain": "rbm"})
     phases = model.phases(recipe)
     assert [p.name for p in phases] == ["rbm 784-64", "rbm 64-8", "reconstruction"]
@@ -115,8 +115,8 @@ def test_refused_pretraining(config, settings, message):
     ("name", "config", "message"),
     [
         ("ae", {"channels": 2}, "expected 1 or 3 channels"),
-        ("ae", {"code": 0}, "positive widths"),
-        ("ae", {"code": 2.5}, "of type int"),
+        ("ae", {"latent_dim": 0}, "positive widths"),
+        ("ae", {"latent_dim": 2.5}, "of type int"),
         ("ae", {"width": 3}, "ae has no setting 'width'; it has: channels=1"),
         ("deep_ae", {"hidden": []}, "1 to 16 hidden widths"),
         ("deep_ae", {"hidden": [10, -1]}, "all positive"),

@@ -8,16 +8,16 @@ from zoo.errors import InvalidConfig
 
 
 def images(n=200, channels=1, size=6):
-    chance = torch.Generator().manual_seed(3)
-    basis = torch.rand(5, channels * size * size, generator=chance)
-    pixels = torch.rand(n, 5, generator=chance) @ basis / 5
-    noise = 0.02 * torch.rand(pixels.shape, generator=chance)
+    rng = torch.Generator().manual_seed(3)
+    basis = torch.rand(5, channels * size * size, generator=rng)
+    pixels = torch.rand(n, 5, generator=rng) @ basis / 5
+    noise = 0.02 * torch.rand(pixels.shape, generator=rng)
     return (pixels + noise).clamp(0, 1).reshape(n, channels, size, size)
 
 
 @pytest.fixture(scope="module")
 def fitted():
-    model = zoo.create("pca", size=6, code=4)
+    model = zoo.create("pca", size=6, latent_dim=4)
     model.fit(lambda: iter(images().split(64)), seed=0)
     return model
 
@@ -40,7 +40,7 @@ def test_fit_is_that_of_scikit_learn(fitted):
 
 
 def test_batches_do_not_matter(fitted):
-    other = zoo.create("pca", size=6, code=4)
+    other = zoo.create("pca", size=6, latent_dim=4)
     other.fit(lambda: iter([images()]), seed=1)
     for name, buffer in fitted.named_buffers():
         assert torch.allclose(buffer, dict(other.named_buffers())[name], atol=1e-5), name
@@ -64,7 +64,7 @@ def test_noise_is_stranger(fitted):
 
 
 def test_fewer_images_than_components():
-    model = zoo.create("pca", size=6, code=10)
+    model = zoo.create("pca", size=6, latent_dim=10)
     x = images(3)
     model.fit(lambda: iter([x]), seed=0)
     assert torch.allclose(model.reconstruct(x), x, atol=1e-4)
@@ -78,7 +78,9 @@ def test_untrained_components_are_orthonormal():
 
 
 @pytest.mark.parametrize(
-    "config", [{"channels": 2}, {"code": 0}, {"code": 785}, {"size": 0}, {"size": 200}], ids=str
+    "config",
+    [{"channels": 2}, {"latent_dim": 0}, {"latent_dim": 785}, {"size": 0}, {"size": 200}],
+    ids=str,
 )
 def test_refused_configs(config):
     with pytest.raises(InvalidConfig, match="pca: expected 1 or 3 channels"):

@@ -58,11 +58,11 @@ def test_variance_and_covariance_are_equations_1_and_4():
 )
 def test_encoder(size, maps):
     model = zoo.create("simclr", size=size)
-    x, came = torch.rand(1, 1, size, size), []
+    x, got = torch.rand(1, 1, size, size), []
     for layer in model.encoder.layers:
         x = layer(x)
-        came.append((x.shape[1], x.shape[2]))
-    assert came == maps
+        got.append((x.shape[1], x.shape[2]))
+    assert got == maps
 
 
 @pytest.mark.parametrize(("size", "channels"), [(8, 1), (28, 1), (32, 3), (64, 3)])

@@ -15,8 +15,8 @@ def views(images, size=32, seed=0, **settings):
 
 @pytest.fixture
 def images():
-    chance = torch.Generator().manual_seed(3)
-    coarse = torch.rand(400, 3, 4, 4, generator=chance)
+    rng = torch.Generator().manual_seed(3)
+    coarse = torch.rand(400, 3, 4, 4, generator=rng)
     return torch.nn.functional.interpolate(coarse, 32, mode="bilinear")
 
 

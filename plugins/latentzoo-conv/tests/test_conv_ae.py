@@ -25,14 +25,14 @@ def test_layers():
 @pytest.mark.parametrize("size", [8, 9, 15, 28, 32, 33, 64, 100, 256])
 @pytest.mark.parametrize("channels", [1, 3])
 def test_sizes(size, channels):
-    model = zoo.create("conv_ae", size=size, channels=channels, width=4, code=5)
+    model = zoo.create("conv_ae", size=size, channels=channels, width=4, latent_dim=5)
     images = torch.rand(2, channels, size, size)
     assert model.reconstruct(images).shape == images.shape
     assert model.encode(images).shape == (2, 5)
 
 
 @pytest.mark.parametrize(
-    "config", [{"channels": 2}, {"size": 7}, {"size": 257}, {"width": 0}, {"code": -1}]
+    "config", [{"channels": 2}, {"size": 7}, {"size": 257}, {"width": 0}, {"latent_dim": -1}]
 )
 def test_refused_configs(config):
     with pytest.raises(InvalidConfig, match="conv_ae: expected 1 or 3 channels, a size from 8"):
@@ -46,7 +46,7 @@ def test_it_learns(tmp_path):
     images = torch.from_numpy(sample()[0])[:, None]
     data = Dataset("sample", "train", images, None, "embedded", "MIT")
     out = zoo.train(
-        "conv_ae", data=data, out=tmp_path / "run", config={"width": 8, "code": 16},
+        "conv_ae", data=data, out=tmp_path / "run", config={"width": 8, "latent_dim": 16},
         settings={"epochs": 12, "batch_size": 16, "lr": 5e-3}, device="cpu",
     )  # fmt: skip
     model = zoo.load(f"local-dir:{out}")

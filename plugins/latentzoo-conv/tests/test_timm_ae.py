@@ -22,7 +22,7 @@ from zoo.sample import sample
     ],
 )
 def test_backbones(backbone, size, channels):
-    model = zoo.create("timm_ae", backbone=backbone, size=size, channels=channels, code=7)
+    model = zoo.create("timm_ae", backbone=backbone, size=size, channels=channels, latent_dim=7)
     images = torch.rand(2, channels, size, size)
     assert model.encode(images).shape == (2, 7)
     assert model.reconstruct(images).shape == images.shape
@@ -43,7 +43,7 @@ def test_it_learns(tmp_path):
     data = Dataset("sample", "train", images, None, "embedded", "MIT")
     out = zoo.train(
         "timm_ae", data=data, out=tmp_path / "run", device="cpu",
-        config={"size": 32, "channels": 1, "backbone": "mobilenetv3_small_050", "code": 16},
+        config={"size": 32, "channels": 1, "backbone": "mobilenetv3_small_050", "latent_dim": 16},
         settings={"epochs": 15, "batch_size": 16, "lr": 5e-3},
     )  # fmt: skip
     model = zoo.load(f"local-dir:{out}")
@@ -59,7 +59,7 @@ def test_it_learns(tmp_path):
         ({"backbone": "hf-hub:org/name"}, "timm has no backbone 'hf-hub:org/name'"),
         ({"size": 28}, "makes pictures 32 times smaller; expected a size from 32, got 28"),
         ({"backbone": "vit_tiny_patch16_224", "size": 40}, "takes sizes that 16 divides, got 40"),
-        ({"code": 0}, "a positive code"),
+        ({"latent_dim": 0}, "latent_dim positive"),
     ],
 )
 def test_refused_configs(config, message):

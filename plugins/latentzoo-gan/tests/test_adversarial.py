@@ -14,10 +14,10 @@ from zoo.sample import sample
 from zoo.training import make_recipe
 
 SMALL = {
-    "dcgan": {"width": 4, "latent": 6},
-    "gan": {"hidden": 16, "units": 8, "pieces": 3, "latent": 6, "encoder_hidden": 16},
-    "bigan": {"hidden": 16, "latent": 6},
-    "stacked_gan": {"width": 4, "hidden": 12, "code": 3, "noise": 5},
+    "dcgan": {"width": 4, "latent_dim": 6},
+    "gan": {"hidden": 16, "units": 8, "pieces": 3, "latent_dim": 6, "encoder_hidden": 16},
+    "bigan": {"hidden": 16, "latent_dim": 6},
+    "stacked_gan": {"width": 4, "hidden": 12, "latent_dim": 3, "noise": 5},
 }
 
 
@@ -72,10 +72,10 @@ class Updates:
 
 
 def one_step(model, phase):
-    chance = torch.Generator().manual_seed(1)
+    rng = torch.Generator().manual_seed(1)
     images = pictures(1, 28, 16).float() / 255
     updates = Updates(phase)
-    step = Step(0.0, chance, lambda: torch.autocast("cpu", enabled=False), updates, images)
+    step = Step(0.0, rng, lambda: torch.autocast("cpu", enabled=False), updates, images)
     return {k: float(v.detach()) for k, v in phase.step(images, step).items()}, updates.norms
 
 

@@ -20,7 +20,7 @@ from zoo.model import Step
 from zoo.training import make_recipe
 from zoo.training.loop import Players
 
-SMALL = {"width": 4, "latent": 6}
+SMALL = {"width": 4, "latent_dim": 6}
 
 
 @pytest.fixture
@@ -97,11 +97,11 @@ def test_codes_stay_inside_the_prior(model):
 
 
 def _steps(model, phase, n):
-    chance = torch.Generator().manual_seed(1)
-    images = torch.rand(16, 1, 28, 28, generator=chance)
+    rng = torch.Generator().manual_seed(1)
+    images = torch.rand(16, 1, 28, 28, generator=rng)
     made = players(model, phase)
     step = Step(
-        0.0, chance, lambda: torch.autocast("cpu", enabled=False), made.update, images,
+        0.0, rng, lambda: torch.autocast("cpu", enabled=False), made.update, images,
         torch.arange(16) % 3,
     )  # fmt: skip
     losses = []
@@ -141,7 +141,9 @@ def test_the_inversion_moves_the_encoder_alone(model):
     assert all(p.requires_grad for p in model.parameters())
 
 
-@pytest.mark.parametrize("config", [{"size": 48}, {"channels": 2}, {"latent": 0}, {"width": -1}])
+@pytest.mark.parametrize(
+    "config", [{"size": 48}, {"channels": 2}, {"latent_dim": 0}, {"width": -1}]
+)
 def test_refused_configs(config):
     with pytest.raises(InvalidConfig, match="expected channels 1 or 3, size 28, 32 or 64"):
         zoo.create("dcgan", **config)
@@ -280,9 +282,9 @@ def test_labels_have_to_be_asked_for_and_fit():
 
 
 def test_a_conditional_generator_learns_what_the_labels_say(tmp_path):
-    chance = torch.Generator().manual_seed(0)
-    labels = torch.randint(2, (256,), generator=chance)
-    images = torch.randint(0, 60, (256, 1, 28, 28), generator=chance, dtype=torch.uint8)
+    rng = torch.Generator().manual_seed(0)
+    labels = torch.randint(2, (256,), generator=rng)
+    images = torch.randint(0, 60, (256, 1, 28, 28), generator=rng, dtype=torch.uint8)
     images[labels == 1] += 190  # the second class is bright
     data = Dataset("two kinds", "train", images, labels, "made here", "MIT")
     settings = {"epochs": 30, "batch_size": 32, "lr": 2e-3, "encoder_epochs": 1, "average": 0.9}

@@ -14,7 +14,7 @@ from zoo.sample import sample
 from zoo.training import make_recipe
 
 
-def chance(seed=0):
+def rng(seed=0):
     return torch.Generator().manual_seed(seed)
 
 
@@ -28,7 +28,7 @@ def clothes(size=28, channels=1):
 @pytest.mark.parametrize("size", [8, 9, 28, 32, 33, 64, 256])
 @pytest.mark.parametrize("channels", [1, 3])
 def test_sizes(size, channels):
-    model = zoo.create("conv_vae", size=size, channels=channels, width=4, code=5)
+    model = zoo.create("conv_vae", size=size, channels=channels, width=4, latent_dim=5)
     images = torch.rand(2, channels, size, size)
     assert model.reconstruct(images).shape == images.shape
     mean, log_std = model.posterior(images)
@@ -38,15 +38,15 @@ def test_sizes(size, channels):
 
 def test_bound_by_hand():
     torch.manual_seed(0)
-    model = zoo.create("conv_vae", size=8, width=4, code=3)
+    model = zoo.create("conv_vae", size=8, width=4, latent_dim=3)
     images = torch.rand(5, 1, 8, 8)
     with torch.no_grad():
         mean, log_std = model.posterior(images)
-        codes = draw(mean, log_std, 1, chance(1))[:, 0]
+        codes = draw(mean, log_std, 1, rng(1))[:, 0]
         pixels = Normal(model.decode(codes), model.log_sigma.exp())
         expected = -pixels.log_prob(images).flatten(1).sum(1).mean()
         parts = [
-            model.bound(images, images, make_recipe(model.recipe, {"beta": beta}), chance(1))
+            model.bound(images, images, make_recipe(model.recipe, {"beta": beta}), rng(1))
             for beta in (1.0, 4.0)
         ]
     assert torch.allclose(parts[0]["reconstruction"], expected, rtol=1e-4)
@@ -68,8 +68,8 @@ def test_score_is_the_bound_at_the_mean():
 def test_the_density_is_of_draws_from_the_posteriors():
     """Wider than the means by the posteriors' own variance, which is 1 of an untrained model."""
     torch.manual_seed(0)
-    model = zoo.create("conv_vae", size=8, width=4, code=2, components=1)
-    images = torch.rand(1000, 1, 8, 8, generator=chance())
+    model = zoo.create("conv_vae", size=8, width=4, latent_dim=2, components=1)
+    images = torch.rand(1000, 1, 8, 8, generator=rng())
     model.fit(lambda: iter(images.split(500)), seed=0)
     with torch.no_grad():
         mean, log_std = model.posterior(images)
@@ -77,7 +77,7 @@ def test_the_density_is_of_draws_from_the_posteriors():
     scale = model.density.scales[0]
     assert torch.allclose((scale @ scale.T).diagonal(), expected, rtol=0.1)
     assert torch.allclose(model.density.means[0], mean.mean(0), atol=0.1)
-    prior = zoo.create("conv_vae", size=8, width=4, code=2, components=0)
+    prior = zoo.create("conv_vae", size=8, width=4, latent_dim=2, components=0)
     prior.fit(lambda: iter(images.split(500)), seed=0)
     assert torch.equal(prior.density.scales, torch.eye(2)[None])
 
@@ -85,7 +85,7 @@ def test_the_density_is_of_draws_from_the_posteriors():
 def test_it_learns(tmp_path):
     out = zoo.train(
         "conv_vae", data=clothes(), out=tmp_path / "run",
-        config={"width": 8, "code": 8, "components": 3},
+        config={"width": 8, "latent_dim": 8, "components": 3},
         settings={"epochs": 15, "batch_size": 16, "lr": 5e-3}, device="cpu",
     )  # fmt: skip
     model = zoo.load(f"local-dir:{out}")
@@ -93,7 +93,7 @@ def test_it_learns(tmp_path):
     error = float((model.reconstruct(some) - some).square().mean())
     assert error < 0.6 * float((some - some.mean(0)).square().mean())
     assert float(model.log_sigma.detach().exp()) < 0.2  # where it starts
-    noise = torch.rand(20, 1, 28, 28, generator=chance())
+    noise = torch.rand(20, 1, 28, 28, generator=rng())
     assert float(model.score(noise).min()) > float(model.score(some).median())
 
 
@@ -101,7 +101,7 @@ def test_it_learns(tmp_path):
 def test_colour_pictures(tmp_path, size):
     out = zoo.train(
         "conv_vae", data=clothes(size, channels=3), out=tmp_path / "run", device="cpu",
-        config={"size": size, "channels": 3, "width": 4, "code": 4, "components": 1},
+        config={"size": size, "channels": 3, "width": 4, "latent_dim": 4, "components": 1},
         settings={"epochs": 2, "batch_size": 32, "lr": 5e-3},
     )  # fmt: skip
     lines = [json.loads(t) for t in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
@@ -110,7 +110,7 @@ def test_colour_pictures(tmp_path, size):
 
 
 @pytest.mark.parametrize(
-    "config", [{"channels": 2}, {"size": 7}, {"size": 257}, {"width": 0}, {"code": -1}]
+    "config", [{"channels": 2}, {"size": 7}, {"size": 257}, {"width": 0}, {"latent_dim": -1}]
 )
 def test_refused_configs(config):
     with pytest.raises(InvalidConfig, match="conv_vae: expected 1 or 3 channels, a size from 8"):

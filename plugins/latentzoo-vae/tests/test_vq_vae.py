@@ -12,10 +12,17 @@ from zoo.data import Dataset
 from zoo.errors import InputError, InvalidConfig
 from zoo.sample import sample
 
-SMALL = {"width": 16, "blocks": 1, "codes": 32, "dim": 8, "prior_width": 16, "prior_depth": 2}
+SMALL = {
+    "width": 16,
+    "blocks": 1,
+    "codebook_size": 32,
+    "latent_dim": 8,
+    "prior_width": 16,
+    "prior_depth": 2,
+}
 
 
-def chance(seed=0):
+def rng(seed=0):
     return torch.Generator().manual_seed(seed)
 
 
@@ -47,13 +54,13 @@ def test_sizes(size, halvings, side, channels):
 
 def test_codes_are_the_nearest_vectors(model):
     images = torch.rand(3, 3, 32, 32)
-    codes, numbers = model.encode(images), model.quantise(images)
-    assert numbers.shape == (3, 8, 8)
-    assert torch.equal(model.dequantise(numbers), codes)
+    codes, indices = model.encode(images), model.quantise(images)
+    assert indices.shape == (3, 8, 8)
+    assert torch.equal(model.dequantise(indices), codes)
     with torch.no_grad():
         before = model.encoder(images).permute(0, 2, 3, 1).flatten(0, 2)
     distances = torch.cdist(before.double(), model.codebook.vectors.double())
-    assert torch.equal(distances.argmin(1), numbers.flatten())
+    assert torch.equal(distances.argmin(1), indices.flatten())
 
 
 def test_moving_averages():
@@ -61,10 +68,10 @@ def test_moving_averages():
     torch.manual_seed(0)
     book = Codebook(4, 3)
     counts, sums, x = book.counts.clone(), book.sums.clone(), torch.randn(50, 3)
-    which = book.nearest(x)
-    book.update(x, which, chance(), start=False)
+    indices = book.nearest(x)
+    book.update(x, indices, rng(), start=False)
     for i in range(4):
-        mine = x[which == i]
+        mine = x[indices == i]
         n = DECAY * counts[i] + (1 - DECAY) * len(mine)
         m = DECAY * sums[i] + (1 - DECAY) * mine.sum(0)
         assert torch.allclose(book.counts[i], n)
@@ -74,15 +81,15 @@ def test_moving_averages():
 def test_vectors_that_are_not_used_start_again():
     book = Codebook(3, 2)
     book.sums.copy_(torch.tensor([[0.0, 0.0], [100.0, 0.0], [0.0, 100.0]]))
-    x = 0.1 * torch.randn(20, 2, generator=chance())
+    x = 0.1 * torch.randn(20, 2, generator=rng())
     for i in range(229):
-        book.update(x, book.nearest(x), chance(i), start=False)
+        book.update(x, book.nearest(x), rng(i), start=False)
     assert book.vectors[1:].norm(dim=1).tolist() == pytest.approx([100, 100])
     for i in range(2):  # 0.99 ** 230 < 0.1
-        book.update(x, book.nearest(x), chance(i), start=False)
+        book.update(x, book.nearest(x), rng(i), start=False)
     assert float(book.vectors.norm(dim=1).max()) < 1
     other = Codebook(3, 2)
-    other.update(x, other.nearest(x), chance(), start=True)
+    other.update(x, other.nearest(x), rng(), start=True)
     assert all(bool((x == vector).all(1).any()) for vector in other.vectors)
 
 
@@ -90,9 +97,9 @@ def test_gradients_go_straight_through(model):
     """That of the image's error passes from the vectors to the encoder's output as it is."""
     images, recipe = torch.rand(2, 3, 32, 32), model.recipe(commitment=0.25)
     codes = model.encoder(images).detach().requires_grad_()
-    losses, numbers = model._losses(codes, images, recipe)
+    losses, indices = model._losses(codes, images, recipe)
     (through,) = torch.autograd.grad(losses["sse"], codes, retain_graph=True)
-    vectors = model.dequantise(numbers.view(2, 8, 8)).requires_grad_()
+    vectors = model.dequantise(indices.view(2, 8, 8)).requires_grad_()
     error = (model.decoder(vectors).sigmoid() - images).square().sum() / 2
     assert torch.allclose(error, losses["sse"], rtol=1e-5)
     assert torch.allclose(through, torch.autograd.grad(error, vectors)[0], atol=1e-6)
@@ -103,12 +110,12 @@ def test_gradients_go_straight_through(model):
 
 def test_no_number_depends_on_a_later_one():
     torch.manual_seed(0)
-    prior = Prior(codes=11, places=9, width=16, depth=2).eval()
-    numbers = torch.randint(11, (2, 9), generator=chance())
-    changed = numbers.clone()
+    prior = Prior(codebook_size=11, positions=9, width=16, depth=2).eval()
+    indices = torch.randint(11, (2, 9), generator=rng())
+    changed = indices.clone()
     changed[:, 5] = (changed[:, 5] + 1) % 11
     with torch.no_grad():
-        one, other = prior(numbers), prior(changed)
+        one, other = prior(indices), prior(changed)
     assert torch.equal(one[:, :6], other[:, :6])
     assert not torch.allclose(one[:, 6:], other[:, 6:])
 
@@ -116,10 +123,10 @@ def test_no_number_depends_on_a_later_one():
 def test_samples_come_from_the_prior():
     """Drawn one by one with what is remembered, they have the chances that one pass gives."""
     torch.manual_seed(0)
-    prior = Prior(codes=3, places=2, width=16, depth=2).eval()
+    prior = Prior(codebook_size=3, positions=2, width=16, depth=2).eval()
     torch.nn.init.normal_(prior.head[-1].weight, std=1.0)
     with torch.no_grad():
-        drawn = prior.sample(20_000, chance())
+        drawn = prior.sample(20_000, rng())
         pairs = torch.cartesian_prod(torch.arange(3), torch.arange(3))
         each = prior(pairs).log_softmax(2).gather(2, pairs[..., None]).sum((1, 2)).exp()
     assert float(each.sum()) == pytest.approx(1)
@@ -129,9 +136,9 @@ def test_samples_come_from_the_prior():
 
 def test_code_bits(model):
     images = torch.rand(3, 3, 32, 32)
-    numbers = model.quantise(images).flatten(1)
+    indices = model.quantise(images).flatten(1)
     with torch.no_grad():
-        chances = model.prior(numbers).softmax(2).gather(2, numbers[..., None])[..., 0]
+        chances = model.prior(indices).softmax(2).gather(2, indices[..., None])[..., 0]
     assert torch.allclose(model.code_bits(images), -chances.log2().sum(1), rtol=1e-4)
     assert model.fixed_bits == 64 * math.log2(32)
 
@@ -167,19 +174,19 @@ def test_colour_pictures(tmp_path, size):
 
 
 @pytest.mark.parametrize(
-    ("numbers", "message"),
+    ("indices", "message"),
     [
-        (torch.zeros(1, 8, 8), "expected numbers as an int64 tensor N x 8 x 8, got (1, 8, 8)"),
+        (torch.zeros(1, 8, 8), "expected indices as an int64 tensor N x 8 x 8, got (1, 8, 8)"),
         (torch.zeros(1, 8, 7, dtype=torch.int64), "got (1, 8, 7) torch.int64"),
         (torch.zeros(0, 8, 8, dtype=torch.int64), "got (0, 8, 8) torch.int64"),
-        (torch.full((1, 8, 8), 32), "expected numbers from 0 to 31, got 32 to 32"),
-        (torch.full((1, 8, 8), -1), "expected numbers from 0 to 31, got -1 to -1"),
+        (torch.full((1, 8, 8), 32), "expected indices from 0 to 31, got 32 to 32"),
+        (torch.full((1, 8, 8), -1), "expected indices from 0 to 31, got -1 to -1"),
         ([1], "got list"),
     ],
 )
-def test_refused_numbers(model, numbers, message):
+def test_refused_numbers(model, indices, message):
     with pytest.raises(InputError) as caught:
-        model.dequantise(numbers)
+        model.dequantise(indices)
     assert message in str(caught.value)
 
 
@@ -189,8 +196,8 @@ def test_refused_numbers(model, numbers, message):
         ({"channels": 2}, "expected 1 or 3 channels, 1 to 6 halvings and a size from 8 to 512"),
         ({"size": 30}, "can be halved so often, got channels=3, size=30, halvings=2"),
         ({"halvings": 0}, "1 to 6 halvings"),
-        ({"size": 128, "halvings": 1}, "at most 32 x 32 places, got 64 x 64; more halvings"),
-        ({"codes": 1}, "2 to 65536 codes"),
+        ({"size": 128, "halvings": 1}, "at most 32 x 32 positions, got 64 x 64; more halvings"),
+        ({"codebook_size": 1}, "2 to 65536 for codebook_size"),
         ({"prior_width": 30}, "expected a prior_width that 4 divides, got 30"),
     ],
 )

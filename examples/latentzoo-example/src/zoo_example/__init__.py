@@ -16,6 +16,6 @@ def zoo_models():
             paper="Makhzani & Frey 2013, k-Sparse Autoencoders, arXiv:1312.5663",
             image_shape=(1, 28, 28),
             code_shape=(128,),
-            config={"channels": 1, "size": 28, "code": 128, "active": 12},
+            config={"channels": 1, "size": 28, "latent_dim": 128, "active": 12},
         )
     ]

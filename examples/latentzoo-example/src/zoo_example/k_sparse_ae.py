@@ -16,21 +16,23 @@ __all__ = ["KSparseAE"]
 class KSparseAE(Autoencoder):
     """784 -> 128, of which the 12 largest stay -> 784; squared error; AdamW."""
 
-    def __init__(self, *, channels: int = 1, size: int = 28, code: int = 128, active: int = 12):
+    def __init__(
+        self, *, channels: int = 1, size: int = 28, latent_dim: int = 128, active: int = 12
+    ):
         super().__init__()
-        if not (channels in (1, 3) and 1 <= size <= 512 and 0 < active <= code):
+        if not (channels in (1, 3) and 1 <= size <= 512 and 0 < active <= latent_dim):
             raise InvalidConfig(
                 f"k_sparse_ae: expected 1 or 3 channels, a size from 1 to 512 and active from 1 to "
-                f"code, got {channels=}, {size=}, {code=}, {active=}"
+                f"code, got {channels=}, {size=}, {latent_dim=}, {active=}"
             )
-        self.image_shape, self.code_shape = (channels, size, size), (code,)
+        self.image_shape, self.code_shape = (channels, size, size), (latent_dim,)
         self.active = active
-        self.encoder = nn.Linear(channels * size * size, code)
-        self.decoder = nn.Linear(code, channels * size * size)
-        self.density = GaussianMixture(code, components=10)
+        self.encoder = nn.Linear(channels * size * size, latent_dim)
+        self.decoder = nn.Linear(latent_dim, channels * size * size)
+        self.density = GaussianMixture(latent_dim, components=10)
 
     def _encode(self, images: Tensor) -> Tensor:
-        return self._largest(self.encoder(images.flatten(1)))  # N x code
+        return self._largest(self.encoder(images.flatten(1)))  # N x latent_dim
 
     def _decode(self, codes: Tensor) -> Tensor:
         return self.decoder(codes).sigmoid().unflatten(1, self.image_shape)  # N x C x H x W

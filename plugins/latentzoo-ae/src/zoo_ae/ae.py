@@ -28,18 +28,20 @@ class AE(Autoencoder):
 
     recipe = Recipe
 
-    def __init__(self, *, channels: int = 1, size: int = 28, hidden: int = 32, code: int = 32):
+    def __init__(
+        self, *, channels: int = 1, size: int = 28, hidden: int = 32, latent_dim: int = 32
+    ):
         super().__init__()
-        if not (channels in (1, 3) and 1 <= size <= 512 and hidden > 0 and code > 0):
+        if not (channels in (1, 3) and 1 <= size <= 512 and hidden > 0 and latent_dim > 0):
             raise InvalidConfig(
                 f"ae: expected 1 or 3 channels, a size from 1 to 512 and positive widths, got "
-                f"channels={channels}, size={size}, hidden={hidden}, code={code}"
+                f"channels={channels}, size={size}, hidden={hidden}, code={latent_dim}"
             )
         pixels = channels * size * size
         self.image_shape = (channels, size, size)
-        self.code_shape = (code,)
+        self.code_shape = (latent_dim,)
         self.encoder = nn.Sequential(
-            nn.Linear(pixels, hidden), nn.ReLU(), nn.Linear(hidden, code), nn.ReLU()
+            nn.Linear(pixels, hidden), nn.ReLU(), nn.Linear(hidden, latent_dim), nn.ReLU()
         )
         # With torch's default half of the hidden units are dead from the start, and stay so. Here
         # all are alive, and the second layer begins as the identity.
@@ -48,11 +50,11 @@ class AE(Autoencoder):
         nn.init.ones_(first.bias)
         nn.init.eye_(second.weight)
         nn.init.zeros_(second.bias)
-        self.decoder = nn.Sequential(nn.Linear(code, pixels), nn.Sigmoid())
-        self.density = GaussianMixture(code, components=20)
+        self.decoder = nn.Sequential(nn.Linear(latent_dim, pixels), nn.Sigmoid())
+        self.density = GaussianMixture(latent_dim, components=20)
 
     def _encode(self, images: Tensor) -> Tensor:
-        return self.encoder(images.flatten(1))  # N x code
+        return self.encoder(images.flatten(1))  # N x latent_dim
 
     def _decode(self, codes: Tensor) -> Tensor:
         return self.decoder(codes).unflatten(1, self.image_shape)  # N x C x H x W

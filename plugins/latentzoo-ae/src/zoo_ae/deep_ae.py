@@ -75,7 +75,7 @@ class DeepAE(Autoencoder):
         channels: int = 1,
         size: int = 28,
         hidden: list[int] = (1000, 500, 250),
-        code: int = 30,
+        latent_dim: int = 30,
         activation: str = "silu",
     ):
         super().__init__()
@@ -84,19 +84,20 @@ class DeepAE(Autoencoder):
             channels in (1, 3)
             and 1 <= size <= 512
             and 0 < len(widths) <= 16
-            and all(isinstance(w, int) and w > 0 for w in [*widths, code])
+            and all(isinstance(w, int) and w > 0 for w in [*widths, latent_dim])
         ):
             raise InvalidConfig(
                 f"deep_ae: expected 1 or 3 channels, a size from 1 to 512, 1 to 16 hidden widths "
-                f"and a code, all positive, got {channels=}, {size=}, hidden={widths}, {code=}"
+                f"and latent_dim, all positive, got {channels=}, {size=}, hidden={widths}, "
+                f"{latent_dim=}"
             )
         if activation not in ACTIVATIONS:
             raise InvalidConfig(
                 f"deep_ae: activation should be one of {list(ACTIVATIONS)}, got {activation!r}"
             )
         self.image_shape = (channels, size, size)
-        self.code_shape = (code,)
-        up = [channels * size * size, *widths, code]  # 784, 1000, 500, 250, 30
+        self.code_shape = (latent_dim,)
+        up = [channels * size * size, *widths, latent_dim]  # 784, 1000, 500, 250, 30
         self.encoder = nn.ModuleList(nn.Linear(a, b) for a, b in pairwise(up))
         self.decoder = nn.ModuleList(nn.Linear(a, b) for a, b in pairwise(up[::-1]))
         for linear in [*self.encoder, *self.decoder]:
@@ -104,7 +105,7 @@ class DeepAE(Autoencoder):
             nn.init.kaiming_normal_(linear.weight, nonlinearity="relu")
             nn.init.zeros_(linear.bias)
         self.activation = ACTIVATIONS[activation]()
-        self.density = GaussianMixture(code, components=50)
+        self.density = GaussianMixture(latent_dim, components=50)
 
     def _encode(self, images: Tensor) -> Tensor:
         return self._up(images)[-1]

@@ -18,7 +18,7 @@ def zoo_models():
             "space, Philosophical Magazine 2(11):559-572",
             image_shape=(1, 28, 28),
             code_shape=(30,),
-            config={"channels": 1, "size": 28, "code": 30},
+            config={"channels": 1, "size": 28, "latent_dim": 30},
             weights=pca,
             default_tag="mnist" if pca else None,
         ),

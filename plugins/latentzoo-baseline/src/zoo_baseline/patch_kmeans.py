@@ -157,7 +157,7 @@ class PatchKMeans(ZooModel):
         kmeans.fit(white)
         self.centroids.copy_(torch.from_numpy(kmeans.cluster_centers_))
 
-    def _drawn(self, images: Callable[[], Iterator[Tensor]], chance: torch.Generator) -> Tensor:
+    def _drawn(self, images: Callable[[], Iterator[Tensor]], rng: torch.Generator) -> Tensor:
         """Random patches, M x D, of few pictures several times over."""
         side = self.image_shape[1] - self.patch + 1  # L
         drawn: list[Tensor] = []
@@ -167,7 +167,7 @@ class PatchKMeans(ZooModel):
             for batch in images():
                 n = len(batch)
                 places = batch.unfold(2, self.patch, 1).unfold(3, self.patch, 1)
-                y, x = torch.randint(side, (2, n, EACH), generator=chance).to(batch.device)
+                y, x = torch.randint(side, (2, n, EACH), generator=rng).to(batch.device)
                 rows = torch.arange(n, device=batch.device)[:, None]
                 drawn.append(even(places[rows, :, y, x].flatten(2).flatten(0, 1)))  # 8N x D
                 count, pictures = count + n * EACH, pictures + n

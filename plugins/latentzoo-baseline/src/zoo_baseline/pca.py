@@ -36,19 +36,24 @@ class PCA(ZooModel):
 
     recipe = Recipe
 
-    def __init__(self, *, channels: int = 1, size: int = 28, code: int = 30):
+    def __init__(self, *, channels: int = 1, size: int = 28, latent_dim: int = 30):
         super().__init__()
         pixels = channels * size * size
-        if not (channels in (1, 3) and size >= 1 and pixels <= MOST_PIXELS and 0 < code <= pixels):
+        if not (
+            channels in (1, 3) and size >= 1 and pixels <= MOST_PIXELS and 0 < latent_dim <= pixels
+        ):
             raise InvalidConfig(
                 f"pca: expected 1 or 3 channels, a size from 1 with at most {MOST_PIXELS:,} "
-                f"numbers an image, and a code of 1 to as many, got {channels=}, {size=}, {code=}"
+                f"numbers an image, and a latent_dim of 1 to as many, got {channels=}, {size=}, "
+                f"{latent_dim=}"
             )
         self.image_shape = (channels, size, size)
-        self.code_shape = (code,)
+        self.code_shape = (latent_dim,)
         self.register_buffer("mean", torch.zeros(pixels))  # P
-        self.register_buffer("components", nn.init.orthogonal_(torch.empty(code, pixels)))  # K x P
-        self.register_buffer("variances", torch.ones(code))  # K, of the codes, falling
+        self.register_buffer(
+            "components", nn.init.orthogonal_(torch.empty(latent_dim, pixels))
+        )  # K x P
+        self.register_buffer("variances", torch.ones(latent_dim))  # K, of the codes, falling
 
     @property
     def device(self) -> torch.device:

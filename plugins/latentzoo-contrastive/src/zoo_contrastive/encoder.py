@@ -179,7 +179,7 @@ class TwoViews(ZooModel):
     # -- the calls -----------------------------------------------------------------------------
 
     def _encode(self, images: Tensor) -> Tensor:
-        return self.encoder(images * 2 - 1)[-1].mean((2, 3))  # N x code
+        return self.encoder(images * 2 - 1)[-1].mean((2, 3))  # N x latent_dim
 
     def _features(self, images: Tensor) -> Tensor:
         maps = self.encoder(images * 2 - 1)
@@ -187,7 +187,7 @@ class TwoViews(ZooModel):
         return torch.cat(parts, dim=1)  # N x grid² (4w + 8w)
 
     def _score(self, images: Tensor) -> Tensor:
-        away = self._encode(images) - self.density.means[0]  # N x code
+        away = self._encode(images) - self.density.means[0]  # N x latent_dim
         units = torch.linalg.solve_triangular(self.density.scales[0], away.T, upper=False)
         return units.square().mean(0)
 
@@ -200,9 +200,9 @@ class TwoViews(ZooModel):
             grey=recipe.grey, erase=recipe.erase, size=size,
         )  # fmt: skip
 
-        def compared(images: Tensor, chance: torch.Generator) -> tuple[Tensor, Tensor]:
+        def compared(images: Tensor, rng: torch.Generator) -> tuple[Tensor, Tensor]:
             # As one batch, for batch norm's sake: two would have statistics of their own.
-            views = torch.cat([make(images, chance), make(images, chance)])
+            views = torch.cat([make(images, rng), make(images, rng)])
             if recipe.channels_last:
                 views = views.contiguous(memory_format=torch.channels_last)
             return self.head(self._encode(views)).float().chunk(2)

@@ -43,29 +43,29 @@ class Views:
     size: int
     """Height and width of the views in pixels."""
 
-    def __call__(self, images: Tensor, chance: torch.Generator) -> Tensor:
+    def __call__(self, images: Tensor, rng: torch.Generator) -> Tensor:
         """A view of each of ``images``, N x C x H x W in [0, 1], as N x C x size x size.
 
-        ``chance`` is of the CPU, so that all devices agree.
+        ``rng`` is of the CPU, so that all devices agree.
         """
-        views = self._moved(images, chance)
+        views = self._moved(images, rng)
         if self.colour or (self.grey and images.shape[1] == 3):
-            views = self._coloured(views, chance)
+            views = self._coloured(views, rng)
         if self.erase:
-            views = self._erased(views, chance)
+            views = self._erased(views, rng)
         return views
 
-    def _moved(self, images: Tensor, chance: torch.Generator) -> Tensor:
+    def _moved(self, images: Tensor, rng: torch.Generator) -> Tensor:
         n, channels = images.shape[:2]
-        area = _uniform(n, self.crop, 1, chance)
-        ratio = _uniform(n, math.log(3 / 4), math.log(4 / 3), chance).exp()  # width to height
+        area = _uniform(n, self.crop, 1, rng)
+        ratio = _uniform(n, math.log(3 / 4), math.log(4 / 3), rng).exp()  # width to height
         width, height = (area * ratio).sqrt().clamp_(max=1), (area / ratio).sqrt().clamp_(max=1)
         # In affine_grid's units, in which the picture goes from -1 to 1.
-        x = _uniform(n, -1, 1, chance) * (1 - width)
-        y = _uniform(n, -1, 1, chance) * (1 - height)
-        angle = _uniform(n, -self.turn, self.turn, chance) * (math.pi / 180)
-        shear = _uniform(n, -self.turn, self.turn, chance) / 100
-        mirror = 1 - 2 * (torch.rand(n, generator=chance) < self.flip).float()
+        x = _uniform(n, -1, 1, rng) * (1 - width)
+        y = _uniform(n, -1, 1, rng) * (1 - height)
+        angle = _uniform(n, -self.turn, self.turn, rng) * (math.pi / 180)
+        shear = _uniform(n, -self.turn, self.turn, rng) / 100
+        mirror = 1 - 2 * (torch.rand(n, generator=rng) < self.flip).float()
         cos, sin = angle.cos(), angle.sin()
         rows = [
             torch.stack([width * cos * mirror, width * (shear * cos - sin), x], dim=1),
@@ -76,15 +76,13 @@ class Views:
         padding = "zeros" if self.turn and channels == 1 else "reflection"
         return F.grid_sample(images, where, padding_mode=padding, align_corners=False)
 
-    def _coloured(self, images: Tensor, chance: torch.Generator) -> Tensor:
+    def _coloured(self, images: Tensor, rng: torch.Generator) -> Tensor:
         n, channels = images.shape[:2]
-        some = (torch.rand(n, generator=chance) < 0.8).float()
+        some = (torch.rand(n, generator=rng) < 0.8).float()
         reach = min(0.8 * self.colour, 0.95)
-        light, contrast, saturation = (
-            1 + some * _uniform(n, -reach, reach, chance) for _ in range(3)
-        )
-        hue = some * _uniform(n, -0.4 * math.pi, 0.4 * math.pi, chance) * self.colour
-        grey = torch.rand(n, generator=chance) < self.grey
+        light, contrast, saturation = (1 + some * _uniform(n, -reach, reach, rng) for _ in range(3))
+        hue = some * _uniform(n, -0.4 * math.pi, 0.4 * math.pi, rng) * self.colour
+        grey = torch.rand(n, generator=rng) < self.grey
         gain = light * contrast
         mean = images.mean((2, 3))  # N x C
         if channels == 1:
@@ -102,13 +100,13 @@ class Views:
         flat = torch.baddbmm(offset[:, None, None].expand(n, 3, 1), matrix, images.flatten(2))
         return flat.view_as(images).clamp_(0, 1)
 
-    def _erased(self, images: Tensor, chance: torch.Generator) -> Tensor:
+    def _erased(self, images: Tensor, rng: torch.Generator) -> Tensor:
         n, _, height, width = images.shape
-        share = _uniform(n, 0.02, 0.2, chance) * (torch.rand(n, generator=chance) < self.erase)
-        ratio = _uniform(n, -1, 1, chance).exp()
+        share = _uniform(n, 0.02, 0.2, rng) * (torch.rand(n, generator=rng) < self.erase)
+        ratio = _uniform(n, -1, 1, rng).exp()
         tall, wide = (share * ratio).sqrt() * height, (share / ratio).sqrt() * width
-        top = torch.rand(n, generator=chance) * (height - tall)
-        left = torch.rand(n, generator=chance) * (width - wide)
+        top = torch.rand(n, generator=rng) * (height - tall)
+        left = torch.rand(n, generator=rng) * (width - wide)
         y, x = torch.arange(height) + 0.5, torch.arange(width) + 0.5
         rows = (y >= top[:, None]) & (y < (top + tall)[:, None])  # N x H
         columns = (x >= left[:, None]) & (x < (left + wide)[:, None])  # N x W
@@ -116,8 +114,8 @@ class Views:
         return images.masked_fill(inside.to(images.device), 0.0)
 
 
-def _uniform(n: int, low: float, high: float, chance: torch.Generator) -> Tensor:
-    return low + (high - low) * torch.rand(n, generator=chance)
+def _uniform(n: int, low: float, high: float, rng: torch.Generator) -> Tensor:
+    return low + (high - low) * torch.rand(n, generator=rng)
 
 
 def _scaled(images: Tensor, gain: Tensor, offset: Tensor) -> Tensor:

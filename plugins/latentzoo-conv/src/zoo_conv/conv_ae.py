@@ -29,15 +29,15 @@ class ConvAE(Autoencoder):
 
     recipe = Recipe
 
-    def __init__(self, *, channels: int = 1, size: int = 28, width: int = 32, code: int = 32):
+    def __init__(self, *, channels: int = 1, size: int = 28, width: int = 32, latent_dim: int = 32):
         super().__init__()
-        if not (channels in (1, 3) and 8 <= size <= 256 and width > 0 and code > 0):
+        if not (channels in (1, 3) and 8 <= size <= 256 and width > 0 and latent_dim > 0):
             raise InvalidConfig(
-                "conv_ae: expected 1 or 3 channels, a size from 8 to 256, width and code positive, "
-                f"got {channels=}, {size=}, {width=}, {code=}"
+                "conv_ae: expected 1 or 3 channels, a size from 8 to 256, width and latent_dim "
+                f"positive, got {channels=}, {size=}, {width=}, {latent_dim=}"
             )
         self.image_shape = (channels, size, size)
-        self.code_shape = (code,)
+        self.code_shape = (latent_dim,)
         sizes = [size]  # 28, 14, 7, 4
         while sizes[-1] > 4:
             sizes.append((sizes[-1] + 1) // 2)
@@ -55,12 +55,14 @@ class ConvAE(Autoencoder):
             up.append(nn.Sequential(conv, nn.BatchNorm2d(b), nn.SiLU()) if up else conv)
         shape = (widths[-1], sizes[-1], sizes[-1])
         flat = shape[0] * shape[1] * shape[2]
-        self.encoder = nn.Sequential(*down, nn.Flatten(), nn.Linear(flat, code))
-        self.decoder = nn.Sequential(nn.Linear(code, flat), nn.Unflatten(1, shape), *reversed(up))
-        self.density = GaussianMixture(code, components=20)
+        self.encoder = nn.Sequential(*down, nn.Flatten(), nn.Linear(flat, latent_dim))
+        self.decoder = nn.Sequential(
+            nn.Linear(latent_dim, flat), nn.Unflatten(1, shape), *reversed(up)
+        )
+        self.density = GaussianMixture(latent_dim, components=20)
 
     def _encode(self, images: Tensor) -> Tensor:
-        return self.encoder(images)  # N x code
+        return self.encoder(images)  # N x latent_dim
 
     def _decode(self, codes: Tensor) -> Tensor:
         return self.decoder(codes).sigmoid()  # N x C x H x W

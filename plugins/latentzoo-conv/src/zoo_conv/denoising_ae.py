@@ -49,26 +49,35 @@ class DenoisingAE(Autoencoder):
     recipe = Recipe
 
     def __init__(
-        self, *, channels: int = 1, size: int = 28, width: int = 64, code: int = 16, blocks: int = 3
+        self,
+        *,
+        channels: int = 1,
+        size: int = 28,
+        width: int = 64,
+        latent_channels: int = 16,
+        blocks: int = 3,
     ):
         super().__init__()
         even = size % 2 == 0 and 8 <= size <= 512
-        if not (channels in (1, 3) and even and min(width, code, blocks) > 0 and blocks <= 64):
+        if not (
+            channels in (1, 3) and even and min(width, latent_channels, blocks) > 0 and blocks <= 64
+        ):
             raise InvalidConfig(
                 "denoising_ae: expected 1 or 3 channels, an even size from 8 to 512, 1 to 64 "
-                f"blocks, width and code positive, got {channels=}, {size=}, {width=}, {code=}, "
+                f"blocks, width and latent_channels positive, got {channels=}, {size=}, {width=}, "
+                f"{latent_channels=}, "
                 f"{blocks=}"
             )
         self.image_shape = (channels, size, size)
-        self.code_shape = (code, size // 2, size // 2)
+        self.code_shape = (latent_channels, size // 2, size // 2)
         # 1 x 28 x 28 to 64 x 14 x 14 to 16 x 14 x 14
         self.encoder = nn.Sequential(
             nn.Conv2d(channels, width, 4, 2, 1),
             *(Block(width) for _ in range(blocks)),
-            nn.Conv2d(width, code, 1),
+            nn.Conv2d(width, latent_channels, 1),
         )
         self.decoder = nn.Sequential(
-            nn.Conv2d(code, width, 1),
+            nn.Conv2d(latent_channels, width, 1),
             *(Block(width) for _ in range(blocks)),
             nn.BatchNorm2d(width),
             nn.SiLU(),

@@ -30,17 +30,22 @@ class TimmAE(Autoencoder):
     recipe = Recipe
 
     def __init__(
-        self, *, channels: int = 3, size: int = 64, backbone: str = "resnet10t", code: int = 128
+        self,
+        *,
+        channels: int = 3,
+        size: int = 64,
+        backbone: str = "resnet10t",
+        latent_dim: int = 128,
     ):
         super().__init__()
-        if not (channels in (1, 3) and 8 <= size <= 512 and 0 < code <= 65536):
+        if not (channels in (1, 3) and 8 <= size <= 512 and 0 < latent_dim <= 65536):
             raise InvalidConfig(
-                "timm_ae: expected 1 or 3 channels, a size from 8 to 512 and a positive code, got "
-                f"{channels=}, {size=}, {code=}"
+                "timm_ae: expected 1 or 3 channels, a size from 8 to 512 and latent_dim "
+                f"positive, got {channels=}, {size=}, {latent_dim=}"
             )
         self.image_shape = (channels, size, size)
-        self.code_shape = (code,)
-        self.encoder = network(backbone, channels, size, code)
+        self.code_shape = (latent_dim,)
+        self.encoder = network(backbone, channels, size, latent_dim)
         stages = {f["reduction"]: f["num_chs"] for f in self.encoder.feature_info}
         if size < max(stages):
             raise InvalidConfig(
@@ -62,11 +67,13 @@ class TimmAE(Autoencoder):
             up.append(nn.Sequential(conv, nn.BatchNorm2d(b), nn.SiLU()) if up else conv)
         shape = (widths[-1], sizes[-1], sizes[-1])
         flat = shape[0] * shape[1] * shape[2]
-        self.decoder = nn.Sequential(nn.Linear(code, flat), nn.Unflatten(1, shape), *reversed(up))
-        self.density = GaussianMixture(code, components=20)
+        self.decoder = nn.Sequential(
+            nn.Linear(latent_dim, flat), nn.Unflatten(1, shape), *reversed(up)
+        )
+        self.density = GaussianMixture(latent_dim, components=20)
 
     def _encode(self, images: Tensor) -> Tensor:
-        return self.encoder(images)  # N x code
+        return self.encoder(images)  # N x latent_dim
 
     def _decode(self, codes: Tensor) -> Tensor:
         return self.decoder(codes).sigmoid()  # N x C x H x W
@@ -76,8 +83,8 @@ class TimmAE(Autoencoder):
         return {"sse": error.square().flatten(1).sum(1).mean()}
 
 
-def network(backbone: str, channels: int, size: int, code: int) -> nn.Module:
-    """timm's network of that name for such images, N x channels x size x size to N x code.
+def network(backbone: str, channels: int, size: int, latent_dim: int) -> nn.Module:
+    """timm's network of that name for such images, N x channels x size x size to N x latent_dim.
 
     Raises:
         InvalidConfig: timm has none of that name, or it does not take such images.
@@ -95,7 +102,9 @@ def network(backbone: str, channels: int, size: int, code: int) -> nn.Module:
         )
     sized = timm.get_pretrained_cfg_value(backbone, "fixed_input_size")  # transformers
     more = {"img_size": size} if sized else {}
-    net = timm.create_model(backbone, pretrained=False, num_classes=code, in_chans=channels, **more)
+    net = timm.create_model(
+        backbone, pretrained=False, num_classes=latent_dim, in_chans=channels, **more
+    )
     if not getattr(net, "feature_info", None):
         raise InvalidConfig(f"timm_ae: {backbone} does not say which sizes and widths it has")
     patch = max(f["reduction"] for f in net.feature_info)

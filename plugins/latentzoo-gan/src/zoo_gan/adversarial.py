@@ -95,8 +95,8 @@ def settle_batch_norm(module: nn.Module, outputs: Iterable[object]) -> None:
 
 def settle_generator(model: ZooModel) -> None:
     """:func:`settle_batch_norm` of ``model.generator``, on 100 batches of sampled codes."""
-    chance = torch.Generator().manual_seed(0)
-    codes = (model._sample_codes(256, chance).to(model.device) for _ in range(100))
+    rng = torch.Generator().manual_seed(0)
+    codes = (model._sample_codes(256, rng).to(model.device) for _ in range(100))
     settle_batch_norm(model.generator, map(model.generator, codes))
 
 
@@ -161,30 +161,32 @@ class InvertedGAN(ZooModel):
         """Codes to play with, and what else the discriminator is told of images, real or not."""
         return self._sample_codes(n, step.generator).to(self.device), ()
 
-    def _penalty(self, x: Tensor, told: tuple[Tensor, ...], recipe: InvertedRecipe) -> Tensor | int:
+    def _penalty(
+        self, x: Tensor, condition: tuple[Tensor, ...], recipe: InvertedRecipe
+    ) -> Tensor | int:
         """R1 of every eighth image inside: as good on average, for a fraction of the time."""
         if not recipe.r1:
             return 0
         x = x[::8].detach().requires_grad_()
-        logits = self.discriminator(x, *(t[::8] for t in told))
+        logits = self.discriminator(x, *(t[::8] for t in condition))
         (slope,) = torch.autograd.grad(logits.sum(), x, create_graph=True)
         return recipe.r1 / 2 * slope.square().flatten(1).sum(1).mean()
 
     def _game(self, recipe: InvertedRecipe) -> Phase:
         def step(images: Tensor, step: Step) -> dict[str, Tensor]:
-            codes, told = self._game_codes(len(images), step)
+            codes, condition = self._game_codes(len(images), step)
             real = self._inside(images)
             with step.autocast():
                 fake = self.generator(codes)
                 # Real and generated images in batches of their own, for batch norm's sake.
-                real_logits = self.discriminator(real, *told).float()
-                fake_logits = self.discriminator(fake.detach(), *told).float()
+                real_logits = self.discriminator(real, *condition).float()
+                fake_logits = self.discriminator(fake.detach(), *condition).float()
             loss_d = discriminator_loss(recipe.loss, real_logits, fake_logits)
-            step.update("discriminator", loss_d + self._penalty(real, told, recipe))
+            step.update("discriminator", loss_d + self._penalty(real, condition, recipe))
 
             with frozen(self.discriminator):
                 with step.autocast():
-                    fooled = self.discriminator(fake, *told).float()
+                    fooled = self.discriminator(fake, *condition).float()
                 loss_g = generator_loss(recipe.loss, fooled)
                 step.update("generator", loss_g)
             return {"discriminator": loss_d, "generator": loss_g}

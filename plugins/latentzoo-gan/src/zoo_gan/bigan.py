@@ -59,20 +59,22 @@ class BiGAN(ZooModel):
 
     recipe = Recipe
 
-    def __init__(self, *, channels: int = 1, size: int = 28, latent: int = 50, hidden: int = 1024):
+    def __init__(
+        self, *, channels: int = 1, size: int = 28, latent_dim: int = 50, hidden: int = 1024
+    ):
         super().__init__()
-        if not (channels in (1, 3) and 1 <= size <= 128 and latent > 0 and hidden > 0):
+        if not (channels in (1, 3) and 1 <= size <= 128 and latent_dim > 0 and hidden > 0):
             raise InvalidConfig(
                 "bigan: expected 1 or 3 channels, a size from 1 to 128 and positive widths, got "
-                f"{channels=}, {size=}, {latent=}, {hidden=}"
+                f"{channels=}, {size=}, {latent_dim=}, {hidden=}"
             )
         pixels = channels * size * size
         self.image_shape = (channels, size, size)
-        self.code_shape = (latent,)
+        self.code_shape = (latent_dim,)
         relu, leaky, inner = nn.ReLU(), nn.LeakyReLU(0.2), [hidden, hidden]
-        self.generator = perceptron([latent, *inner, pixels], relu, norm_first=True)
-        self.encoder = perceptron([pixels, *inner, latent], leaky, norm_first=True)
-        self.discriminator = perceptron([pixels + latent, *inner, 1], leaky, norm_first=False)
+        self.generator = perceptron([latent_dim, *inner, pixels], relu, norm_first=True)
+        self.encoder = perceptron([pixels, *inner, latent_dim], leaky, norm_first=True)
+        self.discriminator = perceptron([pixels + latent_dim, *inner, 1], leaky, norm_first=False)
         for module in self.modules():
             if isinstance(module, nn.Linear):
                 nn.init.normal_(module.weight, 0, 0.02)
@@ -80,7 +82,7 @@ class BiGAN(ZooModel):
     # -- the calls: images in [0, 1] outside, in tanh's range inside ---------------------------
 
     def _encode(self, images: Tensor) -> Tensor:
-        return self.encoder(images.flatten(1) * 2 - 1)  # N x latent, linear
+        return self.encoder(images.flatten(1) * 2 - 1)  # N x latent_dim, linear
 
     def _decode(self, codes: Tensor) -> Tensor:
         return self.generator(codes).sigmoid().unflatten(1, self.image_shape)
@@ -105,7 +107,7 @@ class BiGAN(ZooModel):
     # -- training ------------------------------------------------------------------------------
 
     def _pair(self, x: Tensor, codes: Tensor) -> Tensor:
-        return torch.cat([x.flatten(1), codes], dim=1)  # N x pixels + latent
+        return torch.cat([x.flatten(1), codes], dim=1)  # N x pixels + latent_dim
 
     def phases(self, recipe: Recipe) -> list[Phase]:
         check_loss(recipe)

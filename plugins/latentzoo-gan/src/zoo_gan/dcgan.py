@@ -65,14 +65,14 @@ def layer_widths(size: int, width: int) -> list[int]:
 
 
 class Generator(nn.Module):
-    """Codes, N x latent, to images, N x C x size x size in tanh's range."""
+    """Codes, N x latent_dim, to images, N x C x size x size in tanh's range."""
 
-    def __init__(self, channels: int, size: int, latent: int, width: int):
+    def __init__(self, channels: int, size: int, latent_dim: int, width: int):
         super().__init__()
         up, widths = nn.ConvTranspose2d, layer_widths(size, width)[::-1]
         kernels = [middle_kernel(size), 4, 4]
         self.layers = nn.Sequential(
-            block(up(latent, widths[0], 4, 1, 0, bias=False), nn.ReLU()),  # 4w x 4 x 4
+            block(up(latent_dim, widths[0], 4, 1, 0, bias=False), nn.ReLU()),  # 4w x 4 x 4
             *(
                 block(up(a, b, k, 2, 1, bias=False), nn.ReLU())  # 2w x 7 x 7, w x 14 x 14
                 for (a, b), k in zip(pairwise(widths), kernels, strict=False)
@@ -146,12 +146,12 @@ class Discriminator(nn.Module):
 
 
 class Encoder(nn.Module):
-    """Images in tanh's range to codes inside the prior: N x latent in [-1, 1], then classes."""
+    """Images in tanh's range to codes inside the prior: N x latent_dim in [-1, 1], then classes."""
 
-    def __init__(self, channels: int, size: int, latent: int, width: int, classes: int = 0):
+    def __init__(self, channels: int, size: int, latent_dim: int, width: int, classes: int = 0):
         super().__init__()
         self.trunk = Trunk(channels, size, width)
-        self.head = nn.Linear(self.trunk.channels * 16, latent + classes)
+        self.head = nn.Linear(self.trunk.channels * 16, latent_dim + classes)
         self.classes = classes
 
     def forward(self, x: Tensor) -> Tensor:
@@ -173,34 +173,36 @@ class DCGAN(InvertedGAN):
         *,
         channels: int = 1,
         size: int = 28,
-        latent: int = 100,
+        latent_dim: int = 100,
         width: int = 32,
         norm: str = "batch",
         classes: int = 0,
     ):
         super().__init__()
-        if channels not in (1, 3) or size not in (28, 32, 64) or latent < 1 or width < 1:
+        if channels not in (1, 3) or size not in (28, 32, 64) or latent_dim < 1 or width < 1:
             raise InvalidConfig(
                 "dcgan: expected channels 1 or 3, size 28, 32 or 64, latent and width positive, "
-                f"got {channels=}, {size=}, {latent=}, {width=}"
+                f"got {channels=}, {size=}, {latent_dim=}, {width=}"
             )
         if norm not in ("batch", "spectral", "none"):
             raise InvalidConfig(f"dcgan: norm should be batch, spectral or none, got {norm!r}")
         if classes != 0 and not 2 <= classes <= 10_000:
             raise InvalidConfig(f"dcgan: expected no classes (0) or 2 to 10,000, got {classes}")
         self.image_shape = (channels, size, size)
-        self.code_shape = (latent + classes,)
+        self.code_shape = (latent_dim + classes,)
         self.classes, self.norm = classes, norm
-        self.generator = Generator(channels, size, latent + classes, width)
+        self.generator = Generator(channels, size, latent_dim + classes, width)
         self.discriminator = Discriminator(channels, size, width, norm, classes)
-        self.encoder = Encoder(channels, size, latent, width, classes)
+        self.encoder = Encoder(channels, size, latent_dim, width, classes)
         for module in self.modules():  # section 4
             if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
                 nn.init.normal_(module.weight, 0, 0.02)
             elif isinstance(module, nn.BatchNorm2d):
                 nn.init.normal_(module.weight, 1, 0.02)
         if classes:  # as loud as the rest of the code together, or the generator does not listen
-            nn.init.normal_(self.generator.layers[0][0].weight[latent:], 0, 0.02 * latent**0.5)
+            nn.init.normal_(
+                self.generator.layers[0][0].weight[latent_dim:], 0, 0.02 * latent_dim**0.5
+            )
         check_fit(self)
         if norm == "spectral":
             for module in list(self.discriminator.modules()):
@@ -246,9 +248,9 @@ class DCGAN(InvertedGAN):
         return super().phases(recipe)
 
     def _game_codes(self, n: int, step: Step) -> tuple[Tensor, tuple[Tensor, ...]]:
-        codes, told = super()._game_codes(n, step)
+        codes, condition = super()._game_codes(n, step)
         if not self.classes:
-            return codes, told
+            return codes, condition
         if (most := int(step.labels.max())) >= self.classes:
             raise TrainingError(
                 f"dcgan has classes={self.classes}, but the data have labels up to {most}. "
@@ -266,11 +268,11 @@ def check_fit(model: DCGAN) -> None:
     Raises:
         InvalidConfig: they do not fit together; the text names the part.
     """
-    (latent,), data = model.code_shape, model.image_shape
-    told = (data[0] + model.classes, *data[1:])
+    (latent_dim,), data = model.code_shape, model.image_shape
+    condition = (data[0] + model.classes, *data[1:])
     for name, part, start, end in (
-        ("generator", model.generator, (latent, 1, 1), data),
-        ("discriminator", model.discriminator, told, (1, 1, 1)),
+        ("generator", model.generator, (latent_dim, 1, 1), data),
+        ("discriminator", model.discriminator, condition, (1, 1, 1)),
         (
             "encoder's trunk",
             model.encoder.trunk,
@@ -278,10 +280,10 @@ def check_fit(model: DCGAN) -> None:
             (model.encoder.head.in_features // 16, 4, 4),
         ),
     ):
-        if (came := shape_after(part, start)) != end:
+        if (got := shape_after(part, start)) != end:
             raise InvalidConfig(
                 f"dcgan: images of the data are {data}, but the {name} turns {start} into "
-                f"{came}, expected {end}"
+                f"{got}, expected {end}"
             )
 
 

@@ -77,7 +77,7 @@ class GAN(InvertedGAN):
         *,
         channels: int = 1,
         size: int = 28,
-        latent: int = 100,
+        latent_dim: int = 100,
         hidden: int = 1200,
         units: int = 240,
         pieces: int = 5,
@@ -87,18 +87,18 @@ class GAN(InvertedGAN):
         if not (
             channels in (1, 3)
             and 1 <= size <= 128
-            and min(latent, hidden, units, pieces, encoder_hidden) > 0
+            and min(latent_dim, hidden, units, pieces, encoder_hidden) > 0
         ):
             raise InvalidConfig(
                 "gan: expected 1 or 3 channels, a size from 1 to 128 and positive widths, got "
-                f"{channels=}, {size=}, {latent=}, {hidden=}, {units=}, {pieces=}, "
+                f"{channels=}, {size=}, {latent_dim=}, {hidden=}, {units=}, {pieces=}, "
                 f"{encoder_hidden=}"
             )
         pixels = channels * size * size
         self.image_shape = (channels, size, size)
-        self.code_shape = (latent,)
+        self.code_shape = (latent_dim,)
         self.generator = nn.Sequential(
-            nn.Linear(latent, hidden, bias=False), nn.BatchNorm1d(hidden), nn.ReLU(),
+            nn.Linear(latent_dim, hidden, bias=False), nn.BatchNorm1d(hidden), nn.ReLU(),
             nn.Linear(hidden, hidden, bias=False), nn.BatchNorm1d(hidden), nn.ReLU(),
             nn.Linear(hidden, pixels), nn.Sigmoid(),
             nn.Unflatten(1, self.image_shape),
@@ -108,7 +108,7 @@ class GAN(InvertedGAN):
             nn.Flatten(),
             nn.Linear(pixels, encoder_hidden), nn.BatchNorm1d(encoder_hidden), nn.ReLU(),
             nn.Linear(encoder_hidden, encoder_hidden), nn.BatchNorm1d(encoder_hidden), nn.ReLU(),
-            nn.Linear(encoder_hidden, latent), nn.Tanh(),
+            nn.Linear(encoder_hidden, latent_dim), nn.Tanh(),
         )  # fmt: skip
         for part, bound in ((self.generator, 0.05), (self.discriminator, 0.005)):
             for module in part.modules():

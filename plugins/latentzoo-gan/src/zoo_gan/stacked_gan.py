@@ -103,34 +103,36 @@ class StackedGAN(ZooModel):
         size: int = 28,
         width: int = 32,
         hidden: int = 128,
-        code: int = 16,
+        latent_dim: int = 16,
         noise: int = 16,
     ):
         super().__init__()
         if (
             channels not in (1, 3)
             or size not in (28, 32, 64)
-            or min(width, hidden, code, noise) < 1
+            or min(width, hidden, latent_dim, noise) < 1
         ):
             raise InvalidConfig(
                 "stacked_gan: expected channels 1 or 3, size 28, 32 or 64, and positive widths, "
-                f"got {channels=}, {size=}, {width=}, {hidden=}, {code=}, {noise=}"
+                f"got {channels=}, {size=}, {width=}, {hidden=}, {latent_dim=}, {noise=}"
             )
         self.image_shape = (channels, size, size)
-        self.code_shape = (code + 2 * noise,)
-        self.sizes = [code, noise, noise]  # the parts of a code, top first
+        self.code_shape = (latent_dim + 2 * noise,)
+        self.sizes = [latent_dim, noise, noise]  # the parts of a code, top first
         # encoders[i] reads level i + 1 out of level i, generators[i] writes level i from it.
         self.encoders = nn.ModuleList(
             [
                 ImageEncoder(channels, size, width, hidden),
-                nn.Sequential(nn.Linear(hidden, 256), nn.ReLU(), nn.Linear(256, code), nn.Tanh()),
+                nn.Sequential(
+                    nn.Linear(hidden, 256), nn.ReLU(), nn.Linear(256, latent_dim), nn.Tanh()
+                ),
             ]
         )
         self.generators = nn.ModuleList(
             [
                 Generator(channels, size, hidden + noise, width),
                 nn.Sequential(
-                    nn.Linear(code + noise, 256, bias=False), nn.BatchNorm1d(256), nn.ReLU(),
+                    nn.Linear(latent_dim + noise, 256, bias=False), nn.BatchNorm1d(256), nn.ReLU(),
                     nn.Linear(256, 256, bias=False), nn.BatchNorm1d(256), nn.ReLU(),
                     nn.Linear(256, hidden), nn.Tanh(),
                 ),
@@ -141,21 +143,21 @@ class StackedGAN(ZooModel):
         self.judges = nn.ModuleList(
             [Judge(Top(trunk), trunk.channels * 16, noise), Judge(levels, 256, noise)]
         )
-        self.density = GaussianMixture(code, components=30)
+        self.density = GaussianMixture(latent_dim, components=30)
 
     # -- the calls: images in [0, 1] outside, in tanh's range inside ------------------------------
 
     def _read(self, images: Tensor) -> list[Tensor]:
-        """All levels of images: the image inside, N x hidden, N x code."""
+        """All levels of images: the image inside, N x hidden, N x latent_dim."""
         levels = [images * 2 - 1]
         for encoder in self.encoders:
             levels.append(encoder(levels[-1]))
         return levels
 
     def _encode(self, images: Tensor) -> Tensor:
-        image, hidden, code = self._read(images)
+        image, hidden, top = self._read(images)
         (_, below), (_, above) = self.judges[0](image), self.judges[1](hidden)
-        return torch.cat([code, above, below], dim=1)
+        return torch.cat([top, above, below], dim=1)
 
     def _decode(self, codes: Tensor) -> Tensor:
         level, *noises = codes.split(self.sizes, dim=1)
@@ -187,9 +189,9 @@ class StackedGAN(ZooModel):
             self._game("both generators", recipe.joint_epochs, [1, 0], recipe),
         ]
 
-    def _write(self, level: int, above: Tensor, chance: torch.Generator) -> tuple[Tensor, Tensor]:
+    def _write(self, level: int, above: Tensor, rng: torch.Generator) -> tuple[Tensor, Tensor]:
         """What a generator makes of the level above it, and the noise that it got."""
-        noise = uniform(len(above), self.sizes[-1], chance).to(above.device)
+        noise = uniform(len(above), self.sizes[-1], rng).to(above.device)
         return self.generators[level](torch.cat([above, noise], dim=1)), noise
 
     def _reading(self, recipe: Recipe) -> Phase:
@@ -286,7 +288,7 @@ class StackedGAN(ZooModel):
             if sum(map(len, tops)) >= ENOUGH:
                 break
         self.density.fit(torch.cat(tops), seed=seed)
-        chance = torch.Generator().manual_seed(seed)
-        codes = (self._sample_codes(256, chance).to(self.device) for _ in range(100))
+        rng = torch.Generator().manual_seed(seed)
+        codes = (self._sample_codes(256, rng).to(self.device) for _ in range(100))
         settle_batch_norm(self.generators, map(self._decode, codes))
         self.eval()

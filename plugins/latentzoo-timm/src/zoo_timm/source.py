@@ -160,19 +160,19 @@ def _pushed(repo: str, revision: str | None) -> Source:
         )
     try:
         # Of the file that was just fetched, which needs no request.
-        told, _, arguments = load_model_config_from_hf(f"{repo}@{fetched.commit}")
+        declared, _, arguments = load_model_config_from_hf(f"{repo}@{fetched.commit}")
         arguments = _checked_arguments(arguments)
         if size := arguments.get("img_size"):  # timm remembers that of the architecture's own
             sides = size if isinstance(size, tuple) else (size, size)
-            told["input_size"] = (told.get("input_size", (3,))[0], *sides)
-        cfg = PretrainedCfg(architecture=architecture, **_checked_cfg(told))
+            declared["input_size"] = (declared.get("input_size", (3,))[0], *sides)
+        cfg = PretrainedCfg(architecture=architecture, **_checked_cfg(declared))
     except Exception as error:  # timm does not expect what anybody may have written
         raise InvalidConfig(f"{where}: {type(error).__name__}: {error!s:.300}") from error
     # From here on the commit is fixed: the tensors are those of this config.
     return Source(f"hf-hub:{repo}", architecture, cfg, repo, fetched.commit, arguments)
 
 
-def _checked_cfg(told: Mapping[str, Any]) -> dict[str, Any]:
+def _checked_cfg(declared: Mapping[str, Any]) -> dict[str, Any]:
     """Of a pretrained_cfg what describes images and names the first and last layers."""
     wanted = {
         "input_size": _numbers(3, 1, 4096, whole=True),
@@ -186,7 +186,7 @@ def _checked_cfg(told: Mapping[str, Any]) -> dict[str, Any]:
     }
     checked = {}
     for key, good in wanted.items():
-        value = told.get(key)
+        value = declared.get(key)
         if value is None:
             continue
         if not good(value):
@@ -213,15 +213,15 @@ def _names(value: Any) -> bool:
     return all(isinstance(name, str) and len(name) < 200 for name in names)
 
 
-def _checked_arguments(told: Any) -> dict[str, Any]:
+def _checked_arguments(declared: Any) -> dict[str, Any]:
     """Numbers, switches and the names of layers, and lists of them, for an architecture."""
-    if not isinstance(told, Mapping):
-        raise ValueError(f"model_args cannot be {told!r:.80}")
-    for key, value in told.items():
+    if not isinstance(declared, Mapping):
+        raise ValueError(f"model_args cannot be {declared!r:.80}")
+    for key, value in declared.items():
         items = value if isinstance(value, list) else [value]
         plain = all(item is None or type(item) in (bool, int, float, str) for item in items)
         if key.startswith(_OURS) or not key.isidentifier() or not plain or len(items) > 100:
             raise ValueError(f"model_args cannot have {key!r:.80}: {value!r:.80}")
     # The classifier is left out, however many classes it had.
-    told = {key: value for key, value in told.items() if key != "num_classes"}
-    return {key: tuple(v) if isinstance(v, list) else v for key, v in told.items()}
+    declared = {key: value for key, value in declared.items() if key != "num_classes"}
+    return {key: tuple(v) if isinstance(v, list) else v for key, v in declared.items()}

@@ -40,17 +40,17 @@ class ConvVAE(VariationalAutoencoder):
         channels: int = 1,
         size: int = 28,
         width: int = 32,
-        code: int = 32,
+        latent_dim: int = 32,
         components: int = 20,
     ):
         super().__init__()
-        if not (channels in (1, 3) and 8 <= size <= 256 and width > 0 and code > 0):
+        if not (channels in (1, 3) and 8 <= size <= 256 and width > 0 and latent_dim > 0):
             raise InvalidConfig(
-                "conv_vae: expected 1 or 3 channels, a size from 8 to 256, width and code "
-                f"positive, got {channels=}, {size=}, {width=}, {code=}"
+                "conv_vae: expected 1 or 3 channels, a size from 8 to 256, width and "
+                f"latent_dim positive, got {channels=}, {size=}, {width=}, {latent_dim=}"
             )
         self.image_shape = (channels, size, size)
-        self.code_shape = (code,)
+        self.code_shape = (latent_dim,)
         sizes = [size]  # 28, 14, 7, 4
         while sizes[-1] > 4:
             sizes.append((sizes[-1] + 1) // 2)
@@ -69,13 +69,15 @@ class ConvVAE(VariationalAutoencoder):
         shape = (widths[-1], sizes[-1], sizes[-1])
         flat = shape[0] * shape[1] * shape[2]
         # mean and logarithm of the deviation
-        self.encoder = nn.Sequential(*down, nn.Flatten(), nn.Linear(flat, 2 * code))
-        self.decoder = nn.Sequential(nn.Linear(code, flat), nn.Unflatten(1, shape), *reversed(up))
+        self.encoder = nn.Sequential(*down, nn.Flatten(), nn.Linear(flat, 2 * latent_dim))
+        self.decoder = nn.Sequential(
+            nn.Linear(latent_dim, flat), nn.Unflatten(1, shape), *reversed(up)
+        )
         self.log_sigma = nn.Parameter(torch.full((), math.log(0.2)))  # of a pixel
-        self.set_density(code, components)
+        self.set_density(latent_dim, components)
 
     def posterior(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        mean, log_std = self.encoder(images).float().chunk(2, dim=1)  # N x code each
+        mean, log_std = self.encoder(images).float().chunk(2, dim=1)  # N x latent_dim each
         return mean, log_std
 
     def _decode(self, codes: Tensor) -> Tensor:
@@ -87,7 +89,7 @@ class ConvVAE(VariationalAutoencoder):
         return kl(mean, log_std) - self._log_likelihood(images, mean)
 
     def _log_likelihood(self, images: Tensor, codes: Tensor) -> Tensor:
-        """log p(x | z) in nats: N x C x H x W and N x code to N."""
+        """log p(x | z) in nats: N x C x H x W and N x latent_dim to N."""
         # The sigmoid in full precision: in bf16 it has steps that one sees.
         error = self.decoder(codes).float().sigmoid() - images
         pixel = math.log(2 * math.pi) / 2 + self.log_sigma

@@ -50,33 +50,33 @@ class VAE(VariationalAutoencoder):
         channels: int = 1,
         size: int = 28,
         hidden: int = 200,
-        code: int = 50,
+        latent_dim: int = 50,
         components: int = 0,
     ):
         super().__init__()
-        if not (channels in (1, 3) and 1 <= size <= 512 and hidden > 0 and code > 0):
+        if not (channels in (1, 3) and 1 <= size <= 512 and hidden > 0 and latent_dim > 0):
             raise InvalidConfig(
-                "vae: expected 1 or 3 channels, a size from 1 to 512, hidden and code positive, "
-                f"got {channels=}, {size=}, {hidden=}, {code=}"
+                "vae: expected 1 or 3 channels, a size from 1 to 512, hidden and latent_dim "
+                f"positive, got {channels=}, {size=}, {hidden=}, {latent_dim=}"
             )
         self.image_shape = (channels, size, size)
-        self.code_shape = (code,)
+        self.code_shape = (latent_dim,)
         pixels = channels * size * size
         self.encoder = nn.Sequential(
             nn.Flatten(),
             nn.Linear(pixels, hidden), nn.Tanh(),
             nn.Linear(hidden, hidden), nn.Tanh(),
-            nn.Linear(hidden, 2 * code),  # mean and logarithm of the deviation
+            nn.Linear(hidden, 2 * latent_dim),  # mean and logarithm of the deviation
         )  # fmt: skip
         self.decoder = nn.Sequential(
-            nn.Linear(code, hidden), nn.Tanh(),
+            nn.Linear(latent_dim, hidden), nn.Tanh(),
             nn.Linear(hidden, hidden), nn.Tanh(),
             nn.Linear(hidden, pixels),  # logits
         )  # fmt: skip
         for linear in (m for m in self.modules() if isinstance(m, nn.Linear)):
             nn.init.xavier_uniform_(linear.weight)  # Burda, section 5
             nn.init.zeros_(linear.bias)
-        self.set_density(code, components)
+        self.set_density(latent_dim, components)
 
     def posterior(self, images: Tensor) -> tuple[Tensor, Tensor]:
         mean, log_std = self.encoder(images).float().chunk(2, dim=1)  # N x 50 each
@@ -104,7 +104,7 @@ class VAE(VariationalAutoencoder):
 
         Args:
             images: N x C x H x W, float32, each pixel 0 or 1.
-            generator: the only chance, and on the CPU.
+            generator: the only source of randomness, on the CPU.
 
         Returns:
             N x samples, in nats.
@@ -126,7 +126,7 @@ class VAE(VariationalAutoencoder):
         self, seen: Tensor, images: Tensor, recipe: Recipe, generator: torch.Generator
     ) -> dict[str, Tensor]:
         target = torch.bernoulli(images.cpu(), generator=generator).to(images)
-        # What goes in is the same binary image, unless the recipe spoils what goes in.
+        # What goes in is the same binary image, unless the recipe corrupts the input.
         seen = target if seen is images else seen
         if recipe.iwae:
             weights = self._log_weights(seen, target, recipe.samples, generator)

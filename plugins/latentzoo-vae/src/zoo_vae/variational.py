@@ -38,7 +38,7 @@ class VariationalAutoencoder(Autoencoder):
     deterministic autoencoders", arXiv:1903.12436, section 4).
     """
 
-    def set_density(self, code: int, components: int) -> None:
+    def set_density(self, latent_dim: int, components: int) -> None:
         """Set the density that ``generate`` samples.
 
         Raises:
@@ -49,7 +49,9 @@ class VariationalAutoencoder(Autoencoder):
                 f"expected components from 1 to 1,000, or 0 for the prior, got {components}"
             )
         self.fitted = components > 0
-        self.density = GaussianMixture(code, components=max(1, components), prior=not self.fitted)
+        self.density = GaussianMixture(
+            latent_dim, components=max(1, components), prior=not self.fitted
+        )
 
     def posterior(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and logarithm of the deviation of q(z | x), both N x D float32."""

@@ -62,10 +62,10 @@ class Block(nn.Module):
 class Codebook(nn.Module):
     """K vectors of D numbers, each the mean of what it replaced lately (appendix A.1)."""
 
-    def __init__(self, codes: int, dim: int):
+    def __init__(self, codebook_size: int, latent_dim: int):
         super().__init__()
-        self.register_buffer("counts", torch.ones(codes))  # N of equation 6
-        self.register_buffer("sums", torch.randn(codes, dim))  # m of equation 7
+        self.register_buffer("counts", torch.ones(codebook_size))  # N of equation 6
+        self.register_buffer("sums", torch.randn(codebook_size, latent_dim))  # m of equation 7
 
     @property
     def vectors(self) -> Tensor:
@@ -79,19 +79,22 @@ class Codebook(nn.Module):
             return (vectors.square().sum(1) - 2 * x @ vectors.T).argmin(1)
 
     @torch.no_grad()
-    def update(self, x: Tensor, which: Tensor, generator: torch.Generator, *, start: bool) -> None:
-        """Move towards ``x``, M x D, that ``which`` replaced; ``start`` takes all out of ``x``.
+    def update(
+        self, x: Tensor, indices: Tensor, generator: torch.Generator, *, start: bool
+    ) -> None:
+        """Move towards ``x``, M x D, which the vectors at ``indices``, M, replaced.
 
-        A vector that is hardly used starts again from a random one of ``x`` (Dhariwal et al. 2020,
-        "Jukebox", arXiv:2005.00341, section 3.1): the averages of one that is not, stand still.
+        With ``start`` all vectors are drawn from ``x``. A vector that is hardly used starts again
+        from a random one of ``x`` (Dhariwal et al. 2020, "Jukebox", arXiv:2005.00341, section
+        3.1): the averages of one that is not, stand still.
         """
         between = optional("accelerate.utils", "accelerate", "train")  # the processes
-        codes = len(self.counts)
-        counts = torch.bincount(which, minlength=codes).to(x)
-        sums = torch.zeros_like(self.sums).index_add_(0, which, x)
+        size = len(self.counts)
+        counts = torch.bincount(indices, minlength=size).to(x)
+        sums = torch.zeros_like(self.sums).index_add_(0, indices, x)
         self.counts.lerp_(between.reduce(counts, "sum"), 1 - DECAY)
         self.sums.lerp_(between.reduce(sums, "sum"), 1 - DECAY)
-        again = x[torch.randint(len(x), (codes,), generator=generator).to(x.device)]
+        again = x[torch.randint(len(x), (size,), generator=generator).to(x.device)]
         dead = (self.counts < DEAD) | start
         self.sums[dead] = between.broadcast(again)[dead]
         self.counts[dead] = 1
@@ -129,23 +132,23 @@ class Attention(nn.Module):
 
 
 class Prior(nn.Module):
-    """p(numbers), one after the other in reading order."""
+    """p(indices), one after the other in reading order."""
 
-    def __init__(self, codes: int, places: int, width: int, depth: int):
+    def __init__(self, codebook_size: int, positions: int, width: int, depth: int):
         super().__init__()
-        self.places = places
+        self.positions = positions
         self.start = nn.Parameter(torch.zeros(width))
-        self.number = nn.Embedding(codes, width)
-        self.place = nn.Parameter(torch.zeros(places, width))
+        self.number = nn.Embedding(codebook_size, width)
+        self.place = nn.Parameter(torch.zeros(positions, width))
         self.layers = nn.ModuleList(Attention(width) for _ in range(depth))
-        self.head = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, codes))
+        self.head = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, codebook_size))
         nn.init.normal_(self.number.weight, std=0.02)
         nn.init.normal_(self.place, std=0.02)
 
-    def forward(self, numbers: Tensor) -> Tensor:
+    def forward(self, indices: Tensor) -> Tensor:
         """Logits of each number given those before it: N x L to N x L x K."""
-        start = self.start.expand(len(numbers), 1, -1)
-        x = torch.cat([start, self.number(numbers[:, :-1])], 1) + self.place  # N x L x width
+        start = self.start.expand(len(indices), 1, -1)
+        x = torch.cat([start, self.number(indices[:, :-1])], 1) + self.place  # N x L x width
         for layer in self.layers:
             x = layer(x, [])
         return self.head(x)
@@ -154,15 +157,15 @@ class Prior(nn.Module):
         """n x L, drawn on the CPU so that a seed means the same on every device."""
         caches: list[list[Tensor]] = [[] for _ in self.layers]
         x = self.start.expand(n, 1, -1)
-        numbers: list[Tensor] = []
+        indices: list[Tensor] = []
         for place in self.place:
             x = x + place
             for layer, cache in zip(self.layers, caches, strict=True):
                 x = layer(x, cache)
             chances = self.head(x[:, 0]).float().softmax(1).cpu()
-            numbers.append(torch.multinomial(chances, 1, generator=generator).to(x.device))
-            x = self.number(numbers[-1])  # n x 1 x width
-        return torch.cat(numbers, 1)
+            indices.append(torch.multinomial(chances, 1, generator=generator).to(x.device))
+            x = self.number(indices[-1])  # n x 1 x width
+        return torch.cat(indices, 1)
 
 
 class VQVAE(Autoencoder):
@@ -178,8 +181,8 @@ class VQVAE(Autoencoder):
         width: int = 128,
         blocks: int = 2,
         halvings: int = 2,
-        codes: int = 512,
-        dim: int = 64,
+        codebook_size: int = 512,
+        latent_dim: int = 64,
         prior_width: int = 128,
         prior_depth: int = 4,
     ):
@@ -192,20 +195,25 @@ class VQVAE(Autoencoder):
             )
         if side > 32:
             raise InvalidConfig(
-                f"vq_vae: expected at most 32 x 32 places, got {side} x {side}; more halvings "
+                f"vq_vae: expected at most 32 x 32 positions, got {side} x {side}; more halvings "
                 "make them fewer"
             )
-        if not (min(width, dim, prior_depth) > 0 and 0 <= blocks <= 64 and 2 <= codes <= 65536):
+        if not (
+            min(width, latent_dim, prior_depth) > 0
+            and 0 <= blocks <= 64
+            and 2 <= codebook_size <= 65536
+        ):
             raise InvalidConfig(
-                "vq_vae: expected width, dim and prior_depth positive, 0 to 64 blocks and 2 to "
-                f"65536 codes, got {width=}, {dim=}, {prior_depth=}, {blocks=}, {codes=}"
+                "vq_vae: expected width, latent_dim and prior_depth positive, 0 to 64 blocks "
+                f"and 2 to 65536 for codebook_size, got {width=}, {latent_dim=}, {prior_depth=}, "
+                f"{blocks=}, {codebook_size=}"
             )
         if not (prior_width > 0 and prior_width % HEADS == 0):
             raise InvalidConfig(
                 f"vq_vae: expected a prior_width that {HEADS} divides, got {prior_width}"
             )
         self.image_shape = (channels, size, size)
-        self.code_shape = (dim, side, side)
+        self.code_shape = (latent_dim, side, side)
         # 3 x 32 x 32 to 64 x 16 x 16 to 128 x 8 x 8, and on at the full width
         widths = [channels, max(1, width // 2), *([width] * (halvings - 1))]
         down: list[nn.Module] = []
@@ -218,48 +226,49 @@ class VQVAE(Autoencoder):
             nn.Conv2d(widths[-1], width, 3, 1, 1),
             *(Block(width) for _ in range(blocks)),
             nn.ReLU(),
-            nn.Conv2d(width, dim, 1),
+            nn.Conv2d(width, latent_dim, 1),
         )  # 64 x 8 x 8
         self.decoder = nn.Sequential(
-            nn.Conv2d(dim, width, 3, 1, 1),
+            nn.Conv2d(latent_dim, width, 3, 1, 1),
             *(Block(width) for _ in range(blocks)),
             nn.ReLU(),
             nn.Conv2d(width, widths[-1], 1),
             *up,
         )
-        self.codebook = Codebook(codes, dim)
-        self.prior = Prior(codes, side * side, prior_width, prior_depth)
+        self.codebook = Codebook(codebook_size, latent_dim)
+        self.prior = Prior(codebook_size, side * side, prior_width, prior_depth)
 
     # -- codes ------------------------------------------------------------------------------------
 
     def quantise(self, images: Tensor) -> Tensor:
-        """The numbers of the codes' vectors, N x h x w int64 from 0 to K - 1.
+        """The indices of the codes' vectors, N x h x w int64 from 0 to K - 1.
 
         Raises: as :meth:`encode`.
         """
         return self._batched(self._quantise, self._checked_images(images))
 
-    def dequantise(self, numbers: Tensor) -> Tensor:
-        """The codes of :meth:`quantise`'s ``numbers``, N x D x h x w, for :meth:`decode`.
+    def dequantise(self, indices: Tensor) -> Tensor:
+        """The codes of :meth:`quantise`'s ``indices``, N x D x h x w, for :meth:`decode`.
 
         Raises:
-            InputError: ``numbers`` are not N x h x w int64 from 0 to K - 1, N > 0.
+            InputError: ``indices`` are not N x h x w int64 from 0 to K - 1, N > 0.
         """
-        codes, places = len(self.codebook.counts), self.code_shape[1:]
-        good = isinstance(numbers, Tensor) and numbers.dtype == torch.int64
-        if not (good and numbers.shape[1:] == places and numbers.ndim == 3 and len(numbers)):
-            came = (
-                f"{tuple(numbers.shape)} {numbers.dtype}"
-                if isinstance(numbers, Tensor)
-                else type(numbers).__name__
+        size, positions = len(self.codebook.counts), self.code_shape[1:]
+        good = isinstance(indices, Tensor) and indices.dtype == torch.int64
+        if not (good and indices.shape[1:] == positions and indices.ndim == 3 and len(indices)):
+            got = (
+                f"{tuple(indices.shape)} {indices.dtype}"
+                if isinstance(indices, Tensor)
+                else type(indices).__name__
             )
             raise InputError(
-                f"expected numbers as an int64 tensor N x {places[0]} x {places[1]}, got {came}"
+                "expected indices as an int64 tensor N x "
+                f"{positions[0]} x {positions[1]}, got {got}"
             )
-        low, high = (int(t) for t in torch.aminmax(numbers))
-        if low < 0 or high >= codes:
-            raise InputError(f"expected numbers from 0 to {codes - 1}, got {low} to {high}")
-        return self._vectors(numbers.to(self.device))
+        low, high = (int(t) for t in torch.aminmax(indices))
+        if low < 0 or high >= size:
+            raise InputError(f"expected indices from 0 to {size - 1}, got {low} to {high}")
+        return self._vectors(indices.to(self.device))
 
     def code_bits(self, images: Tensor) -> Tensor:
         """How many bits each image takes when an arithmetic coder follows the prior, N.
@@ -283,14 +292,14 @@ class VQVAE(Autoencoder):
         n, (_, h, w) = len(images), self.code_shape
         return self.codebook.nearest(_flat(self.encoder(images).float())).view(n, h, w)
 
-    def _vectors(self, numbers: Tensor) -> Tensor:
-        return self.codebook.vectors[numbers].permute(0, 3, 1, 2).contiguous()
+    def _vectors(self, indices: Tensor) -> Tensor:
+        return self.codebook.vectors[indices].permute(0, 3, 1, 2).contiguous()
 
-    def _bits(self, numbers: Tensor) -> Tensor:
+    def _bits(self, indices: Tensor) -> Tensor:
         """Bits of each number given those before it, N x L to N x L."""
-        logits = self.prior(numbers).float().flatten(0, 1)  # N L x K
-        nats = F.cross_entropy(logits, numbers.flatten(), reduction="none")
-        return nats.view_as(numbers) / math.log(2)
+        logits = self.prior(indices).float().flatten(0, 1)  # N L x K
+        nats = F.cross_entropy(logits, indices.flatten(), reduction="none")
+        return nats.view_as(indices) / math.log(2)
 
     def _encode(self, images: Tensor) -> Tensor:
         return self._vectors(self._quantise(images))
@@ -300,8 +309,8 @@ class VQVAE(Autoencoder):
 
     def _sample_codes(self, n: int, generator: torch.Generator) -> Tensor:
         parts = [min(BATCH, n - i) for i in range(0, n, BATCH)]
-        numbers = torch.cat([self.prior.sample(part, generator) for part in parts])
-        return self._vectors(numbers.view(n, *self.code_shape[1:]))
+        indices = torch.cat([self.prior.sample(part, generator) for part in parts])
+        return self._vectors(indices.view(n, *self.code_shape[1:]))
 
     # -- training ---------------------------------------------------------------------------------
 
@@ -311,10 +320,10 @@ class VQVAE(Autoencoder):
         def step(images: Tensor, step: Step) -> dict[str, Tensor]:
             with step.autocast():
                 codes = self.encoder(step.seen).float()
-                losses, numbers = self._losses(codes, images, recipe)
+                losses, indices = self._losses(codes, images, recipe)
             step.update("adam", losses["sse"] + losses["commitment"])
             self.codebook.update(
-                _flat(codes.detach()), numbers, step.generator, start=step.progress == 0
+                _flat(codes.detach()), indices, step.generator, start=step.progress == 0
             )
             return losses
 
@@ -323,9 +332,9 @@ class VQVAE(Autoencoder):
 
         def prior_step(images: Tensor, step: Step) -> dict[str, Tensor]:
             with torch.no_grad():
-                numbers = self._quantise(images).flatten(1)
+                indices = self._quantise(images).flatten(1)
             with step.autocast():
-                loss = self._bits(numbers).mean()
+                loss = self._bits(indices).mean()
             step.update("prior", loss)
             return {"bits": loss}
 
@@ -344,21 +353,21 @@ class VQVAE(Autoencoder):
     def _losses(
         self, codes: Tensor, images: Tensor, recipe: Recipe
     ) -> tuple[dict[str, Tensor], Tensor]:
-        """Equation 3 without its second term, which the averages replace, and the numbers, M."""
+        """Equation 3 without its second term, which the averages replace, and the indices, M."""
         flat = _flat(codes)
-        numbers = self.codebook.nearest(flat.detach())
+        indices = self.codebook.nearest(flat.detach())
         n, (_, h, w) = len(codes), self.code_shape
-        vectors = self._vectors(numbers.view(n, h, w))
+        vectors = self._vectors(indices.view(n, h, w))
         passed = codes + (vectors - codes).detach()  # straight through
         error = self.decoder(passed).float().sigmoid() - images
-        used = torch.bincount(numbers, minlength=len(self.codebook.counts)) / len(numbers)
+        used = torch.bincount(indices, minlength=len(self.codebook.counts)) / len(indices)
         losses = {
             "sse": error.square().flatten(1).sum(1).mean(),
             # of a place, summed over its D numbers
             "commitment": recipe.commitment * (codes - vectors).square().sum(1).mean(),
             "perplexity": torch.special.entr(used).sum().exp(),  # vectors in use, as section 4 says
         }
-        return losses, numbers
+        return losses, indices
 
     def fit(self, images: object, seed: int) -> None:
         """The prior is learnt by steps; there is nothing to fit."""

@@ -1,4 +1,4 @@
-"""All chance of training, from the run's seed and the position alone.
+"""All randomness of training, from the run's seed and the position alone.
 
 Every epoch and every step seed generators of their own, so that a run resumed in the middle of an
 epoch needs no stored random state, and several processes agree without talking.
@@ -42,11 +42,11 @@ def seeded(seed: int) -> contextlib.AbstractContextManager[Isolation]:
     return isolated(seed)
 
 
-def affine_maps(n: int, strength: float, chance: torch.Generator) -> Tensor:
+def affine_maps(n: int, strength: float, rng: torch.Generator) -> Tensor:
     """``n`` random affine maps, n x 2 x 3; see :class:`zoo.model.Recipe`."""
 
     def uniform(bound: float) -> Tensor:
-        return (torch.rand(n, generator=chance) * 2 - 1) * bound * strength
+        return (torch.rand(n, generator=rng) * 2 - 1) * bound * strength
 
     angle, shear = uniform(math.radians(15)), uniform(0.15)
     across, down = 1 + uniform(0.15), 1 + uniform(0.15)
