@@ -394,7 +394,8 @@ NEW = [
      "AE has no _decode(self, codes): write it in the class at ", "class "),
     ("def losses", "def loss", "check_training",
      "AE has no losses(self, seen, images, recipe): write it in the class at ", "class "),
-    ("self.density = Gauss", "import torch; self.mask = torch.ones(latent_dim); self.density = Gauss",
+    ("self.density = Gauss",
+     "import torch; self.mask = torch.ones(latent_dim); self.density = Gauss",
      "check_round_trip", "has tensors that no state_dict holds: 'mask'", "class "),
 ]  # fmt: skip
 
