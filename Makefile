@@ -52,10 +52,10 @@ verify: .venv/installed-dev
 docs: .venv/installed-dev
 	$(BIN)/python docs/reference.py
 
-# After new weights or figures: the model cards with their pictures, and the table in README.
+# After new weights or figures: the model cards with their pictures, and the tables in docs/results.md.
 cards: .venv/installed
 	$(BIN)/zoo card --out model_cards
-	$(BIN)/zoo leaderboard --into README.md
+	$(BIN)/zoo leaderboard --into docs/results.md
 
 .venv/installed: $(PROJECTS)
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "latentzoo needs Python 3.11 or newer, this is " + sys.version)'

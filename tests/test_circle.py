@@ -1,5 +1,5 @@
-"""The whole circle of README: trained, measured, published, and loaded by somebody else, who gets
-the same outputs, also when the Hub is gone."""
+"""The whole circle of docs/sharing.md: trained, measured, published, and loaded by somebody else,
+who gets the same outputs, also when the Hub is gone."""
 
 import os
 import re
@@ -15,8 +15,8 @@ from PIL import Image
 
 from zoo.sample import sample
 
-README = (Path(__file__).resolve().parents[1] / "README.md").read_text("utf-8")
-SECTION = re.search(r"^## Publish and load from the Hub\n(.*?)^## ", README, re.M | re.S)[1]
+PAGE = (Path(__file__).resolve().parents[1] / "docs" / "sharing.md").read_text("utf-8")
+SECTION = re.search(r"^## Publish and load from the Hub\n(.*?)^## ", PAGE, re.M | re.S)[1]
 BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```", SECTION, re.M | re.S)
 
 OUTPUTS = """
@@ -41,7 +41,7 @@ def hub():
 
 @pytest.fixture(scope="module")
 def published(hub, tmp_path_factory):
-    """The folder in which README's first block was run."""
+    """The folder in which the page's first block was run."""
     folder = tmp_path_factory.mktemp("team")
     (folder / "pictures").mkdir()
     for i, pixels in enumerate(sample()[0][:40]):
@@ -120,5 +120,5 @@ def test_what_readme_says_to_the_colleague(hub, published, colleague):
     assert "psnr" in said, "what was measured"
 
 
-def test_readme_has_the_blocks_that_are_run():
+def test_the_page_has_the_blocks_that_are_run():
     assert [kind for kind, _ in BLOCKS] == ["sh", "python", "sh"]

@@ -6,6 +6,7 @@ import re
 import shlex
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -64,9 +65,39 @@ def test_every_hook_is_in_the_guide():
 
 
 def test_links():
-    for page in [TREE / "README.md", *(TREE / "docs").glob("*.md"), *TREE.glob("examples/*/*.md")]:
+    pages = [*TREE.glob("*.md"), *TREE.glob("docs/*.md"), *TREE.glob("examples/*/*.md")]
+    for page in pages:
         for link in re.findall(r"\]\(([^)#:]+)\)", page.read_text("utf-8")):
             assert (page.parent / link).exists(), f"{page.name}: {link}"
+
+
+SHOWN = (
+    r"\. (\./plugins/[\w-]+)( +# in a clone of latentzoo)?",  # tests/test_installing.py types it
+    r"(\.|\./plugins/NAME)",
+    r"--editable (\.|'\.\[dev\]'|latentzoo-mine)",
+    r"'(?:latentzoo|\.)\[([\w,]+)\]'",  # the same
+    r'"git\+ADDRESS" "git\+ADDRESS#subdirectory=(plugins/[\w-]+)"',  # the same
+    r"(timm|pythae|pre-commit)",  # on the index
+)
+
+
+def test_every_pip_command_that_is_shown_works():
+    """All are of forms that tests/test_installing.py types, with folders and extras that exist."""
+    extras = tomllib.loads((TREE / "pyproject.toml").read_text("utf-8"))["project"]
+    extras = set(extras["optional-dependencies"])
+    pages = [*TREE.glob("*.md"), *TREE.glob("docs/*.md"), *TREE.glob("*/*/README.md")]
+    for page in pages:
+        text = page.read_text("utf-8")
+        if page.name == "install.md":  # what will work after a release, and says so
+            text = re.sub(r"(?s)## From an index, after a release\n.*?\n## ", "", text)
+        for command in re.findall(r"pip install ([^`\n]+)", text):
+            found = [m for form in SHOWN if (m := re.fullmatch(form, command))]
+            assert found, f"{page.name}: pip install {command}"
+            for part in filter(None, found[0].groups()):
+                if "plugins/" in part and "NAME" not in part:
+                    assert (TREE / part).is_dir(), f"{page.name}: {part}"
+                elif "[" in command and "editable" not in command:
+                    assert set(part.split(",")) <= extras, f"{page.name}: {part}"
 
 
 def test_weights_of_ones_own(tmp_path):

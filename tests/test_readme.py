@@ -1,5 +1,6 @@
 """What README says is run, and its figures are those that were measured."""
 
+import json
 import os
 import re
 import shutil
@@ -7,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
@@ -14,14 +16,20 @@ from PIL import Image
 
 import zoo
 from zoo.cli import main
+from zoo.figures import BASELINES, DATASETS, LOWER, meaning
+from zoo.registry import registry
 
 TREE = Path(__file__).resolve().parents[1]
 README = (TREE / "README.md").read_text("utf-8")
-BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
 
 
-def blocks(language):
-    return [text for kind, text in BLOCKS if kind == language]
+def page(name):
+    return (TREE / "docs" / f"{name}.md").read_text("utf-8")
+
+
+def blocks(text, language):
+    found = re.findall(r"^```(\w+)\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    return [text for kind, text in found if kind == language]
 
 
 @pytest.fixture
@@ -38,15 +46,37 @@ def folder(tmp_path, monkeypatch):
     return tmp_path
 
 
+def ask(text, folder, *show):
+    """Run ``text`` in a process of its own, and return these expressions of it."""
+    text += f"\nimport json\nprint(json.dumps([{', '.join(show)}]))"
+    done = subprocess.run(
+        [sys.executable, "-c", text], capture_output=True, text=True, cwd=folder, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout.splitlines()[-1])
+
+
 def test_python(folder):
-    text = next(b for b in blocks("python") if "zoo.load" in b)
-    subprocess.run([sys.executable, "-c", text], check=True, cwd=folder)
+    text = next(b for b in blocks(README, "python") if "zoo.load" in b)
+    shapes = [f"list({name}.shape)" for name in ("images", "codes", "rebuilt", "scores", "made")]
+    error = "[float(((a - images) ** 2).mean()) for a in (rebuilt, images.mean((2, 3), True))]"
+    same = "bool((made == model.generate(16, seed=0)).all())"
+    other = "bool((made == model.generate(16, seed=1)).all())"
+    *shapes, rebuilt, same, other, features = ask(
+        text, folder, *shapes, error, same, other, "len(features)"
+    )
+    pictures, picture = [2, 1, 28, 28], [16, 1, 28, 28]
+    assert shapes == [pictures, [2, 30], pictures, [2], picture]
+    assert features == 2
+    assert rebuilt[0] < rebuilt[1] / 4, "what is rebuilt is near its original"
+    assert (same, other) == (True, False), "what is made follows the seed"
 
 
 def test_digits_that_are_asked_for(folder):
     from zoo.evaluation.classifier import load_classifier
 
-    (text,) = (b for b in blocks("python") if "_conditional" in b)
+    (text,) = blocks(page("models"), "python")
+    assert "_conditional" in text
     space = {}
     torch.manual_seed(0)
     exec(text, space)
@@ -55,25 +85,73 @@ def test_digits_that_are_asked_for(folder):
     assert (seen == torch.arange(10)).sum() >= 9
 
 
-def test_torch_hub(folder):
-    text = next(b for b in blocks("python") if "torch.hub.load" in b)
+@pytest.mark.parametrize("text", [README, page("sharing")], ids=["README", "sharing"])
+def test_torch_hub(folder, text):
+    text = next(b for b in blocks(text, "python") if "torch.hub.load" in b)
     assert 'tree = "."' in text
     text = text.replace('tree = "."', f"tree = {str(TREE)!r}")
-    subprocess.run([sys.executable, "-c", text], check=True, cwd=folder)
+    shape, spread = ask(text, folder, "list(clothes.shape)", "float(clothes.std(0).mean())")
+    assert shape == [64, 1, 28, 28]
+    assert spread > 0.1, "they are not all the same"
 
 
 def shell(text, folder):
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    subprocess.run(["bash", "-euc", text], check=True, cwd=folder, env={**os.environ, "PATH": path})
+    return subprocess.run(
+        ["bash", "-euc", text],
+        check=True,
+        cwd=folder,
+        env={**os.environ, "PATH": path},
+        stdout=subprocess.PIPE,
+        text=True,
+    ).stdout
+
+
+def tiles(path, columns):
+    """The images of a grid that the zoo drew: rows x columns x 28 x 28, in [0, 1]."""
+    pixels = np.asarray(Image.open(path), float)[::3, ::3] / 255  # a pixel is drawn as 3 x 3
+    assert pixels.shape[1] == columns * 30 + 2, "of 28 pixels, with 2 between them"
+    rows = [pixels[top : top + 28] for top in range(2, len(pixels) - 2, 30)]
+    return np.array([[row[:, 2 + 30 * i : 30 + 30 * i] for i in range(columns)] for row in rows])
 
 
 def test_shell(folder):
-    commands = [b for b in blocks("sh") if b.startswith("zoo ")]
+    commands = [b for b in blocks(README, "sh") if b.startswith("zoo ")]
     assert len(commands) == 2
-    for text in commands:
-        shell(text, folder)
-    for file in ("codes.npz", "rebuilt.png", "digits.png", "walk.png", "mine.png"):
-        assert (folder / file).stat().st_size > 500
+    said = "".join(shell(text, folder) for text in commands)
+    assert "stacked_gan" in said, "zoo list"
+    assert "deep_ae.olivetti" in said, "zoo info deep_ae"
+
+    with np.load(folder / "codes.npz") as codes:
+        model = zoo.load("deep_ae.fashion_mnist")
+        images = model.preprocess([folder / path for path in codes["paths"]])
+        np.testing.assert_allclose(codes["codes"], model.encode(images), atol=1e-4)
+        assert codes["codes"].shape == (40, 30)
+
+    pairs = tiles(folder / "rebuilt.png", columns=10)
+    originals, rebuilt = pairs[::2], pairs[1::2]
+    mean = originals.mean((2, 3), keepdims=True)
+    assert pairs.shape == (8, 10, 28, 28)
+    assert ((rebuilt - originals) ** 2).mean() < ((mean - originals) ** 2).mean() / 4
+    assert ((rebuilt - originals) ** 2).mean() > 0
+
+    digits = tiles(folder / "digits.png", columns=8)
+    assert digits.shape == (8, 8, 28, 28)
+    for seed, near in ((0, True), (1, False)):
+        made = zoo.load("dcgan.mnist").generate(64, seed=seed)[:, 0].reshape(8, 8, 28, 28)
+        assert (abs(digits - made.numpy()).max() < 0.01) == near, seed
+
+    walk = tiles(folder / "walk.png", columns=10)[0]
+    steps = ((walk[1:] - walk[:-1]) ** 2).mean((1, 2))
+    assert steps.max() < ((walk[-1] - walk[0]) ** 2).mean(), "from the one to the other by little"
+    ends = model.preprocess([folder / "shirt.png", folder / "boot.jpg"])[:, 0].numpy()
+    for at, end in ((0, ends[0]), (-1, ends[1])):
+        assert ((walk[at] - end) ** 2).mean() < ((walk[-1 - at] - end) ** 2).mean(), at
+
+    own = zoo.load(f"local-dir:{folder / 'runs' / 'mine'}")
+    mine = own.generate(64, seed=0)[:, 0].reshape(8, 8, 28, 28).numpy()
+    assert type(own).__name__ == "ConvAE"
+    assert abs(tiles(folder / "mine.png", columns=8) - mine).max() < 0.01
 
 
 def test_training_guide(folder):
@@ -110,15 +188,60 @@ def test_measuring_guide(folder):
 
 def test_the_two_commands_are_targets():
     targets = re.findall(r"^(\w[\w-]*):", (TREE / "Makefile").read_text(), re.MULTILINE)
-    commands = [b.strip() for b in blocks("sh") if b.startswith("make")]
+    commands = [b.strip() for b in blocks(README, "sh") if b.startswith("make")]
     assert commands == ["make demo", "make test"]
     assert {"demo", "test"} <= set(targets)
 
 
-def test_figures():
-    (table,) = re.findall(r"<!-- figures:.*?-->\n(.*?)\n<!-- end -->", README, re.DOTALL)
+def test_leaderboard_in_the_docs():
+    (table,) = re.findall(r"<!-- figures:.*?-->\n(.*?)\n<!-- end -->", page("results"), re.DOTALL)
     result = CliRunner().invoke(main, ["leaderboard", "--markdown"])
     assert table + "\n" == result.stdout, "type: make cards"
+
+
+ROW = re.compile(
+    r"^\| ([\w-]+) \| `([\w.]+)` \| [^|]*\(`([\w.]+)`\) \| (\d[\d.]*) "
+    r"\| ([\w ]+) \| (\d[\d.]*) \|$",
+    re.MULTILINE,
+)
+
+
+def test_figures_are_those_of_the_records():
+    section = README.partition("## Figures")[2].partition("\n## ")[0]
+    found = ROW.findall(section)
+    assert 4 <= len(found) == section.count("\n| ") - 1 <= 8, "every row, and at most eight"
+    baselines = {title: name for name, title in BASELINES.items()}
+    for data, weights, name, value, baseline, compared in found:
+        (record,) = zoo.info(weights).weights
+        (metric,) = [metric for metric in record.metrics if metric.name == name]
+        assert DATASETS[metric.dataset][0] == data
+        assert rounded(metric.value, value) == value, f"{weights}: {name}"
+        assert rounded(metric.baselines[baselines[baseline]], compared) == compared, (
+            f"{weights}: {name}"
+        )
+        line = next(x for x in section.splitlines() if f"`{weights}`" in x and f"`{name}`" in x)
+        lower = meaning(name).better == LOWER
+        assert ("↓" in line) == lower, "which direction is better"
+        beaten = [m for m in figures_of(name, metric.dataset) if (m < metric.value) == lower]
+        assert not [m for m in beaten if m != metric.value], f"{weights} is not the best by {name}"
+
+
+def rounded(value, like):
+    """``value`` with as many digits after the point as the text ``like`` has."""
+    return f"{value:.{len(like.partition('.')[2])}f}"
+
+
+def figures_of(name, dataset):
+    """This figure of all weights without labels that ship."""
+    for weights in zoo.list_models(pretrained=True):
+        (record,) = zoo.info(weights).weights
+        for metric in record.metrics:
+            if (metric.name, metric.dataset) == (name, dataset) and not record.labels:
+                yield metric.value
+
+
+def test_readme_is_short():
+    assert README.count("\n") <= 120
 
 
 @pytest.mark.parametrize("plugin", sorted((TREE / "plugins").iterdir()), ids=lambda p: p.name)
@@ -128,12 +251,20 @@ def test_plugin_readme(plugin):
     subprocess.run([sys.executable, "-c", example], check=True)
 
 
-def test_every_model_is_in_the_table():
-    table = README[README.index("## What there is") : README.index("## What they reach")]
-    for name in zoo.list_models():
-        assert f"`{name}`" in table
-    for plugin in (TREE / "plugins").iterdir():
-        assert f"| {plugin.name} |" in table
+@pytest.mark.parametrize("text", [README, page("models")], ids=["README", "models"])
+def test_every_model_is_in_the_table(text):
+    rows = dict(re.findall(r"^\| (latentzoo-\w+) \| (.*)$", text, re.MULTILINE))
+    assert sorted(rows) == sorted(path.name for path in (TREE / "plugins").iterdir())
+    for plugin in registry().plugins:
+        for spec in plugin.specs:
+            assert f"`{spec.name}`" in rows[plugin.distribution], plugin.distribution
+        sets = {w.dataset for spec in plugin.specs for w in spec.weights}
+        titles = {DATASETS[name][0].split()[0] for name in sets} & {
+            "MNIST",
+            "Fashion-MNIST",
+            "CIFAR-10",
+        }
+        assert all(title in rows[plugin.distribution] for title in titles)
 
 
 def test_every_public_name_is_there():
