@@ -13,13 +13,14 @@ export OMP_WAIT_POLICY ?= passive
 export GOMP_SPINCOUNT ?= 1000
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test test-slow lint types benchmark weights verify docs cards clean
+.PHONY: demo test test-slow lint types coverage site dist benchmark weights verify docs cards clean
 
 demo: .venv/installed
 	$(BIN)/zoo demo --out out
 
+# make test COVERAGE=1 counts the lines that they run, too, which make coverage then tells.
 test: .venv/installed-dev
-	$(PYTEST)
+	$(PYTEST) $(if $(COVERAGE),--cov --cov-report=xml --cov-report=term:skip-covered)
 
 test-slow: .venv/installed-dev
 	$(PYTEST) -m slow
@@ -30,6 +31,25 @@ lint: .venv/installed-dev
 
 types: .venv/installed-dev
 	$(BIN)/mypy
+
+# Of the lines that are new since BASE, how many the tests ran (after make test COVERAGE=1). BASE is
+# where this branch left main; on main itself, whose last push nobody remembers, it is yesterday.
+BASE ?= $(shell .github/base.sh)
+FLOOR ?= 75
+coverage: .venv/installed-dev
+	@if [ -n "$(BASE)" ]; then \
+	    $(BIN)/diff-cover coverage.xml --compare-branch $(BASE) --diff-range-notation .. \
+	        --ignore-whitespace --fail-under $(FLOOR); \
+	else echo "no earlier commit to compare with: coverage of changes is left out"; fi
+
+# The docs site, in site/; a link that leads nowhere is an error (not with --quiet, which hides both).
+site: .venv/installed-docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
+# A wheel and the sources of the core and of every plugin, in dist/.
+dist: .venv/installed-dev
+	rm -rf dist
+	for project in . $(PLUGINS); do $(BIN)/python -m build --outdir dist $$project || exit 1; done
 
 # On a machine that does nothing else; the others in benchmarks/ take many minutes each.
 benchmark: .venv/installed-dev
@@ -65,6 +85,10 @@ cards: .venv/installed
 
 .venv/installed-dev: .venv/installed
 	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	touch $@
+
+.venv/installed-docs: .venv/installed-dev
+	$(BIN)/python -m pip install --quiet --editable '.[docs]'
 	touch $@
 
 clean:

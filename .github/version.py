@@ -21,7 +21,7 @@ def plugins() -> list[Path]:
 
 
 def core_version() -> str:
-    return re.findall(rf'^__version__ = "({VERSION})"$', CORE.read_text("utf-8"), re.M)[0]
+    return str(re.findall(rf'^__version__ = "({VERSION})"$', CORE.read_text("utf-8"), re.M)[0])
 
 
 def differing(version: str) -> list[str]:
