@@ -19,6 +19,7 @@ import click
 
 import zoo
 from zoo.boundary import typed_error
+from zoo.cli.launched import ended_at_once
 from zoo.cli.shared import printable, tell_of_the_hub
 from zoo.errors import ZooError
 
@@ -50,6 +51,10 @@ class Group(click.Group):
     A mistake of the user's, which has a type of :mod:`zoo.errors` or gets one, is shown as one
     message, with exit code 2. Only a bug of ours ends in a traceback.
     """
+
+    def main(self, *args: Any, **more: Any) -> Any:
+        with ended_at_once():
+            return super().main(*args, **more)
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         _refuse_empty(args)

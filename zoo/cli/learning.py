@@ -15,7 +15,7 @@ import click
 
 import zoo
 from zoo.cli.shared import UserPath, as_json, minutes, printable, report, seed, strict
-from zoo.errors import InputError, RunStopped, TrainingError
+from zoo.errors import InputError, RunStopped
 
 UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
 
@@ -138,18 +138,8 @@ def train(
             )
         except RunStopped as stop:
             display.close()
-            _leave_the_others()
             click.echo(printable(str(stop)), err=True)
-            sys.exit(128 + (signals.received or signal.SIGTERM))
-        except TrainingError as error:
-            if "RANK" not in os.environ:
-                raise
-            # With a companion gone, gloo's threads may abort an orderly end of the interpreter.
-            display.close()
-            click.echo(f"Error: {printable(str(error))}", err=True)
-            sys.stderr.flush()
-            os._exit(2)
-    _leave_the_others()
+            sys.exit(128 + (signals.came or signal.SIGTERM))
     if int(os.environ.get("RANK", "0")):
         return  # the first process of several speaks for all
     from zoo.weights import dtypes_said
@@ -199,16 +189,6 @@ class Signals:
     def __exit__(self, *_: object) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)
-
-
-def _leave_the_others() -> None:
-    """Of several processes: gloo's threads, left running, may abort the interpreter at its end."""
-    if "RANK" not in os.environ:
-        return
-    from torch import distributed
-
-    if distributed.is_available() and distributed.is_initialized():
-        distributed.destroy_process_group()
 
 
 def _few_threads() -> None:
