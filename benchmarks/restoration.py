@@ -49,7 +49,6 @@ from torch import Tensor
 from torch.nn import functional as F
 
 import zoo
-from zoo._optional import optional
 from zoo.api import folder_config, has_folder, weights_folder
 from zoo.cli.shared import new_table, print_table, printable
 from zoo.corruption import corrupt
@@ -58,6 +57,7 @@ from zoo.errors import DataError, InputError, ZooError
 from zoo.evaluation.protocol import LeftOut
 from zoo.evaluation.reconstruction import means
 from zoo.model import ZooModel
+from zoo.optional import optional
 from zoo.spec import Preprocessing
 from zoo.training import VALIDATION
 

@@ -37,7 +37,7 @@ class GaussianMixture(nn.Module):
         Raises:
             MissingDependency: scikit-learn is not installed.
         """
-        from zoo._optional import optional
+        from zoo.optional import optional
 
         mixture = optional("sklearn.mixture", "scikit-learn", "train")
         generator = torch.Generator().manual_seed(seed)

@@ -9,10 +9,10 @@ import re
 from pathlib import Path
 
 import zoo
-from zoo._optional import optional
 from zoo.boundary import typed, user_path
 from zoo.errors import InvalidName, PluginError
 from zoo.files import new_folder
+from zoo.optional import optional
 from zoo.registry import registry
 
 __all__ = ["new_plugin"]

@@ -10,7 +10,7 @@ import shutil
 from pathlib import Path
 from typing import BinaryIO
 
-from zoo._optional import optional
+from zoo.optional import optional
 
 
 def reserve(file: BinaryIO, path: Path, size: int) -> None:

@@ -18,7 +18,7 @@ from click.testing import CliRunner
 from PIL import Image
 
 import zoo
-from zoo import _optional, weights
+from zoo import optional, weights
 from zoo.cli import main, measuring
 from zoo.data import load_data
 from zoo.errors import InputError, MissingDependency, ZooError
@@ -100,7 +100,7 @@ def test_a_protocol_says_all_the_libraries_that_it_needs(name, data, monkeypatch
         return importlib.import_module(module)
 
     spy = SimpleNamespace(import_module=import_module, util=importlib.util)
-    monkeypatch.setattr(_optional, "importlib", spy)
+    monkeypatch.setattr(optional, "importlib", spy)
     if protocol == "generation":  # it is for data that the zoo has a classifier of
         assert list(PROTOCOLS[protocol].run(context(name, data, called="fashion_mnist")))
     elif protocol == "oneclass":

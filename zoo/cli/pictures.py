@@ -93,7 +93,7 @@ def _write_rows(out: Path, what: str, paths: list[str], values: "Tensor") -> Non
             safetensors.torch.save({what: values.cpu().contiguous()}, {"paths": json.dumps(paths)})
         )
     else:
-        from zoo._optional import optional
+        from zoo.optional import optional
 
         arrow = optional("pyarrow", "pyarrow", "parquet")
         parquet = optional("pyarrow.parquet", "pyarrow", "parquet")

@@ -17,11 +17,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from zoo._optional import optional
 from zoo.data.npz import Npz, channels_first
 from zoo.data.source import cache_folder, to_labels
 from zoo.errors import DataError
 from zoo.files import refuse_placeholder
+from zoo.optional import optional
 
 
 @dataclass(frozen=True)

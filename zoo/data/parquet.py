@@ -11,11 +11,11 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from zoo._optional import optional
 from zoo.data.source import UNKNOWN, Part, Source, key_of, to_labels
 from zoo.errors import DataError, MissingDependency
 from zoo.files import path_text, refuse_placeholder
 from zoo.images import chunk_size, decode_many
+from zoo.optional import optional
 from zoo.spec import Preprocessing
 
 # A file, the number of the first row in it, its pictures, its labels or why they are none.

@@ -16,7 +16,6 @@ from functools import partial, wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
-from zoo._optional import installed
 from zoo.boundary import typed, user_path
 from zoo.errors import (
     CapabilityError,
@@ -30,6 +29,7 @@ from zoo.evaluation.protocol import Context, Figure, LeftOut, Protocol, Space
 from zoo.files import TENSORS, path_text, write_json
 from zoo.installing import install_command
 from zoo.locks import holding
+from zoo.optional import installed
 from zoo.spec import Metric, read_json, weights_record
 
 if TYPE_CHECKING:

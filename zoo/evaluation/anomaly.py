@@ -15,11 +15,11 @@ import torch
 from torch import Tensor
 
 import zoo
-from zoo._optional import optional
 from zoo.data import Dataset
 from zoo.errors import TrainingError
 from zoo.evaluation.protocol import Context, Figure, LeftOut
 from zoo.model import ZooModel
+from zoo.optional import optional
 
 PCA_COMPONENTS = 30
 

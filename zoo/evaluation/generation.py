@@ -16,12 +16,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from zoo._optional import optional
 from zoo.data import to_float
 from zoo.evaluation.classifier import IMAGES, Classifier, has_classifier, load_classifier
 from zoo.evaluation.protocol import BATCH, Context, Figure, LeftOut
 from zoo.evaluation.recognition import neighbours
 from zoo.model import ZooModel
+from zoo.optional import optional
 
 SAMPLES = 10_000
 REFERENCES = 50_000

@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterator, Mapping
 import numpy as np
 import torch
 
-from zoo._optional import optional
 from zoo.evaluation.protocol import SPACES, Context, Figure, LeftOut, mean_and_spread
+from zoo.optional import optional
 
 SEEDS = 5
 STARTS = 3

@@ -14,8 +14,8 @@ from fnmatch import fnmatchcase
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from zoo._optional import optional
 from zoo.errors import DataError
+from zoo.optional import optional
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from zoo._optional import optional
 from zoo.evaluation.protocol import Context, Figure, Tracked, mean_and_spread, untracked
+from zoo.optional import optional
 
 WIDE = 1000
 """Above so many features scikit-learn's solver takes many minutes for a whole data set."""

@@ -7,9 +7,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from zoo._optional import optional
 from zoo.api import folder_config, load, weights_folder
 from zoo.evaluation.protocol import Context, Figure
+from zoo.optional import optional
 
 DAMAGE = (
     ("mask", 0.25),

@@ -19,12 +19,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from zoo._optional import optional
 from zoo.corruption import corrupt
 from zoo.data import to_float
 from zoo.errors import InvalidConfig, RunStopped, TrainingError
 from zoo.isolation import isolated, without_isolation
 from zoo.model import Phase, Recipe, Step, ZooModel
+from zoo.optional import optional
 from zoo.training import checkpoint
 from zoo.training.precision import Float32, orthogonalises
 from zoo.training.record import Record, worth_a_picture

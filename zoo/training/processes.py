@@ -12,9 +12,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from zoo._optional import optional
 from zoo.boundary import usable_device
 from zoo.errors import InputError, TrainingError
+from zoo.optional import optional
 
 __all__ = ["Alone", "processes_on"]
 

@@ -12,11 +12,11 @@ import numpy as np
 from PIL import Image
 from torch import Tensor
 
-from zoo._optional import optional
 from zoo.errors import ZooError
 from zoo.files import path_text, write_atomically
 from zoo.images import grid, pairs, write_png
 from zoo.model import Phase, ZooModel
+from zoo.optional import optional
 from zoo.training.runfolder import RunFolder
 
 LOG = "log.jsonl"

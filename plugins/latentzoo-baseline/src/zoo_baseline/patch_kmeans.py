@@ -15,9 +15,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from zoo._optional import optional
 from zoo.errors import InvalidConfig, TrainingError
 from zoo.model import ZooModel
+from zoo.optional import optional
 from zoo_baseline.pca import Recipe
 
 __all__ = ["PatchKMeans"]

@@ -13,11 +13,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from zoo._optional import optional
 from zoo.density import ENOUGH
 from zoo.errors import InvalidConfig
 from zoo.model import GaussianMixture, Phase, Step, ZooModel
 from zoo.model import Recipe as BaseRecipe
+from zoo.optional import optional
 from zoo_contrastive.views import Views
 
 __all__ = ["Recipe", "TwoViews"]

@@ -10,9 +10,9 @@ from itertools import pairwise
 
 from torch import Tensor, nn
 
-from zoo._optional import optional
 from zoo.errors import InvalidConfig
 from zoo.model import Autoencoder, AutoencoderRecipe, GaussianMixture
+from zoo.optional import optional
 
 __all__ = ["TimmAE"]
 

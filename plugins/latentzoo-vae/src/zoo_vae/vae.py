@@ -17,9 +17,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from zoo._optional import optional
 from zoo.errors import InvalidConfig
 from zoo.model import AutoencoderRecipe, Phase, Step
+from zoo.optional import optional
 from zoo_vae.variational import VariationalAutoencoder, draw, kl
 
 __all__ = ["VAE"]

@@ -19,9 +19,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from zoo._optional import optional
 from zoo.errors import InputError, InvalidConfig
 from zoo.model import BATCH, Autoencoder, AutoencoderRecipe, Phase, Step
+from zoo.optional import optional
 
 __all__ = ["VQVAE"]
 

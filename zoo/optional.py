@@ -1,4 +1,9 @@
-"""Libraries that only some jobs need."""
+"""Libraries that only some jobs need: extras of a package, imported where they are used.
+
+::
+
+    sklearn = optional("sklearn.cluster", "scikit-learn", "train")  # of latentzoo[train]
+"""
 
 import importlib
 import importlib.util
@@ -6,6 +11,8 @@ from types import ModuleType
 
 from zoo.errors import MissingDependency
 from zoo.installing import install_command
+
+__all__ = ["installed", "optional"]
 
 
 def optional(module: str, distribution: str, extra: str) -> ModuleType:
