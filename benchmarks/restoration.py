@@ -49,13 +49,14 @@ from torch import Tensor
 from torch.nn import functional as F
 
 import zoo
-from zoo.api import folder_config, has_folder, weights_folder
+from zoo.api import has_folder, weights_folder
 from zoo.cli.shared import new_table, print_table, printable
 from zoo.corruption import corrupt
 from zoo.data import Dataset, load_data, split_validation, to_float
 from zoo.errors import DataError, InputError, ZooError
 from zoo.evaluation.protocol import LeftOut
 from zoo.evaluation.reconstruction import means
+from zoo.folder import read_config
 from zoo.model import ZooModel
 from zoo.optional import optional
 from zoo.spec import Preprocessing
@@ -470,7 +471,7 @@ def grouped(
         if own is None and has_folder(name):
             # A name of the Hub was resolved to a commit once; its branch may move meanwhile.
             same = model.name if name.startswith("hf-hub:") else name
-            own = folder_config(weights_folder(same)).get("dataset")
+            own = read_config(weights_folder(same)).dataset
         if not isinstance(own, str):
             raise InputError(f"{name} does not say what it was trained on; add --data SET")
         groups.setdefault((own, model.preprocessing), {})[name] = model

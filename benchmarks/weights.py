@@ -24,11 +24,11 @@ os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
 import zoo
 from zoo import evaluation
-from zoo.api import folder_config, weights_folder
+from zoo.api import weights_folder
+from zoo.folder import CONFIG, METRICS, TENSORS, VECTORS, read_config, weights_root
 from zoo.registry import registry
-from zoo.spec import weights_root
 
-SHIPPED = ("config.json", "metrics.json", "model.safetensors", "vectors.safetensors")
+SHIPPED = (CONFIG, METRICS, TENSORS, VECTORS)
 
 
 def say(text: str) -> None:
@@ -48,7 +48,7 @@ def show(line: dict) -> None:
 
 
 def measured(folder: Path) -> dict[str, float]:
-    path = folder / "metrics.json"
+    path = folder / METRICS
     recorded = json.loads(path.read_text("utf-8"))["metrics"] if path.exists() else []
     return {metric["name"]: metric["value"] for metric in recorded}
 
@@ -63,7 +63,7 @@ def protocols(names: list[str]) -> list[str]:
 
 
 def train(name: str, runs: Path) -> Path:
-    config = folder_config(weights_folder(name))
+    config = read_config(weights_folder(name)).facts
     run, training = runs / name, config["training"]
     if not (run / "weights").exists():
         say(f"training {name}, which took {training['seconds'] / 60:.0f} minutes before")
@@ -101,7 +101,7 @@ def ship(run: Path, name: str) -> Path:
     The record is then read from them; figures are added with ``zoo evaluate``.
     """
     folder = run / "weights" if (run / "weights").exists() else run
-    config, (model, _, tag) = folder_config(folder), name.partition(".")
+    config, (model, _, tag) = read_config(folder).facts, name.partition(".")
     if config["model"] != model or not tag:
         raise SystemExit(f"{folder} holds {config['model']}; expected a name {config['model']}.TAG")
     plugin, _ = registry().find(model)
@@ -127,9 +127,7 @@ def main() -> None:
         print(ship(arguments.ship, arguments.names[0]))
         return
     names = arguments.names or zoo.list_models(pretrained=True)
-    seconds = [
-        folder_config(weights_folder(n)).get("training", {}).get("seconds", 0) for n in names
-    ]
+    seconds = [read_config(weights_folder(n)).training.get("seconds", 0) for n in names]
     say(f"{len(names)} sets of weights; their training took {sum(seconds) / 3600:.1f} hours")
     try:
         for name in names:

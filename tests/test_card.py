@@ -21,8 +21,8 @@ from zoo import figures, weights
 from zoo.api import weights_folder
 from zoo.card import HUB_LICENCES, MOST_BYTES, draw, render_card, write_card
 from zoo.errors import CorruptWeights, WeightsError, ZooError
+from zoo.folder import read_json
 from zoo.sample import sample
-from zoo.spec import read_json
 
 CARDS = Path(__file__).resolve().parents[1] / "model_cards"
 NAMES = zoo.list_models(pretrained=True)

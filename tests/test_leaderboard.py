@@ -13,7 +13,8 @@ from zoo import figures, goals, leaderboard
 from zoo.api import weights_folder
 from zoo.cli import main
 from zoo.errors import InputError
-from zoo.spec import Metric, ModelSpec, Weights, read_json
+from zoo.folder import read_json
+from zoo.spec import Metric, ModelSpec, Weights
 
 
 def run(*arguments):

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from zoo.errors import SpecError, WeightsError
-from zoo.spec import Weights, bundled_weights, weights_record
+from zoo.folder import bundled_weights, weights_record
+from zoo.spec import Weights
 
 ROOT = """
 from zoo import ModelSpec, bundled_weights, hookimpl

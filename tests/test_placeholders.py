@@ -19,8 +19,9 @@ from zoo.cli import main
 from zoo.data import load_data
 from zoo.errors import CorruptWeights, DataError, ImageError, InvalidConfig, ZooError
 from zoo.files import placeholder
+from zoo.folder import weights_record
 from zoo.images import decode_many, read_pictures, to_images
-from zoo.spec import Preprocessing, weights_record
+from zoo.spec import Preprocessing
 
 GREY = Preprocessing(channels=1, height=8, width=8)
 LFS = (

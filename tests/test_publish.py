@@ -20,7 +20,7 @@ import zoo
 from zoo.api import weights_folder
 from zoo.cli import main
 from zoo.errors import HubUnreachable, InvalidName, PublishConflict, SpecError
-from zoo.spec import read_json, weights_record
+from zoo.folder import read_json, weights_record
 
 TREE = Path(__file__).resolve().parents[1]
 TOKEN = "hf_sEcReT"

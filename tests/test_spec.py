@@ -6,16 +6,8 @@ import json
 import pytest
 
 import zoo
-from zoo.errors import InvalidConfig, SpecError, WeightsError, WeightsNotFound
-from zoo.spec import (
-    Metric,
-    ModelSpec,
-    Preprocessing,
-    Weights,
-    complete_config,
-    read_json,
-    weights_record,
-)
+from zoo.errors import InvalidConfig, SpecError
+from zoo.spec import Metric, ModelSpec, Preprocessing, Weights, complete_config
 
 METRIC = {
     "name": "sse",
@@ -193,40 +185,3 @@ def test_complete_config():
         with pytest.raises(InvalidConfig) as caught:
             complete_config(spec, config)
         assert text in str(caught.value)
-
-
-@pytest.mark.parametrize(
-    ("data", "text"),
-    [
-        (b"", "is not valid JSON"),
-        (b"{", "is not valid JSON"),
-        (b"\xff\xfe\xff", "is not valid JSON"),
-        (b"[" * 200_000, "is not valid JSON"),
-        (b"[1]", "expected an object, got list"),
-        (b"3", "expected an object, got int"),
-        (b"{}" + b" " * 1_000_000, "is larger than 1,000,000 bytes"),
-    ],
-)
-def test_read_json_refuses(tmp_path, data, text):
-    (tmp_path / "config.json").write_bytes(data)
-    with pytest.raises(InvalidConfig, match="config") as caught:
-        read_json(tmp_path / "config.json")
-    assert text in str(caught.value)
-
-
-def test_read_json_of_what_is_no_file(tmp_path):
-    with pytest.raises(WeightsNotFound, match=r"has no config\.json"):
-        read_json(tmp_path / "config.json")
-    (tmp_path / "config.json").mkdir()
-    with pytest.raises(WeightsError, match="cannot be read"):
-        read_json(tmp_path / "config.json")
-
-
-@pytest.mark.parametrize("metrics", [[3], [None], "sse", [{"name": "sse"}], {"sse": 1}])
-def test_metrics_that_are_none(tmp_path, metrics):
-    config = {k: WEIGHTS[k] for k in ("sha256", "parameters", "dataset", "licence")}
-    (tmp_path / "config.json").write_text(json.dumps(config))
-    assert weights_record(tmp_path, "mnist").metrics == ()
-    (tmp_path / "metrics.json").write_text(json.dumps({"metrics": metrics}))
-    with pytest.raises((InvalidConfig, SpecError)):
-        weights_record(tmp_path, "mnist")

@@ -32,7 +32,8 @@ import zoo
 from zoo import weights
 from zoo.data import load_data
 from zoo.errors import ZooError
-from zoo.spec import Preprocessing, read_json, weights_record
+from zoo.folder import TENSORS, VECTORS, read_json, weights_record
+from zoo.spec import Preprocessing
 
 tries = settings(
     max_examples=100,
@@ -193,8 +194,8 @@ def test_json_that_is_hard_on_a_parser(folder: Path, text: str):
 @tries
 @given(data=st.data())
 def test_tensors(whole: Path, folder: Path, data: st.DataObject):
-    tensors = data.draw(damaged((whole / weights.TENSORS).read_bytes(), at_most=1500))
-    (folder / weights.TENSORS).write_bytes(tensors)
+    tensors = data.draw(damaged((whole / TENSORS).read_bytes(), at_most=1500))
+    (folder / TENSORS).write_bytes(tensors)
     config = json.loads((whole / "config.json").read_bytes())
     # Whoever writes damaged tensors can write their size and sha256 too.
     config |= {"size": len(tensors), "sha256": hashlib.sha256(tensors).hexdigest()}
@@ -205,8 +206,8 @@ def test_tensors(whole: Path, folder: Path, data: st.DataObject):
 @tries
 @given(data=st.data())
 def test_vectors(whole: Path, folder: Path, data: st.DataObject):
-    vectors = data.draw(damaged((whole / weights.VECTORS).read_bytes(), at_most=1500))
-    (folder / weights.VECTORS).write_bytes(vectors)
+    vectors = data.draw(damaged((whole / VECTORS).read_bytes(), at_most=1500))
+    (folder / VECTORS).write_bytes(vectors)
     model = zoo.load(f"local-dir:{whole}")
     survives(lambda: weights.verify(model, folder))
 

@@ -14,10 +14,11 @@ if TYPE_CHECKING:
     from zoo.api import create, info, list_models, load, pull
     from zoo.errors import ZooError
     from zoo.evaluation import evaluate
+    from zoo.folder import bundled_weights
     from zoo.hookspecs import hookimpl
     from zoo.publishing import publish
     from zoo.saving import save
-    from zoo.spec import Metric, ModelSpec, Prefix, Preprocessing, Weights, bundled_weights
+    from zoo.spec import Metric, ModelSpec, Prefix, Preprocessing, Weights
     from zoo.training import train
 
 __version__ = "0.2.0"
@@ -30,7 +31,7 @@ _HOME = {
     "Preprocessing": "spec",
     "Weights": "spec",
     "ZooError": "errors",
-    "bundled_weights": "spec",
+    "bundled_weights": "folder",
     "create": "api",
     "evaluate": "evaluation",
     "hookimpl": "hookspecs",

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 from zoo.boundary import typed, usable_device, user_path
 from zoo.errors import (
     CorruptWeights,
-    IncompatibleVersion,
     InputError,
     InvalidConfig,
     PluginError,
@@ -20,17 +19,21 @@ from zoo.errors import (
     WeightsNotFound,
     ZooError,
 )
-from zoo.installing import upgrade_command
+from zoo.folder import (
+    FolderConfig,
+    copy_folder,
+    inside_run,
+    read_config,
+    refuse_to_overwrite,
+    weights_root,
+)
 from zoo.names import Name, parse_name
 from zoo.registry import Plugin, builder, registry
 from zoo.spec import (
-    API_VERSION,
     ModelSpec,
     Preprocessing,
     Weights,
     complete_config,
-    read_json,
-    weights_root,
 )
 
 if TYPE_CHECKING:
@@ -72,7 +75,7 @@ def info(name: str) -> ModelSpec:
         else:
             folder = _local_folder(parsed)
         spec = _spec_in(folder)
-        config = folder_config(folder)["config"]
+        config = read_config(folder).config
         return replace(spec, weights=(), default_tag=None, config=config)
     _, spec = _find(parsed)
     if parsed.tag is None:
@@ -185,8 +188,8 @@ def pulled(
 ) -> tuple[Path, str | None]:
     """What :func:`pull` returns, and the commit that it is of, if it is from the Hub."""
     target = None if to is None else user_path(to, "the folder to write")
-    if target is not None and os.path.lexists(target):
-        raise WeightsError(f"{target} exists already; weights are never overwritten")
+    if target is not None:
+        refuse_to_overwrite(target)
     parsed = _parsed(name)
     if parsed.repo is not None:
         from zoo import hub
@@ -196,26 +199,8 @@ def pulled(
         place = _locate(parsed, token=token, verify=True)
         folder, commit = place.folder, place.folder.name if place.cached else None
     if target is not None:
-        _copy(folder, target)
+        copy_folder(folder, target)
     return target or folder, commit
-
-
-def _copy(folder: Path, target: Path) -> None:
-    """The files of a weights folder in ``target``, all of them or nothing."""
-    import shutil
-
-    from zoo.files import new_folder
-    from zoo.hub import FILES
-
-    try:
-        with new_folder(target) as temporary:
-            for file in FILES:
-                if (folder / file).is_file():
-                    shutil.copyfile(folder / file, temporary / file)
-    except OSError as error:
-        if os.path.lexists(target):  # another was faster
-            raise WeightsError(f"{target} exists already; weights are never overwritten") from None
-        raise WeightsError(f"{target} cannot be written: {error.strerror}") from error
 
 
 @typed()
@@ -313,13 +298,15 @@ def load_folder(
     from zoo.isolation import isolated
     from zoo.weights import Tensors
 
-    config = folder_config(folder)
+    config = read_config(folder)
     with isolated():
-        tensors = Tensors.read(folder, config, weights and weights.sha256, mapped=mapped)
-    model = blank(spec, config["config"], f"{folder / 'config.json'}: ")
+        tensors = Tensors.read(
+            folder, config.size, config.sha256, weights and weights.sha256, mapped=mapped
+        )
+    model = blank(spec, config.config, f"{config.where}: ")
     with isolated():
         tensors.into(model)
-    model._preprocessing = _preprocessing(folder, config, model)
+    model._preprocessing = _preprocessing(config, model)
     return model.eval()
 
 
@@ -341,60 +328,26 @@ def blank(spec: ModelSpec, config: Mapping[str, Any], where: str = "") -> "ZooMo
         raise InvalidConfig(f"{where}{spec.name} cannot be built of its config: {error}") from error
 
 
-def folder_config(folder: Path) -> dict[str, Any]:
-    """The checked config.json of a weights folder. What it says of the model is only a claim.
-
-    Raises:
-        WeightsNotFound: the folder or the file is not there.
-        InvalidConfig: it does not describe weights.
-        IncompatibleVersion: it was written for a newer zoo.
-    """
-    if not folder.is_dir():
-        raise WeightsNotFound(f"there is no folder {str(folder)!r}")
-    path = folder / "config.json"
-    config = read_json(path)
-    version = config.get("api_version")
-    if not isinstance(version, int) or isinstance(version, bool) or version < 1:
-        raise InvalidConfig(f"{path}: api_version should be a whole number, got {version!r}")
-    if version > API_VERSION:
-        raise IncompatibleVersion(
-            f"{path} was written for version {version} of the contract, this zoo speaks "
-            f"{API_VERSION}.\nType: {upgrade_command()}"
-        )
-    for key, kind in (("model", str), ("plugin", str), ("config", dict), ("sha256", str)):
-        if not isinstance(config.get(key), kind):
-            raise InvalidConfig(
-                f"{path}: {key} should be {kind.__name__}, got {config.get(key)!r:.80}"
-            )
-    if not isinstance(config.get("size"), int):
-        raise InvalidConfig(f"{path}: size should be int, got {config.get('size')!r:.80}")
-    return config
-
-
 def _local_folder(name: Name) -> Path:
-    folder = user_path(name.folder)
-    # A training run keeps its weights folder in itself.
-    if not (folder / "config.json").exists() and (folder / "weights" / "config.json").exists():
-        folder = folder / "weights"
-    return folder
+    return inside_run(user_path(name.folder))
 
 
 def _spec_in(folder: Path, where: str | None = None) -> ModelSpec:
     """The record that a folder claims to be of: looked up, never made of what the folder says."""
     from zoo.errors import ModelNameError
 
-    config = folder_config(folder)
+    config = read_config(folder)
     try:
-        name = parse_name(config["model"])
+        name = parse_name(config.model)
         if name.model is None or name.tag or name.distribution:
             raise InvalidConfig("not the bare name of a model")
         distributions = {p.distribution for p, s in registry().specs() if s.name == name.model}
-        chosen = config["plugin"] if config["plugin"] in distributions else None
+        chosen = config.plugin if config.plugin in distributions else None
         return registry().find(name.model, chosen)[1]
     except (ModelNameError, InvalidConfig) as error:
         raise InvalidConfig(
-            f"{where or folder / 'config.json'} asks for the model {config['model']!r:.80} of the "
-            f"plugin {config['plugin']!r:.80}, which is not to be had here (the folder says so, "
+            f"{where or config.where} asks for the model {config.model!r:.80} of the "
+            f"plugin {config.plugin!r:.80}, which is not to be had here (the folder says so, "
             f"nobody checked it).\n{error}"
         ) from error
 
@@ -480,19 +433,13 @@ def _build(spec: ModelSpec, config: dict[str, Any]) -> "ZooModel":
     return model
 
 
-def _preprocessing(folder: Path, config: dict[str, Any], model: "ZooModel") -> Preprocessing | None:
-    if config.get("preprocessing") is None:
-        return None
-    from zoo.errors import SpecError
-
-    try:
-        preprocessing = Preprocessing.from_dict(config["preprocessing"])
-    except SpecError as error:
-        raise InvalidConfig(f"{folder / 'config.json'}: {error}") from None
-    makes = (preprocessing.channels, preprocessing.height, preprocessing.width)
-    if makes != model.image_shape:
-        raise WeightsError(
-            f"{folder / 'config.json'}: its preprocessing makes images {makes}, its model takes "
-            f"{model.image_shape}"
-        )
+def _preprocessing(config: FolderConfig, model: "ZooModel") -> Preprocessing | None:
+    preprocessing = config.preprocessing
+    if preprocessing is not None:
+        makes = (preprocessing.channels, preprocessing.height, preprocessing.width)
+        if makes != model.image_shape:
+            raise WeightsError(
+                f"{config.where}: its preprocessing makes images {makes}, its model takes "
+                f"{model.image_shape}"
+            )
     return preprocessing

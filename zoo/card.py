@@ -19,9 +19,10 @@ from zoo.boundary import typed
 from zoo.errors import CorruptWeights, InputError
 from zoo.figures import BASELINES, BOUNDS, DATASETS, KINDS, NEITHER, meaning, number
 from zoo.files import openable, path_text, refuse_placeholder, write_atomically
+from zoo.folder import CARD, METRICS, read_config, read_json, weights_record
 from zoo.installing import install_anywhere
 from zoo.markdown import code, line, table, text
-from zoo.spec import Metric, ModelSpec, Weights, read_json, weights_record
+from zoo.spec import Metric, ModelSpec, Weights
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -49,7 +50,7 @@ def render_card(folder: Path, name: str, picture: str | None = None) -> str:
 
     spec = info(f"local-dir:{folder}")
     weights = weights_record(folder, "card")
-    config = read_json(folder / "config.json")
+    config = read_config(folder).facts
     training = config.get("training")
     parts = (
         f"# {text(_title(name))}",
@@ -82,7 +83,7 @@ def write_card(folder: Path, path: Path | None = None, name: str | None = None) 
     Raises: as :func:`render_card` and :func:`zoo.load`, and InputError when a file that is no card
     of the zoo's, or a picture of none, is in the way.
     """
-    path = path or folder / "README.md"
+    path = path or folder / CARD
     _refuse_to_overwrite(path)
     if name is None:
         run = folder.resolve().parent if folder.name == "weights" else folder.resolve()
@@ -401,7 +402,7 @@ def _figures(folder: Path, metrics: tuple[Metric, ...]) -> str:
             header = ("figure", "name", "value", "baselines", "how it was measured")
             parts.append(f"### {kind.capitalize()}\n\n{table(header, rows)}")
     parts.append(_beaten(metrics))
-    measured = read_json(folder / "metrics.json")
+    measured = read_json(folder / METRICS)
     if left_out := measured.get("left_out"):
         reasons = left_out if isinstance(left_out, list) else [left_out]
         parts.append("Not measured:\n\n" + "\n".join(f"- {_reason(r)}" for r in reasons))

@@ -1,5 +1,4 @@
-"""Files that are either the old ones or the new ones, whatever happens in between, and names of
-those in a weights folder, which :mod:`zoo.weights` describes."""
+"""Files that are either the old ones or the new ones, whatever happens in between."""
 
 import contextlib
 import errno
@@ -10,12 +9,6 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
-
-TENSORS = "model.safetensors"
-VECTORS = "vectors.safetensors"
-PICKLES = (".bin", ".ckpt", ".dill", ".joblib", ".npy", ".pickle", ".pkl", ".pt", ".pth", ".t7")
-"""Endings of files that run code when they are read; none belongs into a weights folder."""
-
 
 HALF_WRITTEN = re.compile(r"\.zoo-[0-9a-f]{16}\.tmp")
 """Names of files and folders that are not whole yet: new ones, which nobody else has."""

@@ -43,30 +43,27 @@ from zoo.errors import (
     WeightsNotFound,
     ZooError,
 )
-from zoo.files import (
+from zoo.files import openable, refuse_placeholder, write_atomically
+from zoo.folder import (
+    CARD,
+    CONFIG,
+    FILES,
+    LIMITS,
+    METRICS,
     PICKLES,
     TENSORS,
     VECTORS,
-    openable,
-    refuse_placeholder,
-    write_atomically,
+    parse_config,
+    read_json,
+    weights_record,
 )
 from zoo.installing import install_command
 from zoo.names import is_commit, is_repo, is_revision
-from zoo.spec import read_json, weights_record
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi, ModelInfo
 
 _T = TypeVar("_T")
-
-CONFIG, METRICS, CARD = "config.json", "metrics.json", "README.md"
-LIMITS = {CONFIG: 1_000_000, METRICS: 1_000_000, CARD: 1_000_000, VECTORS: 100_000_000}
-"""The files of a weights folder beside the tensors, and how many bytes each may have. The tensors
-may have as many as config.json says."""
-
-FILES = (*LIMITS, TENSORS)
-"""What is fetched of a repository."""
 
 PAUSES = (1, 3)
 """Seconds between the tries when the Hub itself fails; a Retry-After may make them longer, up to
@@ -460,25 +457,13 @@ def promised(folder: Path, repo: str, sha256: str | None = None) -> tuple[int, s
     config = read_json(folder / CONFIG)
     if not _is_ours(config):
         raise _foreign(repo, None, config)
-    kinds = {"model": str, "plugin": str, "config": dict, "size": int, "sha256": str}
-    for key, kind in kinds.items():
-        if type(config.get(key)) is not kind:
-            raise InvalidConfig(
-                f"config.json of hf-hub:{repo}: {key} should be {kind.__name__}, got "
-                f"{config.get(key)!r:.80}"
-            )
-    size, digest = config["size"], config["sha256"]
-    if not re.fullmatch("[0-9a-f]{64}", digest):
-        raise InvalidConfig(
-            f"config.json of hf-hub:{repo}: sha256 should be 64 hexadecimal digits, got "
-            f"{digest!r:.80}"
-        )
-    if sha256 is not None and digest != sha256:
+    checked = parse_config(config, f"{CONFIG} of hf-hub:{repo}")
+    if sha256 is not None and checked.sha256 != sha256:
         raise CorruptWeights(
-            f"config.json of hf-hub:{repo} says that the tensors have sha256 {digest!r:.80}, the "
+            f"{checked.where} says that the tensors have sha256 {checked.sha256}, the "
             f"plugin's record says {sha256}: these are other weights. Nothing was loaded"
         )
-    return size, digest
+    return checked.size, checked.sha256
 
 
 def _sizes(repo: str, listing: "ModelInfo") -> dict[str, int | None]:

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from zoo import hub
-from zoo.api import folder_config, load, weights_folder
+from zoo.api import load, weights_folder
 from zoo.boundary import typed, user_path
 from zoo.errors import (
     AccessDenied,
@@ -35,15 +35,27 @@ from zoo.errors import (
     WeightsNotFound,
     ZooError,
 )
-from zoo.files import TENSORS, VECTORS, write_json
-from zoo.hub import CARD, CONFIG, LIMITS, METRICS, hub_errors
+from zoo.files import write_json
+from zoo.folder import (
+    CARD,
+    CONFIG,
+    HUB_RECORD,
+    LIMITS,
+    METRICS,
+    PICTURE,
+    TENSORS,
+    VECTORS,
+    read_config,
+    refuse_pickles,
+    weights_record,
+    weights_root,
+)
+from zoo.hub import hub_errors
 from zoo.names import is_commit, is_repo, is_revision
-from zoo.spec import HUB_RECORD, weights_record, weights_root
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
 
-PICTURE = "README.png"
 NEEDED, IF_THERE, WRITTEN = (CONFIG, TENSORS, VECTORS), (METRICS,), (CARD, PICTURE)
 """The files that are published: copied out of the folder, copied if they are there, and written
 here. Whatever else lies in the folder stays where it is."""
@@ -185,7 +197,7 @@ def publish_bundled(
     """Publish all weights that lie in the plugins' source trees, to ``namespace/<model>.<tag>``.
 
     The repository and the pinned commit of each are written into ``hub.json`` in its folder, out of
-    which the plugin's record takes them (:func:`zoo.spec.weights_record`); it is never published
+    which the plugin's record takes them (:func:`zoo.folder.weights_record`); it is never published
     itself. Plugins that were installed as wheels are left out: nobody would ship what is written
     there.
 
@@ -320,8 +332,6 @@ def _folder_of(source: str | Path) -> Path:
 
 
 def _copy(origin: Path, folder: Path) -> None:
-    from zoo.weights import refuse_pickles
-
     refuse_pickles(origin)
     for name in (*NEEDED, *IF_THERE):
         path = origin / name
@@ -355,21 +365,21 @@ def validate(folder: Path, report: Report = _silent) -> str:
     from zoo.errors import SpecError
     from zoo.weights import verify
 
-    config = folder_config(folder)
+    config = read_config(folder)
     model = load(f"local-dir:{folder}")
     deviations = verify(model, folder)
     report(
-        f"{config['model']}: {config['size']:,} bytes of tensors are sound, its "
+        f"{config.model}: {config.size:,} bytes of tensors are sound, its "
         f"{len(deviations)} vectors come out within {max(deviations.values(), default=0):.2g} of "
         "their tolerance"
     )
     try:
-        record = weights_record(folder, "published")
+        record = weights_record(folder, "published", config)
     except (SpecError, WeightsError) as error:
         raise InvalidConfig(
             f"{folder / CONFIG} and {METRICS} do not say what a card needs: {error}"
         ) from error
-    return f"{config['model']} trained on {record.dataset}"
+    return f"{config.model} trained on {record.dataset}"
 
 
 @contextlib.contextmanager

@@ -7,15 +7,12 @@ Nothing here imports torch.
 
 import json
 import math
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Self
 
-from zoo.errors import InvalidConfig, SpecError, WeightsError, WeightsNotFound
-from zoo.files import placeholder
+from zoo.errors import InvalidConfig, SpecError
 
 API_VERSION = 1
 """The version of the contract between core, plugins and weights folders."""
@@ -23,15 +20,14 @@ API_VERSION = 1
 CAPABILITIES = ("encode", "decode", "reconstruct", "generate", "features", "score")
 """The calls that a model can declare; ``preprocess`` is every model's."""
 
-_MAX_CONFIG_BYTES = 1_000_000
-
 
 def _check(condition: bool, where: str, expected: str, got: object) -> None:
     if not condition:
         raise SpecError(f"{where}: expected {expected}, got {got!r}")
 
 
-def _is_identifier(value: object) -> bool:
+def is_identifier(value: object) -> bool:
+    """Whether ``value`` can be the name of a model, a tag or a prefix."""
     # No regular expressions in this module: compiling them costs every start.
     return (
         isinstance(value, str)
@@ -43,8 +39,14 @@ def _is_identifier(value: object) -> bool:
     )
 
 
-def _is_hex(value: object, digits: int) -> bool:
+def is_hex(value: object, digits: int) -> bool:
+    """Whether ``value`` is a text of so many hexadecimal digits, as a sha is."""
     return isinstance(value, str) and len(value) == digits and set(value) <= set("0123456789abcdef")
+
+
+def is_duration(value: object) -> bool:
+    """Whether ``value`` is a number of seconds."""
+    return _is_number(value) and 0 <= value < math.inf  # type: ignore[operator]
 
 
 def _is_builder(value: object) -> bool:
@@ -110,7 +112,7 @@ class _Record:
     def _revive(cls, key: str, value: Any) -> Any:
         return tuple(value) if isinstance(value, list) else value
 
-    def __reduce__(self) -> tuple:
+    def __reduce__(self) -> tuple[Any, ...]:
         # A model that holds its record can be copied, and sent to another process.
         return type(self).from_dict, (self.to_dict(),)
 
@@ -217,14 +219,14 @@ class Weights(_Record):
 
     def __post_init__(self) -> None:
         _check(
-            _is_identifier(self.tag),
+            is_identifier(self.tag),
             "Weights.tag",
             "a lower-case identifier",
             self.tag,
         )
         where = f"Weights {self.tag}"
         _check(
-            _is_hex(self.sha256, 64),
+            is_hex(self.sha256, 64),
             f"{where}.sha256",
             "64 hexadecimal digits",
             self.sha256,
@@ -236,7 +238,7 @@ class Weights(_Record):
             self.repo,
         )
         _check(
-            self.revision is None or _is_hex(self.revision, 40),
+            self.revision is None or is_hex(self.revision, 40),
             f"{where}.revision",
             "a full commit sha of 40 digits, so that the bytes cannot change",
             self.revision,
@@ -258,7 +260,7 @@ class Weights(_Record):
         )
         _check(isinstance(self.labels, bool), f"{where}.labels", "true or false", self.labels)
         _check(
-            self.seconds is None or _is_duration(self.seconds),
+            self.seconds is None or is_duration(self.seconds),
             f"{where}.seconds",
             "a number of seconds, or None",
             self.seconds,
@@ -301,7 +303,7 @@ class ModelSpec(_Record):
     def __post_init__(self) -> None:
         for name in (self.name, *self.renamed_from):
             _check(
-                _is_identifier(name),
+                is_identifier(name),
                 "ModelSpec.name",
                 "a lower-case Python identifier such as 'conv_ae'",
                 name,
@@ -389,7 +391,7 @@ class Prefix(_Record):
 
     def __post_init__(self) -> None:
         # A single letter would be a Windows drive.
-        good = _is_identifier(self.name) and len(self.name) > 1
+        good = is_identifier(self.name) and len(self.name) > 1
         slip = str(self.name).replace("_", "") in ("hfhub", "localdir", *RESERVED_PREFIXES)
         _check(
             good and not slip,
@@ -447,160 +449,3 @@ def complete_config(spec: ModelSpec, config: Mapping[str, Any]) -> dict[str, Any
                 f"like its default {default!r}, got {value!r}"
             )
     return {**spec.config, **config}
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """The object in a small JSON file of a weights folder, which nobody vouches for.
-
-    Raises:
-        WeightsNotFound: no such file.
-        InvalidConfig: too large, not JSON, or not an object.
-    """
-    try:
-        with path.open("rb") as file:
-            data = file.read(_MAX_CONFIG_BYTES + 1)
-    except FileNotFoundError:
-        raise WeightsNotFound(f"{path.parent} has no {path.name}") from None
-    except OSError as error:
-        raise WeightsError(f"{path} cannot be read: {error.strerror}") from error
-    if what := placeholder(data):
-        raise InvalidConfig(f"{path} is not valid JSON but {what}")
-    if len(data) > _MAX_CONFIG_BYTES:
-        raise InvalidConfig(f"{path} is larger than {_MAX_CONFIG_BYTES:,} bytes")
-    try:
-        value = json.loads(data)
-    except (ValueError, RecursionError) as error:
-        raise InvalidConfig(f"{path} is not valid JSON: {error}") from None
-    if not isinstance(value, dict):
-        raise InvalidConfig(f"{path}: expected an object, got {type(value).__name__}")
-    return value
-
-
-def bundled_weights(plugin_file: str, model: str) -> tuple[Weights, ...]:
-    """The records of all weights of ``model`` that lie beside a plugin's root module.
-
-    They are read from each folder's own config.json, metrics.json and hub.json, so that nothing is
-    written down twice. A plugin calls it with its ``__file__``.
-
-    Only the tags are read now, from the names of the folders: a folder's files are read when
-    somebody first looks at more of its record, which then raises what :func:`weights_record`
-    raises. So ``zoo list`` costs the same whatever ships, and a broken set of weights costs only
-    itself; ``zoo plugins`` and ``zoo check`` read all of them.
-
-    Raises:
-        SpecError: what follows the model's name in the name of a folder is not a tag.
-    """
-    root, prefix = weights_root(plugin_file), f"{model}."
-    try:
-        names = sorted(name for name in os.listdir(root) if name.startswith(prefix))
-    except FileNotFoundError:  # the plugin ships none
-        names = []
-    return tuple(_UnreadWeights(root / name, name.removeprefix(prefix)) for name in names)
-
-
-class _UnreadWeights(Weights):
-    """A record of which only the tag is known until its folder is read.
-
-    From then on it is an ordinary :class:`Weights`, and nobody can tell the difference.
-    """
-
-    def __init__(self, folder: Path, tag: str):
-        _check(_is_identifier(tag), f"{folder}: the tag", "a lower-case identifier", tag)
-        object.__setattr__(self, "tag", tag)
-        object.__setattr__(self, "_folder", folder)
-
-    # Each method names its class: another thread may read the record in the middle of it, and then
-    # ``self`` is a Weights, which has no _read.
-
-    def __getattribute__(self, name: str) -> Any:
-        if name in _READ_LATER:
-            _UnreadWeights._read(self)
-        return object.__getattribute__(self, name)
-
-    def _read(self) -> "Weights":
-        record = weights_record(self._folder, self.tag)
-        vars(self).update(vars(record))
-        object.__setattr__(self, "__class__", Weights)
-        return self
-
-    def __repr__(self) -> str:
-        return repr(_UnreadWeights._read(self))
-
-    def __eq__(self, other: object) -> bool:
-        return _UnreadWeights._read(self) == other
-
-    def __hash__(self) -> int:
-        return hash(_UnreadWeights._read(self))
-
-    def __reduce__(self) -> tuple:
-        return _UnreadWeights._read(self).__reduce__()
-
-
-_READ_LATER = frozenset(f.name for f in fields(Weights)) - {"tag"}
-
-
-def weights_root(plugin_file: str) -> Path:
-    """Where a plugin keeps the weights that it ships."""
-    return Path(plugin_file).parent / "weights"
-
-
-def weights_record(folder: Path, tag: str) -> Weights:
-    """The :class:`Weights` record that a weights folder describes.
-
-    Where the Hub has these weights is in ``hub.json``, which lies beside them in a plugin's tree
-    and is not published: a commit cannot hold its own name.
-
-    Raises:
-        WeightsError: config.json or metrics.json is missing or not valid.
-        SpecError: a value in them is not valid.
-    """
-    config = read_json(folder / "config.json")
-    metrics: list[Any] = []
-    if (folder / "metrics.json").exists():
-        metrics = read_json(folder / "metrics.json").get("metrics", [])
-    place = read_json(folder / HUB_RECORD) if (folder / HUB_RECORD).exists() else {}
-    known = {f.name for f in fields(Metric)}
-    try:
-        return Weights.from_dict(
-            {
-                "tag": tag,
-                "metrics": [{k: m[k] for k in known if k in m} for m in metrics],
-                "labels": _learnt_with_labels(config.get("training")),
-                "seconds": _training_seconds(config.get("training")),
-                **{key: config[key] for key in _FROM_CONFIG if key in config},
-                **{key: place[key] for key in ("repo", "revision") if key in place},
-            }
-        )
-    except (TypeError, KeyError) as error:
-        raise InvalidConfig(f"{folder}: {error!r} in metrics.json or config.json") from None
-
-
-def _is_duration(value: Any) -> bool:
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    return number and 0 <= value < math.inf
-
-
-def _learnt_with_labels(training: Any) -> bool:
-    """What the trainer wrote down of the recipe, which may be anything."""
-    recipe = training.get("recipe") if isinstance(training, dict) else None
-    return isinstance(recipe, dict) and recipe.get("labels") is True
-
-
-def _training_seconds(training: Any) -> float | None:
-    """The same: what is no duration was not written down by the trainer."""
-    seconds = training.get("seconds") if isinstance(training, dict) else None
-    return seconds if _is_duration(seconds) else None
-
-
-HUB_RECORD = "hub.json"
-"""Of bundled weights: the repository and the commit that hold the same bytes, as
-:func:`zoo.publishing.publish_bundled` writes them down."""
-
-_FROM_CONFIG = (
-    "sha256",
-    "config",
-    "preprocessing",
-    "parameters",
-    "dataset",
-    "licence",
-)

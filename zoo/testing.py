@@ -44,12 +44,13 @@ from torch import Tensor
 from zoo import api, weights
 from zoo.density import GaussianMixture
 from zoo.errors import CapabilityError, InputError
+from zoo.folder import CONFIG, read_config, weights_root
 from zoo.isolation import isolated
 from zoo.model import BATCH, ZooModel
 from zoo.names import Name, parse_name
 from zoo.process_state import changes, process_state
 from zoo.registry import Plugin, builder, normalise, registry
-from zoo.spec import complete_config, weights_root
+from zoo.spec import complete_config
 
 TOLERANCE = 1e-4
 """Between one image alone and the same image in a batch: only the order of additions differs."""
@@ -173,8 +174,8 @@ def _check_record(name: str) -> None:
         # Weights of before a setting was added have that setting's default.
         _same(complete_config(spec, record.config), dict(model.config), "the config")
     else:  # a folder or repository, which is its own record
-        config = api.folder_config(api.weights_folder(name))
-        _same(config.get("parameters"), parameters, "the number of parameters")
+        config = read_config(api.weights_folder(name))
+        _same(config.facts.get("parameters"), parameters, "the number of parameters")
     again = type(spec).from_dict(json.loads(json.dumps(spec.to_dict())))
     _same(again, spec, "the record after a round trip through JSON")
 
@@ -492,7 +493,7 @@ def _results(name: str, *, train: bool) -> dict[str, str]:
     if train and _trains(name):
         with tempfile.TemporaryDirectory() as temporary:
             folder = _train_shortly(name, Path(temporary) / "run")
-            digests["training"] = api.folder_config(folder)["sha256"]
+            digests["training"] = read_config(folder).sha256
     return digests
 
 
@@ -698,8 +699,8 @@ def check_weights_folders(name: str) -> None:
         raise NotApplicable("the library behind the prefix keeps weights in its own way")
     spec, plugin = api.info(name), _plugin(name)
     if has_weights(name):
-        config = api.weights_folder(name) / "config.json"
-        said = api.folder_config(config.parent)["model"]
+        config = api.weights_folder(name) / CONFIG
+        said = read_config(config.parent).model
         if said not in (spec.name, *spec.renamed_from):
             raise CheckFailed(
                 f"config.json says model {said!r}, the record {spec.name!r}: whoever publishes or "
@@ -722,7 +723,7 @@ def check_weights_folders(name: str) -> None:
             f"{', '.join(s.name for s in plugin.specs)}, with {', '.join(sorted(known)) or 'none'}"
             ". After a renaming, the folder and the model in its config.json have to be renamed "
             "too; weights=bundled_weights(__file__, NAME) in the record finds them",
-            f"{root / lost[0] / 'config.json'}:1",
+            f"{root / lost[0] / CONFIG}:1",
         )
 
 

@@ -1,15 +1,7 @@
-"""The weights folder: written atomically, read strictly.
-
-::
-
-    config.json           model, plugin, config, preprocessing, api_version, size and sha256
-    model.safetensors     every tensor, fitted densities and inverting encoders included
-    vectors.safetensors   a few inputs and what the model made of them, with tolerances
-    metrics.json          what the evaluator measured
-    README.md             the model card
-    hub.json              where it is published, beside weights that ship; not published itself
+"""The tensors of a weights folder: written atomically, read strictly.
 
 Learned tensors may be stored as float16 and are widened to float32 when they are read.
+:mod:`zoo.folder` has everything about the folder that needs no torch.
 """
 
 import hashlib
@@ -29,20 +21,11 @@ from zoo.errors import (
     CorruptWeights,
     InputError,
     TensorMismatch,
-    UnsafeWeights,
     WeightsError,
     WeightsNotFound,
 )
-from zoo.files import (
-    PICKLES,
-    TENSORS,
-    VECTORS,
-    new_folder,
-    openable,
-    refuse_placeholder,
-    write_atomically,
-    write_json,
-)
+from zoo.files import new_folder, openable, refuse_placeholder, write_atomically, write_json
+from zoo.folder import CONFIG, TENSORS, VECTORS, refuse_pickles, refuse_to_overwrite
 from zoo.isolation import isolated
 from zoo.model import ZooModel
 from zoo.spec import API_VERSION
@@ -70,16 +53,18 @@ class Tensors:
     def read(
         cls,
         folder: Path,
-        config: Mapping[str, Any],
-        sha256: str | None = None,
+        size: int,
+        sha256: str,
+        recorded: str | None = None,
         *,
         mapped: bool = False,
     ) -> "Tensors":
         """The tensors of ``folder``, if its ``model.safetensors`` has the promised bytes.
 
         Args:
-            config: the folder's own config, with ``size`` and ``sha256``.
-            sha256: what the plugin's record says, which then must agree too.
+            size: what the folder's config.json promises.
+            sha256: the same.
+            recorded: the sha256 that the plugin's record has, which then must agree too.
             mapped: map the file instead of reading it, since nothing ever writes into it, as into
                 the cache of the Hub's client. Any other file is read once, and the very bytes that
                 are used are checked: who writes into a mapped one changes the model.
@@ -93,10 +78,10 @@ class Tensors:
         path = folder / TENSORS
         refuse_placeholder(path, CorruptWeights)
         try:
-            size = path.stat().st_size
-            if size != config["size"]:
+            actual = path.stat().st_size
+            if actual != size:
                 raise CorruptWeights(
-                    f"{path} has {size:,} bytes, config.json says {config['size']:,}: it was cut "
+                    f"{path} has {actual:,} bytes, {CONFIG} says {size:,}: it was cut "
                     "off or replaced. Fetch or write it again; nothing was loaded"
                 )
             data = None if mapped else path.read_bytes()
@@ -105,7 +90,7 @@ class Tensors:
             raise WeightsNotFound(f"{folder} has no {TENSORS}") from None
         except OSError as error:
             raise WeightsError(f"{path} cannot be read: {error.strerror}") from error
-        for expected, who in ((config["sha256"], "config.json"), (sha256, "the plugin's record")):
+        for expected, who in ((sha256, CONFIG), (recorded, "the plugin's record")):
             if expected is not None and digest != expected:
                 raise CorruptWeights(
                     f"{path} has sha256 {digest}, {who} says {expected[:80]!r}: at least one byte "
@@ -212,16 +197,6 @@ def _is_finite(tensor: Tensor) -> bool:
     return bool(torch.isfinite(tensor.sum())) or bool(torch.isfinite(tensor).all())
 
 
-def refuse_pickles(folder: Path) -> None:
-    """Raises: UnsafeWeights: a file in ``folder`` could run code when it is read."""
-    for path in sorted(folder.rglob("*")):
-        if path.suffix.lower() in PICKLES:
-            raise UnsafeWeights(
-                f"{path} is a pickle, or may be one: reading it could run any code. Nothing was "
-                f"loaded. If you trust the rest of the folder, delete {path.name!r} and try again"
-            )
-
-
 ANSWERS = 6000
 """Numbers in the answers that vectors hold, unless those to one image are more."""
 
@@ -303,16 +278,10 @@ def save(
         with new_folder(folder, workspace) as temporary:
             write_atomically(temporary / TENSORS, data)
             write_atomically(temporary / VECTORS, _vectors(model.eval(), images))
-            write_json(temporary / "config.json", config)
+            write_json(temporary / CONFIG, config)
             finish(temporary)
     except OSError as error:
         raise WeightsError(f"{folder} cannot be written: {error.strerror}") from error
-
-
-def refuse_to_overwrite(folder: Path) -> None:
-    """Raises: WeightsError: something is there already."""
-    if os.path.lexists(folder):
-        raise WeightsError(f"{folder} exists already; weights are never overwritten")
 
 
 def _fits_half(tensor: Tensor) -> bool:

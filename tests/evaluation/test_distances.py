@@ -17,8 +17,8 @@ from zoo.errors import CapabilityError, InputError, ModelNameError
 from zoo.evaluation import evaluate, verify
 from zoo.evaluation.distances import measure, open_space
 from zoo.evaluation.protocol import Context, LeftOut, Space
+from zoo.folder import read_json
 from zoo.sample import sample
-from zoo.spec import read_json
 
 NAMES = ("frechet", "kernel", "precision", "recall", "density", "coverage")
 

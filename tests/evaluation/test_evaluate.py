@@ -25,7 +25,8 @@ from zoo.errors import (
 )
 from zoo.evaluation import PROTOCOLS, evaluate, verify
 from zoo.evaluation.protocol import Figure, LeftOut, Protocol
-from zoo.spec import Metric, read_json
+from zoo.folder import read_json
+from zoo.spec import Metric
 
 CHEAP = ["reconstruction", "knn"]
 
@@ -133,7 +134,7 @@ def test_result_is_what_metrics_json_holds(folder, data):
 
 
 def weights_of(folder):
-    from zoo.spec import weights_record
+    from zoo.folder import weights_record
 
     return weights_record(folder, "mine").metrics
 

@@ -26,11 +26,12 @@ from zoo.errors import (
     WeightsError,
 )
 from zoo.evaluation.protocol import Context, Figure, LeftOut, Protocol, Space
-from zoo.files import TENSORS, path_text, write_json
+from zoo.files import path_text, write_json
+from zoo.folder import CARD, CONFIG, METRICS, TENSORS, read_config, read_json, weights_record
 from zoo.installing import install_command
 from zoo.locks import holding
 from zoo.optional import installed
-from zoo.spec import Metric, read_json, weights_record
+from zoo.spec import Metric
 
 if TYPE_CHECKING:
     from zoo.data import Dataset
@@ -309,7 +310,7 @@ def evaluate(
         if write and metrics:
             again = {protocol.name for protocol in chosen} | {o["protocol"] for o in left_out}
             with holding(folder):  # another may have written since this one began
-                write_json(folder / "metrics.json", _merged(_recorded(folder), result, done, again))
+                write_json(folder / METRICS, _merged(_recorded(folder), result, done, again))
 
     def leave_out(protocol: Protocol, reason: str) -> None:
         left_out.append({"protocol": protocol.name, "reason": reason})
@@ -339,7 +340,7 @@ def evaluate(
             f"nothing of {name} could be measured on {test.name}:\n"
             + "\n".join(f"  {out['protocol']}: {out['reason']}" for out in left_out)
         )
-    card = folder / "README.md"
+    card = folder / CARD
     if write and is_card(card):  # it shows the figures
         write_card(folder)
     elif write and card.exists():
@@ -604,11 +605,10 @@ def learnt_from(name: str, folder: Path, dataset: str | None = None) -> str:
     Raises:
         InputError: they are not where they were, or nobody kept where that is.
     """
-    from zoo.api import folder_config
     from zoo.data import NAMED
     from zoo.manifest import WEIGHTS, read_manifest
 
-    dataset = dataset or folder_config(folder)["dataset"]
+    dataset = dataset or read_config(folder).facts["dataset"]
     if dataset in NAMED:
         return dataset
     run = read_manifest(folder.parent) if folder.name == WEIGHTS else None
@@ -730,7 +730,7 @@ def _versions() -> dict[str, str]:
 
 def _refuse_cache(folder: Path) -> None:
     """Raises: InputError: a folder of the Hub client's cache, whose links lead to shared bytes."""
-    names = ("config.json", TENSORS, "metrics.json", "README.md")
+    names = (CONFIG, TENSORS, METRICS, CARD)
     links = [name for name in names if (folder / name).is_symlink()]
     if links:
         raise InputError(
@@ -744,7 +744,7 @@ def _refuse_cache(folder: Path) -> None:
 def _recorded(folder: Path) -> dict[str, Any]:
     """The metrics.json of a folder, checked before anything is measured; empty without one."""
     weights_record(folder, "recorded")
-    path = folder / "metrics.json"
+    path = folder / METRICS
     record = read_json(path) if path.exists() else {}
     left_out, versions = record.get("left_out", []), record.get("versions", {})
     if not (isinstance(left_out, list) and all(isinstance(out, dict) for out in left_out)):

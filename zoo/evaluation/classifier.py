@@ -26,9 +26,10 @@ from torch.nn import functional as F
 from zoo.data import Dataset, load_data, split_validation, to_float
 from zoo.errors import DataError, WeightsError
 from zoo.files import write_atomically, write_json
+from zoo.folder import CONFIG, TENSORS, read_json
 from zoo.isolation import isolated
-from zoo.spec import Preprocessing, read_json
-from zoo.weights import TENSORS, Tensors
+from zoo.spec import Preprocessing
+from zoo.weights import Tensors
 
 FOLDER = Path(__file__).parent / "classifiers"
 IMAGES = Preprocessing(channels=1, height=28, width=28)
@@ -82,7 +83,7 @@ def _block(inputs: int, outputs: int) -> list[nn.Module]:
 
 def has_classifier(data: str) -> bool:
     """Whether one is shipped for the data set of this name."""
-    return (FOLDER / data / "config.json").is_file()
+    return (FOLDER / data / CONFIG).is_file()
 
 
 @cache
@@ -93,17 +94,17 @@ def load_classifier(data: str, folder: Path = FOLDER) -> Classifier:
         DataError: none is shipped for it.
         WeightsError: its file is damaged, or not of this network.
     """
-    if not (folder / data / "config.json").is_file():
-        have = sorted(path.parent.name for path in folder.glob("*/config.json"))
+    if not (folder / data / CONFIG).is_file():
+        have = sorted(path.parent.name for path in folder.glob(f"*/{CONFIG}"))
         raise DataError(
             f"no classifier for {data!r:.80} to measure generated images by; there is one for: "
             f"{', '.join(have) or 'no data set'}"
         )
-    config = read_json(folder / data / "config.json")
+    config = read_json(folder / data / CONFIG)
     if not {"size", "sha256"} <= config.keys():
-        raise WeightsError(f"{folder / data / 'config.json'} has no size and sha256")
+        raise WeightsError(f"{folder / data / CONFIG} has no size and sha256")
     classifier = Classifier()
-    Tensors.read(folder / data, config).into(classifier)
+    Tensors.read(folder / data, config["size"], config["sha256"]).into(classifier)
     # In this layout it is half as fast again on processors, with the same results.
     return classifier.eval().requires_grad_(False).to(memory_format=torch.channels_last)
 
@@ -203,7 +204,7 @@ def save_classifier(network: Classifier, folder: Path, facts: dict) -> None:
     data = safetensors.torch.save(tensors)
     write_atomically(folder / TENSORS, data)
     write_json(
-        folder / "config.json",
+        folder / CONFIG,
         {
             "size": len(data),
             "sha256": hashlib.sha256(data).hexdigest(),

@@ -7,8 +7,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from zoo.api import folder_config, load, weights_folder
+from zoo.api import load, weights_folder
 from zoo.evaluation.protocol import Context, Figure
+from zoo.folder import read_config
 from zoo.optional import optional
 
 DAMAGE = (
@@ -176,9 +177,7 @@ def measure_against(context: Context, folder: Path, other: Path) -> Iterator[Fig
 
 def difference(folder: Path, other: Path) -> str:
     """In words, how the recipe of the weights in ``other`` differs from that of ``folder``."""
-    recipe, changed = (
-        folder_config(f).get("training", {}).get("recipe", {}) for f in (folder, other)
-    )
+    recipe, changed = (read_config(f).recipe for f in (folder, other))
     settings = [
         f"{key} = {value} instead of {recipe.get(key)}"
         for key, value in changed.items()

@@ -23,9 +23,10 @@ from zoo.errors import (
     WeightsNotFound,
     ZooError,
 )
+from zoo.folder import CONFIG, TENSORS
 from zoo.isolation import isolated, on_meta_device
 from zoo.model import ZooModel
-from zoo_timm.source import CONFIG, TENSORS, Source, find
+from zoo_timm.source import Source, find
 
 CAN = ("encode", "features")
 PIXELS = 2_000_000

@@ -31,10 +31,9 @@ from timm.models import (
 
 from zoo import hub
 from zoo.errors import InvalidConfig, UnknownModel, UnknownTag, UnsafeWeights
+from zoo.folder import CONFIG, read_json
 from zoo.names import parse_name
-from zoo.spec import read_json
 
-CONFIG, TENSORS = "config.json", "model.safetensors"
 _OURS = ("pretrained", "checkpoint", "cache", "features_only", "pruned", "scriptable", "exportable",
          "no_jit", "device", "dtype")  # fmt: skip
 """Beginnings of the arguments that a config may not give: they steer timm, not the architecture."""
