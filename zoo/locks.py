@@ -8,12 +8,12 @@ from pathlib import Path
 try:
     import fcntl
 except ImportError:  # Windows
-    fcntl = None
+    fcntl = None  # type: ignore[assignment]
 
 try:
     import msvcrt
 except ImportError:  # everything else
-    msvcrt = None
+    msvcrt = None  # type: ignore[assignment]
 
 
 class Locked(Exception):

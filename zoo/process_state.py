@@ -24,7 +24,7 @@ def process_state() -> dict[str, str]:
     """The name of each thing that is shared, and a text that is the same while the thing is."""
     state: dict[str, Any] = {
         "warnings.filters": warnings.filters,
-        "warnings.showwarning": (warnings.showwarning, warnings._showwarnmsg_impl),
+        "warnings.showwarning": (warnings.showwarning, vars(warnings)["_showwarnmsg_impl"]),
         "torch.nn.init": {name: id(value) for name, value in vars(nn.init).items()},
         "torch's default dtype": torch.get_default_dtype(),
         "torch's default device": (torch.get_default_device(), _current_device()),

@@ -45,7 +45,9 @@ def read_at(file: BinaryIO, part: memoryview, offset: int) -> int:
         part[: len(data)] = data
         return len(data)
     file.seek(offset)
-    return file.readinto(part)
+    data = file.read(len(part))
+    part[: len(data)] = data
+    return len(data)
 
 
 def memory() -> int:
@@ -60,7 +62,7 @@ def memory() -> int:
         pages = size = -1
     if pages > 0 and size > 0:
         return pages * size
-    return optional("psutil", "psutil", "train").virtual_memory().total
+    return int(optional("psutil", "psutil", "train").virtual_memory().total)
 
 
 def processors() -> int:

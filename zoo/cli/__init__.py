@@ -84,7 +84,8 @@ class Group(click.Group):
         if name not in COMMANDS:
             return None
         module, _, function = COMMANDS[name].partition(":")
-        return getattr(importlib.import_module(f"zoo.cli.{module}"), function)
+        command: click.Command = getattr(importlib.import_module(f"zoo.cli.{module}"), function)
+        return command
 
 
 @click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"]})

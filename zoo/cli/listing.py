@@ -67,7 +67,7 @@ def _prefix_rows(pattern: str) -> list[dict[str, Any]]:
     """A row for each prefix that a plugin owns: its models are too many to be listed."""
     from zoo.registry import registry
 
-    rows = [
+    rows: list[dict[str, Any]] = [
         {
             "name": f"{prefix.name}:...",
             "family": prefix.family,
@@ -97,7 +97,7 @@ def info(name: str, as_json: bool) -> None:
         from zoo.cli import hub
 
         parsed = parse_name(name)
-        return hub.info(parsed.repo, parsed.revision, as_json)
+        return hub.info(str(parsed.repo), parsed.revision, as_json)
     spec = zoo.info(name)
     if as_json:
         print_json(spec.to_dict())

@@ -4,7 +4,7 @@ import json
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
@@ -14,9 +14,15 @@ from zoo.errors import InputError
 from zoo.files import path_text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
+    from rich.table import Table
+
+    from zoo.images import Pictures
     from zoo.model import ZooModel
+
+
+F = TypeVar("F", bound="Callable[..., Any] | click.Command")
 
 
 class UserPath(click.Path):
@@ -44,7 +50,7 @@ strict = click.option(
 )
 
 
-def png_out(default: str):
+def png_out(default: str) -> "Callable[[F], F]":
     return click.option(
         "--out",
         default=default,
@@ -54,7 +60,7 @@ def png_out(default: str):
     )
 
 
-def read(model: "ZooModel", sources: tuple[Path, ...], strict: bool):
+def read(model: "ZooModel", sources: tuple[Path, ...], strict: bool) -> "Pictures":
     """The pictures of ``sources``, or some of the embedded sample; what was skipped is said."""
     from zoo.images import Pictures, read_pictures, skipped_text
 
@@ -71,7 +77,7 @@ def read(model: "ZooModel", sources: tuple[Path, ...], strict: bool):
     return pictures
 
 
-_SIGNATURES = {
+_SIGNATURES: "dict[str, tuple[str, Callable[[bytes], bool]]]" = {
     ".png": ("a PNG", lambda head: head.startswith(b"\x89PNG\r\n\x1a\n")),
     ".npz": ("an .npz file", lambda head: head.startswith(b"PK")),
     ".parquet": ("a Parquet file", lambda head: head.startswith(b"PAR1")),
@@ -106,7 +112,7 @@ def refuse_loss(out: Path, kind: str, pictures: "Iterable[Path]" = ()) -> None:
             )
 
 
-def _track(paths: list[Path]):
+def _track(paths: list[Path]) -> "Iterable[Path]":
     """A progress bar on a terminal, for more files than one notices."""
     if len(paths) < 200 or not sys.stderr.isatty():
         return paths
@@ -136,7 +142,7 @@ def _plain(value: Any) -> Any:
     return [_plain(each) for each in value] if isinstance(value, list | tuple) else value
 
 
-def new_table(*columns: str, show_header: bool = True):
+def new_table(*columns: str, show_header: bool = True) -> "Table":
     from rich import box
     from rich.table import Table
 

@@ -45,7 +45,7 @@ def _digest(tensors: Any) -> str:
     digest = hashlib.sha256()
     for tensor in tensors:
         values: Tensor = tensor.detach().cpu().contiguous()
-        digest.update(memoryview(values.view(torch.uint8).reshape(-1).numpy()))
+        digest.update(values.view(torch.uint8).reshape(-1).numpy().data)
     return digest.hexdigest()[:16]
 
 

@@ -51,7 +51,8 @@ def open_folder(path: Path, split: str, preprocessing: Preprocessing, asked: lis
     layout = of_pictures(path, names, pictures, split)
     names, classes = layout.names, layout.classes
     numbers = {name: i for i, name in enumerate(classes)}
-    files, others, digest = [], [*listing.skipped], hashlib.sha256(os.fsencode(path.absolute()))
+    listed: list[str] = []
+    others, digest = [*listing.skipped], hashlib.sha256(os.fsencode(path.absolute()))
     for name in names:
         if reason := why_not_opened(name):
             others.append((path / name, reason))
@@ -59,13 +60,13 @@ def open_folder(path: Path, split: str, preprocessing: Preprocessing, asked: lis
             others.append((path / name, "there is no such file"))
         else:
             digest.update(os.fsencode(f"{name} {stat.st_size} {stat.st_mtime_ns}\0"))
-            files.append(name)
+            listed.append(name)
 
     def parts() -> Iterator[Part]:
         shape = (0, preprocessing.channels, preprocessing.height, preprocessing.width)
         yield Part(torch.empty(shape, dtype=torch.uint8), [], others)
         size = chunk_size(preprocessing)
-        chunks = [files[i : i + size] for i in range(0, len(files), size)]
+        chunks = [listed[i : i + size] for i in range(0, len(listed), size)]
         paths = ([os.path.join(path, name) for name in chunk] for chunk in chunks)
         for chunk, (images, reasons) in zip(chunks, decode_many(paths, preprocessing), strict=True):
             skipped = [(path / n, why) for n, why in zip(chunk, reasons, strict=True) if why]
@@ -81,7 +82,7 @@ def open_folder(path: Path, split: str, preprocessing: Preprocessing, asked: lis
         name=path.resolve().name,
         path=path,
         split=layout.split,
-        most=len(files),
+        most=len(listed),
         shape=(preprocessing.channels, preprocessing.height, preprocessing.width),
         key=digest.hexdigest(),
         parts=parts,

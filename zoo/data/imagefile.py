@@ -83,7 +83,7 @@ class ImageFile:
         """``rows`` images from each of ``places`` on."""
         places = list(places)
         images = torch.empty(len(places) * rows, *self.shape[1:], dtype=torch.uint8)
-        view, size = memoryview(images.numpy().reshape(-1)), rows * self._row
+        view, size = images.numpy().reshape(-1).data, rows * self._row
         try:
             for at, place in enumerate(places):
                 self._fill(view[at * size : (at + 1) * size], self._start + place * self._row)
@@ -109,7 +109,7 @@ class ImageRows:
 
     dtype = torch.uint8
 
-    def __init__(self, images: ImageFile, rows: Tensor):
+    def __init__(self, images: "ImageFile | ImageRows", rows: Tensor):
         self.images = images
         self.rows = rows
         self.shape: Shape = (len(rows), *images.shape[1:])
@@ -157,7 +157,7 @@ def write(images: Iterable[Tensor], most: int, shape: tuple[int, int, int], path
                 count += len(part)
                 if count > most:
                     raise DataError(f"expected at most {most:,} images, got {count:,}")
-                file.write(memoryview(part.contiguous().numpy().reshape(-1)))
+                file.write(part.contiguous().numpy().reshape(-1).data)
             file.flush()
             file.truncate(len(head) + count * math.prod(shape))
             file.seek(0)

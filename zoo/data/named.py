@@ -106,7 +106,7 @@ def _layouts(name: str, folder: Path) -> Iterator[tuple[Path, Callable[..., _Fou
         yield folder / "cifar-10-batches-bin", _cifar10
     elif name in ("mnist", "fashion_mnist"):
         yield folder, _idx
-        yield folder / NAMED[name].torchvision / "raw", _idx
+        yield folder / str(NAMED[name].torchvision) / "raw", _idx
 
 
 def _download(name: str, split: str, cache: Path) -> _Found:
@@ -120,7 +120,7 @@ def _download(name: str, split: str, cache: Path) -> _Found:
             raise DataError(f"{_CIFAR10_URL} does not hold what it should")
         return found
     torchvision = optional("torchvision.datasets", "torchvision", "train")
-    kind = getattr(torchvision, known.torchvision)
+    kind = getattr(torchvision, str(known.torchvision))
     data = kind(str(cache), train=split == "train", download=True)
     return torch.as_tensor(data.data)[:, None], torch.as_tensor(data.targets)
 
@@ -135,10 +135,11 @@ def _npz(name: str, path: Path, split: str, tried: list[str]) -> _Found | None:
             images = _cifar10_pixels(path, file.array(f"{split}_residuals"))
             labels = file.labels(f"{split}_labels", len(images))
         elif name == "olivetti_faces":
-            images, labels = file.array("images"), file.array("labels")
-            if len(images) == len(labels) and images.ndim and labels.ndim == 1:
-                chosen = (labels < 30) == (split == "train")
-                images, labels = images[chosen], to_labels(labels[chosen], int(chosen.sum()))
+            images, people = file.array("images"), file.array("labels")
+            labels = people.tolist()
+            if len(images) == len(people) and images.ndim and people.ndim == 1:
+                chosen = (people < 30) == (split == "train")
+                images, labels = images[chosen], to_labels(people[chosen], int(chosen.sum()))
         else:
             images = file.array(f"{split}_images")
             labels = file.labels(f"{split}_labels", len(images) if images.ndim else 0)

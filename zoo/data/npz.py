@@ -90,11 +90,12 @@ class Npz:
                     f"{self.path}: expected uint8 images N x H x W, N x H x W x C or N x C x H x W "
                     f"in {name}, got {dtype} {text}"
                 )
-            n, *rest = shape
-            if len(rest) == 2:
-                return False, (n, 1, *rest)
-            height, width, channels = rest
-            readings = {False: (n, channels, height, width), True: (n, *rest)}
+            if len(shape) == 3:
+                n, height, width = shape
+                return False, (n, 1, height, width)
+            n, height, width, channels = shape
+            # With the channels first, what was taken for the height is their number.
+            readings = {False: (n, channels, height, width), True: (n, height, width, channels)}
             likely = {first: read for first, read in readings.items() if read[1] in (1, 3, 4)}
             if len(likely) == 2:
                 size = (wanted.channels, wanted.height, wanted.width)

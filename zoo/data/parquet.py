@@ -5,6 +5,7 @@ import os
 import re
 from collections import deque
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -61,10 +62,12 @@ def open_parquet(
             wanted = [picture, label] if labelled else [picture]
             batches = table.iter_batches(chunk_size(preprocessing), columns=wanted)
             start = 0
-            while batch := _with_arrow(arrow, file, lambda b=batches: next(b, None)):
+            while batch := _with_arrow(arrow, file, partial(next, batches, None)):
                 values = _with_arrow(arrow, file, batch.column(picture).to_pylist)
                 pictures = [v.get("bytes") if isinstance(v, dict) else v for v in values]
-                labels = _labels(arrow, file, label, batch.column(label)) if labelled else []
+                labels: list[int] | str = []
+                if labelled and label is not None:
+                    labels = _labels(arrow, file, label, batch.column(label))
                 yield file, start, pictures, labels
                 start += len(pictures)
 
@@ -233,9 +236,10 @@ def _choose_label(
             f"labels are taken from the column {label}, of {', '.join(classes)}; for others, type: "
             + typed.format(other)
         )
-    names = features.get(label, {}).get("names")
-    known = isinstance(names, list) and all(isinstance(name, str) for name in names)
-    return label, tuple(names) if known else (), notes
+    names = features.get(label, {}).get("names") if label else None
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        names = []
+    return label, tuple(names), notes
 
 
 def _candidates(arrow: Any, file: Path, table: Any, sure: bool = False) -> list[str]:
@@ -278,7 +282,7 @@ def _begins_as_picture(arrow: Any, file: Path, table: Any, name: str) -> bool:
     for value in _with_arrow(arrow, file, batch.column(0).to_pylist) if batch else []:
         data = value.get("bytes") if isinstance(value, dict) else value
         if data:
-            return data.startswith(_MAGIC) or (data[:4] == b"RIFF" and data[8:12] == b"WEBP")
+            return bool(data.startswith(_MAGIC) or (data[:4] == b"RIFF" and data[8:12] == b"WEBP"))
     return False
 
 

@@ -66,7 +66,8 @@ def to_labels(values: np.ndarray, count: int) -> list[int]:
             raise ValueError(f"expected {count:,} whole numbers, got {got} with fractions")
     if values.size and int(values.max()) >= 2**63:
         raise ValueError(f"expected whole numbers under 2**63, got up to {values.max()}")
-    return np.maximum(values.astype(np.int64), UNKNOWN).tolist()
+    labels: list[int] = np.maximum(values.astype(np.int64), UNKNOWN).tolist()
+    return labels
 
 
 def key_of(files: Iterable[Path]) -> str:
