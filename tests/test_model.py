@@ -1,5 +1,9 @@
 """The calls of the contract: eval mode, whatever mode the model is in."""
 
+import dataclasses
+import json
+import pickle
+import re
 import threading
 import time
 
@@ -8,9 +12,10 @@ import torch
 from torch import nn
 
 import zoo
-from zoo.errors import InputError
+from zoo.errors import CapabilityError, InputError, SpecError
 from zoo.model import ZooModel
 from zoo.spec import CAPABILITIES
+from zoo.weights import measure
 
 CALLS = [call for call in CAPABILITIES if hasattr(ZooModel, call) and call != "generate"]
 
@@ -168,3 +173,120 @@ def test_a_model_loaded_in_inference_mode_can_be_trained(mode):
         codes = model.encode(torch.rand(2, 1, 28, 28))
     assert not codes.is_inference()
     assert not codes.requires_grad
+
+
+class Walk(ZooModel):
+    """A sampler of many steps that draws in each of them, and has no code."""
+
+    def __init__(self, size=4):
+        super().__init__()
+        self.image_shape = (1, size, size)
+        self.weight = nn.Parameter(torch.tensor(0.5))
+        self.drawn = []
+
+    def _generate(self, n, generator, *, steps=2, fade=1.0):
+        self.drawn.append(n)
+        images = torch.zeros(n, *self.image_shape)
+        for _ in range(steps):
+            images = images * fade + self.weight * torch.randn(images.shape, generator=generator)
+        return images.sigmoid()
+
+
+def walk(size=4):
+    model = Walk(size)
+    model.spec = zoo.ModelSpec(
+        name="walk", family="test", builder="a:B", summary="s", image_shape=(1, size, size),
+        capabilities=("generate",),
+        generate_options={
+            "steps": zoo.Option(default=2, minimum=1, maximum=9, summary="of the walk"),
+            "fade": zoo.Option(default=1.0, minimum=0),
+        },
+    )  # fmt: skip
+    return model
+
+
+def test_generate_with_options():
+    model = walk()
+    images = model.generate(5, seed=1)
+    assert images.shape == (5, 1, 4, 4)
+    assert torch.equal(images, model.generate(5, seed=1, steps=2, fade=1))
+    assert not torch.equal(images, model.generate(5, seed=1, steps=3))
+    assert not torch.equal(images, model.generate(5, seed=1, fade=0.5))
+    state = torch.get_rng_state()
+    assert not torch.equal(images, model.generate(5, seed=2))
+    assert torch.equal(state, torch.get_rng_state())
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        ({"step": 3}, "has no option 'step'. Did you mean 'steps'?"),
+        ({"colour": 3}, "has no option 'colour'. It has: steps, fade"),
+        ({"steps": 0}, "steps should be a whole number from 1 up to 9, got 0"),
+        ({"steps": 10}, "got 10"),
+        ({"steps": 2.0}, "got 2.0"),
+        ({"steps": True}, "got True"),
+        ({"steps": "2"}, "got '2'"),
+        ({"fade": -0.1}, "fade should be a number from 0, got -0.1"),
+        ({"fade": float("nan")}, "got nan"),
+        ({"fade": None}, "got None"),
+    ],
+)
+def test_options_that_are_refused(options, text):
+    with pytest.raises(InputError, match=re.escape(text)):
+        walk().generate(1, seed=0, **options)
+
+
+def test_a_model_without_options_takes_none(model):
+    with pytest.raises(InputError, match="no options besides n and seed, got 'steps'"):
+        model.generate(1, steps=3)
+
+
+def test_blocks_of_a_sampler(monkeypatch):
+    """What a seed means does not hang on how many images go through a network at once."""
+    model = walk()
+    images = model.generate(150, seed=3)
+    assert model.drawn == [64, 64, 22]
+    assert not torch.equal(images[:22], images[64:86])  # each block has noise of its own
+    assert torch.equal(images[:64], model.generate(64, seed=3))
+    monkeypatch.setattr("zoo.model.BATCH", 7)
+    assert torch.equal(images, model.generate(150, seed=3))
+    assert torch.equal(images, torch.cat(list(model._generated(150, 3, steps=2, fade=1.0))))
+
+
+def test_blocks_of_large_images():
+    model = walk(size=512)
+    model.generate(4, seed=3, steps=1)
+    assert model.drawn == [3, 1]
+
+
+def test_a_model_without_a_code():
+    """It says so, and nothing in the zoo asks for it."""
+    model = walk()
+    assert model.code_shape == model.spec.code_shape == ()
+    with pytest.raises(CapabilityError, match="Walk cannot encode"):
+        model.encode(torch.zeros(1, 1, 4, 4))
+    assert measure(model, torch.zeros(3, 1, 4, 4)).keys() == {"generated"}
+
+
+def test_records_of_options():
+    spec = walk().spec
+    assert zoo.ModelSpec.from_dict(json.loads(json.dumps(spec.to_dict()))) == spec
+    assert pickle.loads(pickle.dumps(spec)) == spec  # noqa: S301
+    for wrong in (
+        {"default": None},
+        {"default": 1, "minimum": 2},
+        {"default": 1, "choices": ("a",)},
+        {"default": "b", "choices": ("a",)},
+        {"default": "a", "minimum": 0},
+        {"default": 1, "summary": 3},
+    ):
+        with pytest.raises(SpecError, match="Option"):
+            zoo.Option(**wrong)
+    for names in ({"seed": zoo.Option(default=1)}, {"steps": 1}, {"A b": zoo.Option(default=1)}):
+        with pytest.raises(SpecError, match="generate_options"):
+            dataclasses.replace(spec, generate_options=names)
+    with pytest.raises(SpecError, match="there is no code_shape"):
+        dataclasses.replace(spec, capabilities=("generate", "decode"))
+    assert zoo.Option(default="a", choices=("a", "b")).expected == "one of a, b"
+    assert not zoo.Option(default="a", choices=("a", "b")).accepts("c")

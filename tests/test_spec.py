@@ -98,7 +98,7 @@ def test_the_only_tag_is_the_default():
         ({"image_shape": [28, 28]}, "a tuple (C, H, W)"),
         ({"image_shape": [1, 28, 0]}, "a tuple (C, H, W)"),
         ({"image_shape": 28}, "a tuple (C, H, W)"),
-        ({"code_shape": []}, "ModelSpec tiny.code_shape: expected a tuple"),
+        ({"code_shape": [0]}, "ModelSpec tiny.code_shape: expected a tuple"),
         ({"code_shape": [True]}, "ModelSpec tiny.code_shape: expected a tuple"),
         ({"capabilities": ["fly"]}, "a tuple out of ('encode'"),
         ({"capabilities": "encode"}, "a tuple out of ('encode'"),

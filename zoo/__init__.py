@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from zoo.hookspecs import hookimpl
     from zoo.publishing import publish
     from zoo.saving import save
-    from zoo.spec import Metric, ModelSpec, Prefix, Preprocessing, Weights
+    from zoo.spec import Metric, ModelSpec, Option, Prefix, Preprocessing, Weights
     from zoo.training import train
 
 __version__ = "0.2.0"
@@ -27,6 +27,7 @@ __distribution__ = "latentzoo"
 _HOME = {
     "Metric": "spec",
     "ModelSpec": "spec",
+    "Option": "spec",
     "Prefix": "spec",
     "Preprocessing": "spec",
     "Weights": "spec",
@@ -47,6 +48,7 @@ _HOME = {
 __all__ = [
     "Metric",
     "ModelSpec",
+    "Option",
     "Prefix",
     "Preprocessing",
     "Weights",

@@ -23,7 +23,7 @@ from zoo.boundary import require_plain
 from zoo.density import ENOUGH, GaussianMixture
 from zoo.errors import CapabilityError, InputError
 from zoo.isolation import isolated
-from zoo.spec import ModelSpec, Preprocessing
+from zoo.spec import ModelSpec, Preprocessing, complete_options
 
 __all__ = [
     "Autoencoder",
@@ -38,6 +38,10 @@ __all__ = [
 BATCH, NUMBERS = 500, 500 * 3 * 64 * 64
 """Images, and numbers in images, that go through a network at once at most: a whole data set can be
 given, and images of 512 pixels squared go by sevens, not by hundreds of megabytes."""
+
+BLOCK, BLOCK_NUMBERS = 64, 64 * 3 * 64 * 64
+"""Images, and numbers in images, that ``_generate`` makes at once at most. What a seed means hangs
+on them, unlike on :data:`BATCH`: they never change."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,7 +102,7 @@ class Step:
     """How much of the phase is done, in [0, 1)."""
     generator: torch.Generator
     """The only source of randomness, seeded for each step (and each process)."""
-    autocast: Callable[[], contextlib.AbstractContextManager]
+    autocast: Callable[[], contextlib.AbstractContextManager[Any]]
     """The precision of the recipe, to compute losses in."""
     update: Callable[[str, Tensor], None]
     """``update(player, loss)``: new gradients of the loss, averaged over all processes, and one
@@ -135,15 +139,16 @@ class Phase:
 class ZooModel(nn.Module):
     """Base of every model.
 
-    A subclass sets ``image_shape`` (C, H, W) and ``code_shape`` before it is used, and implements
-    ``_encode``, ``_decode`` and ``_sample_codes``; ``_features`` and ``_score`` have defaults that
-    suit an autoencoder. All of them get checked batches and run without gradients.
+    A subclass sets ``image_shape`` (C, H, W) and, unless it has no code, ``code_shape`` before it
+    is used, and implements ``_encode``, ``_decode`` and ``_sample_codes``, or ``_generate`` for a
+    sampler of another kind; ``_features`` and ``_score`` have defaults that suit an autoencoder.
+    All of them get checked batches and run without gradients.
 
     ``spec``, ``name`` and ``preprocessing`` are set by :func:`zoo.create` and :func:`zoo.load`.
     """
 
     image_shape: tuple[int, int, int]
-    code_shape: tuple[int, ...]
+    code_shape: tuple[int, ...] = ()
     recipe: ClassVar[type[Recipe]] = Recipe
 
     spec: ModelSpec | None = None
@@ -184,14 +189,18 @@ class ZooModel(nn.Module):
         with self._answering():
             return self._batched(self._reconstruct, self._checked_images(images))
 
-    def generate(self, n: int, *, seed: int | None = None) -> Tensor:
+    def generate(self, n: int, *, seed: int | None = None, **options: Any) -> Tensor:
         """``n`` new images, n x C x H x W in [0, 1].
 
         The same ``seed`` (0 to 2**63 - 1) gives the same images in any process; without one they
         differ at each call. Torch's global random state is neither used nor changed.
 
+        Args:
+            options: what the model's record declares as ``generate_options``, such as ``steps=20``.
+
         Raises:
-            InputError: ``n`` is not a positive whole number, or ``seed`` not one from 0.
+            InputError: ``n`` is not a positive whole number, ``seed`` not one from 0, or an option
+                unknown or out of range.
             CapabilityError: this model cannot generate.
         """
         self._require("generate")
@@ -201,10 +210,8 @@ class ZooModel(nn.Module):
             seed = random.SystemRandom().getrandbits(63)
         if not _whole(seed) or not 0 <= seed < 2**63:
             raise InputError(f"generate: expected a seed from 0 to 2**63 - 1, got {seed!r}")
-        generator = torch.Generator().manual_seed(seed)
-        with self._answering(seed):
-            codes = self._sample_codes(n, generator).to(self.device)
-            return self._batched(self._decode, codes)
+        parts = list(self._generated(n, seed, **complete_options(self.spec, options)))
+        return parts[0] if len(parts) == 1 else torch.cat(parts)
 
     def features(self, images: Tensor) -> Tensor:
         """What classifiers, clusters and searches should use, N x F.
@@ -246,8 +253,22 @@ class ZooModel(nn.Module):
         raise _not_written(self, "_decode(self, codes)", "decode")
 
     def _sample_codes(self, n: int, generator: torch.Generator) -> Tensor:
-        """``n`` codes to generate from; all randomness comes from ``generator``, on the CPU."""
+        """``n`` codes to generate from; all randomness comes from ``generator``, on the CPU.
+
+        A model whose record declares ``generate_options`` takes them as keyword arguments with
+        defaults (``*, truncation: float = 1.0``) and gets all of them, checked.
+        """
         raise _not_written(self, "_sample_codes(self, n, generator)", "generate")
+
+    def _generate(self, n: int, generator: torch.Generator) -> Tensor:
+        """``n`` images, where they are not the decoding of codes: a sampler of many steps, say.
+
+        All randomness comes from ``generator``, on the CPU, drawn in any order and as often as
+        wanted. It is called for one block of images after another, each with a generator of its
+        own (:meth:`_blocks`), so that thousands of images need no more memory than a block.
+        Options come as to :meth:`_sample_codes`.
+        """
+        return self._decode(self._sample_codes(n, generator).to(self.device))
 
     def _features(self, images: Tensor) -> Tensor:
         return self._encode(images).flatten(1)
@@ -307,15 +328,37 @@ class ZooModel(nn.Module):
             return call(batch)
         return torch.cat([call(part) for part in batch.split(self._at_once)])
 
-    def _generated(self, n: int, seed: int) -> Iterator[Tensor]:
+    def _generated(self, n: int, seed: int, **options: Any) -> Iterator[Tensor]:
         """The images of :meth:`generate`, a batch at a time."""
-        generator = torch.Generator().manual_seed(seed)
+        # A thread must not be left in the isolation in between two of them.
+        if type(self)._generate is not ZooModel._generate:
+            generate: Callable[..., Tensor] = self._generate
+            for size, own in self._blocks(n, seed):
+                with self._answering(own):
+                    images = generate(size, torch.Generator().manual_seed(own), **options)
+                yield images
+            return
+        sample_codes: Callable[..., Tensor] = self._sample_codes
         with self._answering(seed):
-            codes = self._sample_codes(n, generator).to(self.device)
+            codes = sample_codes(n, torch.Generator().manual_seed(seed), **options).to(self.device)
         for part in codes.split(self._at_once):
-            with self._answering(seed):  # which a thread must not be left in between two of them
+            with self._answering(seed):
                 images = self._decode(part)
             yield images
+
+    def _blocks(self, n: int, seed: int) -> Iterator[tuple[int, int]]:
+        """The blocks of ``n`` images: how many each has, and the seed of its generator.
+
+        The size of a block hangs on the shape of an image alone, and block ``k`` is seeded by the
+        ``k``-th number that a generator with ``seed`` draws. So neither the machine nor the number
+        of blocks changes what comes in a whole block.
+        """
+        seeds = torch.Generator().manual_seed(seed)
+        size = max(1, min(BLOCK, BLOCK_NUMBERS // math.prod(self.image_shape)))
+        for begin in range(0, n, size):
+            with isolated():
+                own = int(torch.randint(2**63 - 1, (), generator=seeds))
+            yield min(size, n - begin), own
 
     def _require(self, capability: str) -> None:
         if capability in self.capabilities:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, fields
 from types import MappingProxyType
 from typing import Any, Self
 
-from zoo.errors import InvalidConfig, SpecError
+from zoo.errors import InputError, InvalidConfig, SpecError
 
 API_VERSION = 1
 """The version of the contract between core, plugins and weights folders."""
@@ -278,12 +278,76 @@ class Weights(_Record):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Option(_Record):
+    """One thing that can be said when a model generates: ``steps=20``, ``guidance=1.5``.
+
+    A value is of the type of ``default`` (a whole number will do for one with a fraction), from
+    ``minimum`` to ``maximum``, both included, and one of ``choices``, as far as they are given.
+    """
+
+    default: bool | int | float | str
+    minimum: float | None = None
+    maximum: float | None = None
+    choices: tuple[str, ...] = ()
+    summary: str = ""
+
+    def __post_init__(self) -> None:
+        _check(
+            isinstance(self.default, bool | int | float | str),
+            "Option.default",
+            "true or false, a number, or a text",
+            self.default,
+        )
+        for key in ("minimum", "maximum"):
+            bound = getattr(self, key)
+            fits = _is_number(bound) and _is_number(self.default)
+            _check(bound is None or fits, f"Option.{key}", "a number, of a number", bound)
+        texts = isinstance(self.choices, tuple) and all(isinstance(c, str) for c in self.choices)
+        _check(
+            texts and (not self.choices or isinstance(self.default, str)),
+            "Option.choices",
+            "a tuple of texts, of a text",
+            self.choices,
+        )
+        _check(isinstance(self.summary, str), "Option.summary", "a text", self.summary)
+        _check(self.accepts(self.default), "Option.default", self.expected, self.default)
+
+    def accepts(self, value: object) -> bool:
+        """Whether ``value`` is of the right type and in range."""
+        whole = isinstance(self.default, float) and type(value) is int
+        if type(value) is not type(self.default) and not whole:
+            return False
+        if self.choices and value not in self.choices:
+            return False
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            return True
+        low = -math.inf if self.minimum is None else self.minimum
+        high = math.inf if self.maximum is None else self.maximum
+        return math.isfinite(value) and low <= value <= high
+
+    @property
+    def expected(self) -> str:
+        """What :meth:`accepts` takes, in words."""
+        if self.choices:
+            return f"one of {', '.join(self.choices)}"
+        kinds = {bool: "true or false", int: "a whole number", float: "a number", str: "a text"}
+        words = kinds[type(self.default)]
+        if self.minimum is not None:
+            words += f" from {self.minimum:g}"
+        if self.maximum is not None:
+            words += f" up to {self.maximum:g}"
+        return words
+
+
+@dataclass(frozen=True, kw_only=True)
 class ModelSpec(_Record):
     """What a plugin says of one model, without importing it.
 
     ``builder`` is ``"module:Class"`` of a :class:`zoo.model.ZooModel`, resolved only when a model
     is built. ``config`` has every keyword argument of the builder with its default, and
-    ``image_shape`` (C, H, W) and ``code_shape`` are those of that default config.
+    ``image_shape`` (C, H, W) and ``code_shape`` are those of that default config. A model that has
+    no code leaves ``code_shape`` empty and declares neither encode nor decode.
+    ``generate_options`` says what ``generate`` takes besides a number and a seed, by name.
     """
 
     name: str
@@ -291,9 +355,10 @@ class ModelSpec(_Record):
     builder: str
     summary: str
     image_shape: tuple[int, int, int]
-    code_shape: tuple[int, ...]
+    code_shape: tuple[int, ...] = ()
     config: Mapping[str, Any] = field(default_factory=dict, hash=False)
     capabilities: tuple[str, ...] = CAPABILITIES
+    generate_options: Mapping[str, Option] = field(default_factory=dict, hash=False)
     weights: tuple[Weights, ...] = ()
     default_tag: str | None = None
     paper: str = ""
@@ -321,13 +386,22 @@ class ModelSpec(_Record):
         )
         shaped = _is_shape(self.image_shape) and len(self.image_shape) == 3
         _check(shaped, f"{where}.image_shape", "a tuple (C, H, W)", self.image_shape)
-        _check(_is_shape(self.code_shape), f"{where}.code_shape", "a tuple", self.code_shape)
+        coded = self.code_shape == () or _is_shape(self.code_shape)
+        _check(coded, f"{where}.code_shape", "a tuple, empty if there is no code", self.code_shape)
         capable = isinstance(self.capabilities, tuple) and set(self.capabilities) <= set(
             CAPABILITIES
         )
         _check(
             capable, f"{where}.capabilities", f"a tuple out of {CAPABILITIES}", self.capabilities
         )
+        codes = sorted({"encode", "decode"} & set(self.capabilities))
+        _check(
+            self.code_shape != () or not codes,
+            f"{where}.capabilities",
+            "neither encode nor decode, for there is no code_shape",
+            codes,
+        )
+        self._freeze_options(where)
         _check(
             isinstance(self.weights, tuple) and all(isinstance(w, Weights) for w in self.weights),
             f"{where}.weights",
@@ -352,10 +426,22 @@ class ModelSpec(_Record):
         )
         self._freeze_config("config")
 
+    def _freeze_options(self, where: str) -> None:
+        options = self.generate_options
+        good = isinstance(options, Mapping) and all(
+            is_identifier(name) and isinstance(option, Option) for name, option in options.items()
+        )
+        _check(good, f"{where}.generate_options", "Option records by name", options)
+        taken = sorted({"n", "seed", "generator"} & set(options))
+        _check(not taken, f"{where}.generate_options", "names that generate has not itself", taken)
+        object.__setattr__(self, "generate_options", MappingProxyType(dict(options)))
+
     @classmethod
     def _revive(cls, key: str, value: Any) -> Any:
         if key == "weights":
             return tuple(Weights.from_dict(item) for item in value)
+        if key == "generate_options":
+            return {name: Option.from_dict(item) for name, item in value.items()}
         return super()._revive(key, value)
 
 
@@ -449,3 +535,29 @@ def complete_config(spec: ModelSpec, config: Mapping[str, Any]) -> dict[str, Any
                 f"like its default {default!r}, got {value!r}"
             )
     return {**spec.config, **config}
+
+
+def complete_options(spec: ModelSpec | None, options: Mapping[str, Any]) -> dict[str, Any]:
+    """``options`` of ``generate`` over the model's defaults, each of them known and in range.
+
+    Raises:
+        InputError: an unknown name, or a value that the option does not take.
+    """
+    known = {} if spec is None else spec.generate_options
+    for name, value in options.items():
+        if name not in known:
+            raise InputError(_unknown_option(name, known))
+        if not known[name].accepts(value):
+            raise InputError(f"generate: {name} should be {known[name].expected}, got {value!r}")
+    return {name: options.get(name, option.default) for name, option in known.items()}
+
+
+def _unknown_option(name: str, known: Mapping[str, Option]) -> str:
+    import difflib
+
+    if not known:
+        return f"generate: this model takes no options besides n and seed, got {name!r}"
+    close = difflib.get_close_matches(name, known, n=1)
+    return f"generate: this model has no option {name!r}. " + (
+        f"Did you mean {close[0]!r}?" if close else f"It has: {', '.join(known)}"
+    )

@@ -267,6 +267,10 @@ def check_generate(name: str) -> None:
         _refused(lambda n=n: model.generate(n), "expected a positive number of images")
     for seed in (-1, 2**63, 1.5, "0"):
         _refused(lambda seed=seed: model.generate(1, seed=seed), "expected a seed")
+    _refused(lambda: model.generate(1, seed=5, no_such_option=1), "no_such_option")
+    defaults = {key: option.default for key, option in model.spec.generate_options.items()}
+    same = torch.equal(first, model.generate(3, seed=5, **defaults))
+    assert same, "the options' defaults, said, give other images"
 
 
 def check_generate_across_processes(name: str) -> None:

@@ -14,7 +14,16 @@ from typing import Any
 import click
 
 import zoo
-from zoo.cli.shared import UserPath, as_json, minutes, printable, report, seed, strict
+from zoo.cli.shared import (
+    UserPath,
+    as_json,
+    assignments,
+    minutes,
+    printable,
+    report,
+    seed,
+    strict,
+)
 from zoo.errors import InputError, RunStopped
 
 UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
@@ -105,7 +114,7 @@ def train(
 
     Ctrl-C stops it at a checkpoint; the same command with --resume goes on to the very same end.
     """
-    given = _assignments("--set", settings) | ({"epochs": epochs} if epochs else {})
+    given = assignments("--set", settings) | ({"epochs": epochs} if epochs else {})
     given |= {} if corrupt is None else {"corrupt": corrupt}
     if strength is not None:
         if not given.get("corrupt"):
@@ -122,7 +131,7 @@ def train(
                 model,
                 data=data,
                 out=out,
-                config=_assignments("--config", config),
+                config=assignments("--config", config),
                 settings=given,
                 recipe=recipe,
                 seed=seed,
@@ -287,16 +296,3 @@ class Display:
             self.bar.console.print(text, markup=False)
         else:
             click.echo(text, err=True)
-
-
-def _assignments(option: str, texts: tuple[str, ...]) -> dict[str, Any]:
-    values = {}
-    for text in texts:
-        key, equals, value = text.partition("=")
-        if not equals or not key:
-            raise InputError(f"{option} takes KEY=VALUE, got {text!r}")
-        try:
-            values[key] = json.loads(value)
-        except ValueError:
-            values[key] = value  # a text needs no quotes
-    return values

@@ -18,6 +18,8 @@ from zoo.cli.shared import (
 from zoo.installing import install_plugins_command
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from zoo.spec import ModelSpec
 
 
@@ -61,6 +63,13 @@ def _row(name: str, spec: "ModelSpec") -> dict[str, Any]:
         "weights": [f"{name}.{w.tag}" for w in spec.weights],
         "default_tag": spec.default_tag,
     }
+
+
+def _options(spec: "ModelSpec") -> "Iterator[str]":
+    """What ``zoo generate --set`` takes, a line each."""
+    for name, option in spec.generate_options.items():
+        text = f"{name}={option.default}: {option.expected}"
+        yield f"{text}; {option.summary}" if option.summary else text
 
 
 def _prefix_rows(pattern: str) -> list[dict[str, Any]]:
@@ -109,8 +118,9 @@ def info(name: str, as_json: bool) -> None:
         ("family", spec.family),
         ("paper", spec.paper or "-"),
         ("image (C x H x W)", size(spec.image_shape)),
-        ("code", size(spec.code_shape)),
+        ("code", size(spec.code_shape) or "-"),
         ("can", ", ".join(spec.capabilities)),
+        ("generate takes", "\n".join(_options(spec)) or "-"),
         ("config", ", ".join(f"{k}={v}" for k, v in spec.config.items()) or "-"),
         ("built by", spec.builder),
     ):

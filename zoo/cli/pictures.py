@@ -10,6 +10,7 @@ import zoo
 from zoo.cli.shared import (
     UserPath,
     as_json,
+    assignments,
     new_table,
     png_out,
     print_json,
@@ -53,7 +54,9 @@ if TYPE_CHECKING:
 )
 @strict
 @as_json
-def encode(name: str, sources: tuple[Path], out: Path, what: str, strict: bool, as_json: bool):
+def encode(
+    name: str, sources: tuple[Path, ...], out: Path, what: str, strict: bool, as_json: bool
+) -> None:
     """Encode pictures (files and folders) into a table of codes."""
     if out.suffix not in (".parquet", ".npz", ".safetensors"):
         raise InputError(f"--out should end in .parquet, .npz or .safetensors, got {str(out)!r}")
@@ -142,17 +145,30 @@ def reconstruct(
 @click.argument("name")
 @click.option("-n", "--number", default=64, show_default=True, type=click.IntRange(1, 10_000))
 @seed
+@click.option(
+    "--set",
+    "settings",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="What the model lets one choose, such as steps=20; zoo info NAME shows it.",
+)
 @png_out("generated.png")
 @as_json
-def generate(name: str, number: int, seed: int, out: Path, as_json: bool) -> None:
+def generate(
+    name: str, number: int, seed: int, settings: tuple[str, ...], out: Path, as_json: bool
+) -> None:
     """Write a grid of new pictures."""
     from zoo.images import grid, write_png
+    from zoo.spec import complete_options
 
     refuse_loss(out, ".png")
-    write_png(grid(zoo.load(name).generate(number, seed=seed)), out)
+    model = zoo.load(name)
+    options = complete_options(model.spec, assignments("--set", settings))
+    write_png(grid(model.generate(number, seed=seed, **options)), out)
+    said = "".join(f", {key} {value}" for key, value in options.items())
     report(
-        as_json, f"{number} pictures of {name}, seed {seed}, in {out}",
-        out=str(out), pictures=number, seed=seed,
+        as_json, f"{number} pictures of {name}, seed {seed}{said}, in {out}",
+        out=str(out), pictures=number, seed=seed, **options,
     )  # fmt: skip
 
 

@@ -122,6 +122,20 @@ def _track(paths: list[Path]) -> "Iterable[Path]":
     return track(paths, "reading", console=Console(stderr=True))
 
 
+def assignments(option: str, texts: tuple[str, ...]) -> dict[str, Any]:
+    """What a repeated ``KEY=VALUE`` says, each value as JSON if it is any."""
+    values = {}
+    for text in texts:
+        key, equals, value = text.partition("=")
+        if not equals or not key:
+            raise InputError(f"{option} takes KEY=VALUE, got {text!r}")
+        try:
+            values[key] = json.loads(value)
+        except ValueError:
+            values[key] = value  # a text needs no quotes
+    return values
+
+
 def report(as_json: bool, text: str, **facts: Any) -> None:
     if as_json:
         print_json(facts)
