@@ -89,6 +89,21 @@ def test_out_of_a_clone(printed, clone):
         printed.type("pip install no-such-distribution-of-the-zoo")
 
 
+def test_what_a_workflow_of_a_plugin_installs(printed, clone):
+    code = f"import sys; sys.path.insert(0, {str(clone)!r}); from zoo.installing import *; "
+    git = ["git", "-C", str(clone), "remote"]
+    for url, expected in (
+        (None, "latentzoo"),
+        ("/only/here", "latentzoo"),
+        ("https://example.org/a/zoo.git", "git+https://example.org/a/zoo.git"),
+    ):
+        if url:
+            subprocess.run([*git, "add", "origin", url], check=True)
+        assert printed.env.run("-c", f"{code}print(core_anywhere())").stdout.strip() == expected
+        if url:
+            subprocess.run([*git, "remove", "origin"], check=True)
+
+
 @pytest.mark.slow
 def test_out_of_git(printed, clone, clean_env):
     address = f"git+{clone.as_uri()}"

@@ -77,6 +77,13 @@ def install_anywhere(plugin: str) -> str:
     return f"pip install {plugin}"
 
 
+def core_anywhere() -> str:
+    """What another machine gives pip to get the core: for the workflow of a plugin."""
+    origin = _origin()
+    address = origin.git or (origin.tree and _remote(origin.tree))
+    return _quote(address) if address else CORE
+
+
 def _name(requirement: str) -> str:
     return requirement.partition("[")[0]
 
@@ -118,6 +125,19 @@ def _origin() -> Origin:
     if _is_tree(path):
         return Origin(tree=path)
     return Origin(wheels=path.parent) if path.suffix == ".whl" else Origin()
+
+
+def _remote(tree: Path) -> str | None:
+    """The address that a clone was made from, if anybody can read there."""
+    import subprocess
+
+    command = ["git", "-C", str(tree), "remote", "get-url", "origin"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    url = done.stdout.strip()
+    return f"git+{url}" if url.startswith("https://") else None
 
 
 def _is_tree(folder: Path) -> bool:

@@ -12,6 +12,7 @@ import zoo
 from zoo.boundary import typed, user_path
 from zoo.errors import InvalidName, PluginError
 from zoo.files import new_folder
+from zoo.installing import core_anywhere
 from zoo.optional import optional
 from zoo.registry import registry
 
@@ -57,6 +58,7 @@ def new_plugin(name: str, out: Path | None = None) -> Path:
                     "model": model,
                     "class_name": "".join(word.capitalize() for word in model.split("_")) + "AE",
                     "zoo_version": zoo.__version__,
+                    "core": core_anywhere(),
                 },
                 defaults=True,
                 quiet=True,
