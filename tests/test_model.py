@@ -290,3 +290,35 @@ def test_records_of_options():
         dataclasses.replace(spec, capabilities=("generate", "decode"))
     assert zoo.Option(default="a", choices=("a", "b")).expected == "one of a, b"
     assert not zoo.Option(default="a", choices=("a", "b")).accepts("c")
+
+
+def test_what_print_shows():
+    model = zoo.load("deep_ae.mnist")
+    for line in (
+        "DeepAE(", "  name: deep_ae.mnist", "  images: 1 x 28 x 28", "  code: 30", "  features: 30",
+        "  can: encode, decode, reconstruct, generate, features, score",
+        f"  parameters: {sum(p.numel() for p in model.parameters()):,}", "  device: cpu, eval mode",
+        "  (density): GaussianMixture()",
+    ):  # fmt: skip
+        assert line in repr(model).splitlines()
+    assert "    name: deep_ae.mnist" in repr(nn.Sequential(model, nn.Linear(30, 3))).splitlines()
+    assert "device: cpu, train mode" in repr(model.train())
+    assert "code" not in walk().extra_repr()
+    assert "features: " not in zoo.create("dcgan").extra_repr(), "of a width that nobody said"
+
+
+def test_what_a_notebook_shows():
+    model = walk()
+    model.name = "local-dir:<script>alert('&')</script>\n"
+    page = model._repr_html_()
+    assert "<script>" not in page
+    assert "local-dir:&lt;script&gt;alert(" in page
+    assert "1 x 4 x 4" in page
+    assert page.count("\n") == page.partition("<pre>")[2].count("\n"), "a name is one line"
+
+
+def test_the_device_of_a_model_without_parameters():
+    model = zoo.create("pca")
+    assert not list(model.parameters())
+    assert ZooModel.device.fget(model) == torch.device("cpu")
+    assert Normed().to("meta").device == torch.device("meta")

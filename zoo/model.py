@@ -8,13 +8,15 @@ wants (the range of tanh, a mean and deviation) is its own affair.
 """
 
 import contextlib
+import html
+import itertools
 import math
 import random
 import threading
 import weakref
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -22,8 +24,12 @@ from torch import Tensor, nn
 from zoo.boundary import require_plain
 from zoo.density import ENOUGH, GaussianMixture
 from zoo.errors import CapabilityError, InputError
+from zoo.files import path_text
 from zoo.isolation import isolated
 from zoo.spec import ModelSpec, Preprocessing, complete_options
+
+if TYPE_CHECKING:
+    from zoo.transform import Transform
 
 __all__ = [
     "Autoencoder",
@@ -231,6 +237,27 @@ class ZooModel(nn.Module):
         with self._answering():
             return self._batched(self._score, self._checked_images(images))
 
+    def forward(self, images: Tensor) -> Tensor:
+        """The features of ``images`` with gradients, in the mode, precision and place that are set.
+
+        So ``model(images)`` is a layer like any other: of an ``nn.Sequential``, for hooks,
+        ``torch.compile``, autocast and fine-tuning. Unlike the calls above it looks at nothing but
+        the shape, splits no batch and keeps no default of torch's out.
+
+        Args:
+            images: N x C x H x W in [0, 1], of the model's own dtype and device.
+
+        Raises:
+            InputError: ``images`` are of another shape.
+            CapabilityError: this model has no features.
+        """
+        if not torch.compiler.is_compiling():  # which could not trace the way to the message
+            self._require("features")
+        if tuple(images.shape[1:]) != self.image_shape:
+            expected = "N x {} x {} x {}".format(*self.image_shape)
+            raise InputError(f"expected images of shape {expected}, got {_shape(images)}")
+        return self._features(images).to(images.dtype)  # some compute a part in float32
+
     def preprocess(self, x: Any) -> Tensor:
         """A path, PIL image, array, tensor, or list of them, as images of this model, on the CPU.
 
@@ -243,6 +270,16 @@ class ZooModel(nn.Module):
         from zoo.images import to_images
 
         return to_images(x, self.preprocessing)
+
+    @property
+    def transform(self) -> "Transform":
+        """What makes one picture an image: ``ImageFolder(root, transform=model.transform)``.
+
+        It holds no tensors, and can be sent to the worker processes of a ``DataLoader``.
+        """
+        from zoo.transform import Transform
+
+        return Transform(self.preprocessing)
 
     # -- what a plugin implements ----------------------------------------------------------------
 
@@ -289,10 +326,39 @@ class ZooModel(nn.Module):
 
     # -- plumbing --------------------------------------------------------------------------------
 
+    def extra_repr(self) -> str:
+        """What ``print(model)`` shows of the model, above its modules."""
+        return "\n".join(f"{key}: {value}" for key, value in self._facts().items())
+
+    def _repr_html_(self) -> str:
+        """The same in a notebook, with the modules folded away."""
+        rows = "".join(
+            f"<tr><th style='text-align:left'>{html.escape(key)}</th>"
+            f"<td style='text-align:left'>{html.escape(value)}</td></tr>"
+            for key, value in self._facts().items()
+        )
+        return (
+            f"<table>{rows}</table><details><summary>modules</summary>"
+            f"<pre>{html.escape(repr(self))}</pre></details>"
+        )
+
+    def _facts(self) -> dict[str, str]:
+        """What somebody wants to know of the model at a glance, each on one line."""
+        facts = {"name": path_text(self.name) if self.name.isprintable() else repr(self.name)}
+        facts["images"] = _size(self.image_shape)
+        facts["code"] = _size(self.code_shape)
+        if type(self)._features is ZooModel._features:
+            facts["features"] = str(math.prod(self.code_shape))
+        facts["can"] = ", ".join(self.capabilities)
+        facts["parameters"] = f"{sum(p.numel() for p in self.parameters()):,}"
+        facts["device"] = f"{self.device}, {'train' if self.training else 'eval'} mode"
+        return {key: value for key, value in facts.items() if value}
+
     @property
     def device(self) -> torch.device:
         """Where the model's tensors are."""
-        return next(self.parameters()).device
+        tensor = next(itertools.chain(self.parameters(), self.buffers()), None)
+        return torch.device("cpu") if tensor is None else tensor.device
 
     @property
     def preprocessing(self) -> Preprocessing:
@@ -507,7 +573,11 @@ def _whole(value: object) -> bool:
 
 
 def _shape(tensor: Tensor) -> str:
-    return " x ".join(map(str, tensor.shape)) or "a single number"
+    return _size(tensor.shape) or "a single number"
+
+
+def _size(shape: tuple[int, ...]) -> str:
+    return " x ".join(map(str, shape))
 
 
 def _kind(value: object) -> str:

@@ -255,6 +255,18 @@ def check_batch_independence(name: str) -> None:
         _close(model.encode(many)[-1:], together["codes"][:1], "codes after a split")
 
 
+def check_forward(name: str) -> None:
+    """``model(images)`` gives the features, with gradients to what is learnt by them."""
+    model = get_model(name)
+    _needs(model, "features")
+    images = images_for(model)
+    with torch.enable_grad():
+        features = model(images)
+    _close(features.detach(), model.features(images), "model(images), which are not the features")
+    if any(p.requires_grad for p in model.parameters()):
+        assert features.requires_grad, "no gradient flows through _features(self, images)"
+
+
 def check_generate(name: str) -> None:
     """A seed means the same images; another seed, or none, means others."""
     model = get_model(name)
@@ -751,6 +763,7 @@ CHECKS = (
     check_determinism,
     check_batch_independence,
     check_inputs,
+    check_forward,
     check_generate,
     check_density,
     check_generate_across_processes,

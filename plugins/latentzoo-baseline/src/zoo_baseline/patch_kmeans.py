@@ -96,7 +96,9 @@ class PatchKMeans(ZooModel):
         offsets = lengths.mean() - lengths - filters @ self.mean  # K
         side = self.image_shape[1] - self.patch + 1  # L
         # The answers of a whole batch are gigabytes, which a CPU would wait for.
-        parts = images.split(2) if images.device.type == "cpu" else [images]
+        # (Of a batch of any size, no compiler can say how many parts it has.)
+        whole = images.device.type != "cpu" or torch.compiler.is_compiling()
+        parts = [images] if whole else images.split(2)
         codes = []
         for part in parts:
             answers = F.linear(self._patches(part), filters, offsets).relu_()  # N x L² x K

@@ -77,7 +77,7 @@ class PCA(ZooModel):
 
     def _deviations(self) -> Tensor:
         # Fewer images than components leave some without variance.
-        return self.variances.clamp(min=1e-6 * float(self.variances[0]) + 1e-12).sqrt()
+        return self.variances.clamp(min=1e-6 * self.variances[0] + 1e-12).sqrt()
 
     def fit(self, images: Callable[[], Iterator[Tensor]], seed: int) -> None:
         """Mean, and eigenvectors of the covariance, both summed up in double precision."""

@@ -74,7 +74,7 @@ class Codebook(nn.Module):
 
     def nearest(self, x: Tensor) -> Tensor:
         """The number of the vector nearest to each of ``x``, M x D to M."""
-        vectors = self.vectors
+        vectors = self.vectors.float()
         with torch.autocast(x.device.type, enabled=False):
             return (vectors.square().sum(1) - 2 * x @ vectors.T).argmin(1)
 
@@ -289,8 +289,11 @@ class VQVAE(Autoencoder):
         return h * w * math.log2(len(self.codebook.counts))
 
     def _quantise(self, images: Tensor) -> Tensor:
-        n, (_, h, w) = len(images), self.code_shape
-        return self.codebook.nearest(_flat(self.encoder(images).float())).view(n, h, w)
+        return self._nearest(self.encoder(images).float())
+
+    def _nearest(self, codes: Tensor) -> Tensor:
+        """The indices of what replaces each place, N x D x h x w to N x h x w."""
+        return self.codebook.nearest(_flat(codes)).view(codes.shape[0], *self.code_shape[1:])
 
     def _vectors(self, indices: Tensor) -> Tensor:
         return self.codebook.vectors[indices].permute(0, 3, 1, 2).contiguous()
@@ -303,6 +306,12 @@ class VQVAE(Autoencoder):
 
     def _encode(self, images: Tensor) -> Tensor:
         return self._vectors(self._quantise(images))
+
+    def _features(self, images: Tensor) -> Tensor:
+        codes = self.encoder(images).float()
+        vectors = self._vectors(self._nearest(codes.detach()))
+        # The codes, bit by bit; their gradient goes straight through to the encoder, as in training.
+        return (vectors + (codes - codes.detach())).flatten(1)
 
     def _decode(self, codes: Tensor) -> Tensor:
         return self.decoder(codes).float().sigmoid()
