@@ -310,7 +310,7 @@ class VQVAE(Autoencoder):
     def _features(self, images: Tensor) -> Tensor:
         codes = self.encoder(images).float()
         vectors = self._vectors(self._nearest(codes.detach()))
-        # The codes, bit by bit; their gradient goes straight through to the encoder, as in training.
+        # The codes, bit by bit; their gradient goes straight through, as in training.
         return (vectors + (codes - codes.detach())).flatten(1)
 
     def _decode(self, codes: Tensor) -> Tensor:
