@@ -127,7 +127,7 @@ def bare_step(
     rng = torch.Generator().manual_seed(0)
 
     def step(images: Tensor) -> None:
-        phase.step(images, Step(0.0, rng, autocast, update, images))
+        phase.step(images, Step(images, recipe, generator=rng, autocast=autocast, update=update))
         if average:
             torch._foreach_lerp_(
                 average, [p.detach() for p in phase.averaged.parameters()], 1 - recipe.average

@@ -58,11 +58,11 @@ BROKEN = [
         "",
     ),
     (
-        "def losses",
+        "def loss",
         "def _sample_codes(self, n, generator):\n"
         "        import numpy, torch\n\n"
         "        return torch.from_numpy(numpy.random.rand(n, *self.code_shape)).float()\n\n"
-        "    def losses",
+        "    def loss",
         "check_generate", "AssertionError: the same seed, other images", "",
     ),
     (
@@ -374,7 +374,7 @@ NEW = [
      "scipy imported when the plugin is discovered", "import scipy"),
     ("@hookimpl\n", "print('hello')\n\n\n@hookimpl\n", "check_import",
      "it prints when it is imported: 'hello", 'name="{}"'),
-    ("def losses", "def fit(self, images, seed):\n        pass\n\n    def losses",
+    ("def loss", "def fit(self, images, seed):\n        pass\n\n    def loss",
      "check_training", "density is the untouched standard normal distribution after training",
      "def fit"),
     (ENCODE, "images.mul_(0.5); " + ENCODE, "check_inputs",
@@ -395,8 +395,8 @@ NEW = [
      "AE has no _encode(self, images): write it in the class at ", "class "),
     ("def _decode", "def decode_", "check_shapes_and_range",
      "AE has no _decode(self, codes): write it in the class at ", "class "),
-    ("def losses", "def loss", "check_training",
-     "AE has no losses(self, seen, images, recipe): write it in the class at ", "class "),
+    ("def loss", "def lose", "check_training",
+     "AE has no loss(self, images, step): write it in the class at ", "class "),
     ("self.density = Gauss",
      "import torch; self.mask = torch.ones(latent_dim); self.density = Gauss",
      "check_round_trip", "has tensors that no state_dict holds: 'mask'", "class "),

@@ -14,7 +14,7 @@ from zoo import weights
 from zoo.checking import check
 from zoo.cli import main
 from zoo.errors import InputError, TensorMismatch, UnknownModel, WeightsError
-from zoo.model import ZooModel
+from zoo.model import Step, ZooModel
 from zoo.publishing import prepare
 
 FACTS = {"dataset": "my pictures", "licence": "MIT"}
@@ -41,7 +41,7 @@ def test_a_loop_of_ones_own(tmp_path, model):
     model.train()
     for _ in range(3):
         optimizer.zero_grad()
-        sum(model.losses(IMAGES, IMAGES, None).values()).backward()
+        sum(model.loss(IMAGES, Step(IMAGES, model.recipe())).values()).backward()
         optimizer.step()
     model.fit(lambda: iter([torch.rand(60, 1, 28, 28)]), 0)
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}

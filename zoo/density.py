@@ -1,9 +1,15 @@
 """A density over codes, fitted once after training and stored with the weights."""
 
 import math
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+from zoo.optional import optional
+
+__all__ = ["GaussianMixture", "fit_density"]
 
 ENOUGH = 20_000
 """Codes that a density is fitted to, at most."""
@@ -21,6 +27,10 @@ class GaussianMixture(nn.Module):
     is what is meant: codes are trained to follow it, and it is not fitted.
     """
 
+    weights: Tensor
+    means: Tensor
+    scales: Tensor
+
     def __init__(self, dim: int, components: int, *, prior: bool = False):
         super().__init__()
         self.prior = prior
@@ -37,8 +47,6 @@ class GaussianMixture(nn.Module):
         Raises:
             MissingDependency: scikit-learn is not installed.
         """
-        from zoo.optional import optional
-
         mixture = optional("sklearn.mixture", "scikit-learn", "train")
         generator = torch.Generator().manual_seed(seed)
         codes = codes.detach().cpu().double()
@@ -65,15 +73,33 @@ class GaussianMixture(nn.Module):
         return means[indices] + torch.einsum("nij,nj->ni", scales[indices], noise)
 
 
-def _until_the_last_round(mixture: type) -> type:
+def fit_density(
+    density: GaussianMixture,
+    images: Callable[[], Iterator[Tensor]],
+    encode: Callable[[Tensor], Tensor],
+    seed: int,
+) -> None:
+    """Fit ``density`` to flat codes, N x D, that ``encode`` makes of batches of ``images()``.
+
+    The first :data:`ENOUGH` are taken: batches come in random order.
+    """
+    codes: list[Tensor] = []
+    for batch in images():
+        codes.append(encode(batch))
+        if sum(map(len, codes)) >= ENOUGH:
+            break
+    density.fit(torch.cat(codes), seed=seed)
+
+
+def _until_the_last_round(mixture: Any) -> Any:
     """scikit-learn's mixture, content with what it has after ``max_iter`` rounds.
 
     It would warn that another round might change something, which is no news; a warning can only
     be left out by changing the filters of the whole process.
     """
 
-    class UntilTheLastRound(mixture):
-        def _print_verbose_msg_iter_end(self, n_iter, diff_ll):
+    class UntilTheLastRound(mixture):  # type: ignore[misc]
+        def _print_verbose_msg_iter_end(self, n_iter: int, diff_ll: float) -> None:
             super()._print_verbose_msg_iter_end(n_iter, diff_ll)
             if n_iter == self.max_iter:  # whatever it changed by is now little enough
                 self.tol = math.inf

@@ -16,13 +16,13 @@ import threading
 import weakref
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import torch
 from torch import Tensor, nn
 
 from zoo.boundary import require_plain
-from zoo.density import ENOUGH, GaussianMixture
+from zoo.density import GaussianMixture, fit_density
 from zoo.errors import CapabilityError, InputError
 from zoo.files import path_text
 from zoo.isolation import isolated
@@ -34,7 +34,10 @@ if TYPE_CHECKING:
 __all__ = [
     "Autoencoder",
     "AutoencoderRecipe",
+    "FittedModel",
+    "FittedRecipe",
     "GaussianMixture",
+    "LabelledRecipe",
     "Phase",
     "Recipe",
     "Step",
@@ -100,24 +103,76 @@ class AutoencoderRecipe(Recipe):
     corrupt_strength: float = 0.25
 
 
+@dataclass(frozen=True, kw_only=True)
+class LabelledRecipe(Recipe):
+    """A recipe for a model that can learn from labels: with ``labels`` :attr:`Step.labels` is set.
+
+    Images without a label are then left out, and the record of the run says that labels were used.
+    """
+
+    labels: bool = False
+
+
+class Processes(Protocol):
+    """What a step asks of the processes that train together, as ``accelerate`` answers it."""
+
+    def reduce(self, tensor: Tensor, how: str) -> Tensor: ...
+
+    def gather(self, tensor: Tensor) -> Tensor: ...
+
+    def broadcast(self, tensor: Tensor) -> Tensor: ...
+
+
+def _no_update(player: str, loss: Tensor) -> None:
+    raise RuntimeError("nothing is learnt in validation: this step has no update")
+
+
 @dataclass(frozen=True)
 class Step:
-    """What the training loop hands to one step besides the images."""
+    """What the training loop hands to one step, and to validation, besides the images.
 
-    progress: float
-    """How much of the phase is done, in [0, 1)."""
-    generator: torch.Generator
-    """The only source of randomness, seeded for each step (and each process)."""
-    autocast: Callable[[], contextlib.AbstractContextManager[Any]]
-    """The precision of the recipe, to compute losses in."""
-    update: Callable[[str, Tensor], None]
-    """``update(player, loss)``: new gradients of the loss, averaged over all processes, and one
-    step of that player's optimiser."""
+    All fields but the first two have defaults, so that a loss can be computed anywhere:
+    ``model.loss(images, Step(images, model.recipe()))``.
+    """
+
     seen: Tensor
     """The images as an autoencoder shall see them: corrupted, if the recipe says so."""
+    recipe: Any
+    """The recipe of the run, of the model's own class."""
+    progress: float = 1.0
+    """How much of the phase is done, in [0, 1); 1 in validation and outside of training."""
+    generator: torch.Generator = field(default_factory=lambda: torch.Generator().manual_seed(0))
+    """The only source of randomness, on the CPU. It is seeded for each step and each process; in
+    validation it is the same at each epoch, so that stochastic losses can be compared."""
+    autocast: Callable[[], contextlib.AbstractContextManager[Any]] = contextlib.nullcontext
+    """The precision of the recipe, to compute losses in."""
+    update: Callable[[str, Tensor], None] = _no_update
+    """``update(player, loss)``: new gradients of the loss, averaged over all processes, and one
+    step of that player's optimiser."""
     labels: Tensor | None = None
-    """The images' classes, N whole numbers from 0: None unless the recipe has a setting ``labels``
-    which is true, as that of a conditional generator may. The record of the run says so."""
+    """The images' classes, N whole numbers from 0: None unless the model's recipe is a
+    :class:`LabelledRecipe` whose ``labels`` is true."""
+    processes: Processes | None = None
+    """The processes that train together; None where there is but one."""
+
+    def reduce(self, tensor: Tensor, how: str = "mean") -> Tensor:
+        """The ``mean`` or ``sum`` of each process's ``tensor``, the same in all of them.
+
+        Every process has to come here, as for the other two.
+        """
+        return tensor if self.processes is None else self.processes.reduce(tensor, how)
+
+    def gather(self, tensor: Tensor) -> Tensor:
+        """Every process's ``tensor``, one after the other along the first dimension."""
+        return tensor if self.processes is None else self.processes.gather(tensor)
+
+    def broadcast(self, tensor: Tensor) -> Tensor:
+        """The first process's ``tensor``, in all of them."""
+        return tensor if self.processes is None else self.processes.broadcast(tensor)
+
+
+Loss = Callable[[Tensor, Step], dict[str, Tensor]]
+"""Images and a :class:`Step` to the named parts of a loss."""
 
 
 @dataclass
@@ -128,18 +183,34 @@ class Phase:
     learning rates of those that do not learn at the recipe's. ``step`` computes losses, hands them
     to :attr:`Step.update`, and returns those to show. If the recipe has an ``average``, the moving
     average of ``averaged`` takes its place at the end. ``validate`` computes losses of held-out
-    images, in eval mode. ``shows`` is the call whose pictures tell how far the phase is.
+    images, in eval mode and without gradients; its :class:`Step` has no ``update``. ``shows`` is
+    the call whose pictures tell how far the phase is. :meth:`of_loss` makes the common kind.
     """
 
     name: str
     epochs: int
     players: Mapping[str, nn.Module]
-    step: Callable[[Tensor, Step], dict[str, Tensor]]
+    step: Loss
     rates: Mapping[str, float] = field(default_factory=dict)
     averaged: nn.Module | None = None
-    validate: Callable[[Tensor], dict[str, Tensor]] | None = None
+    validate: Loss | None = None
     shows: str = "reconstruct"
     finish: Callable[[], None] = lambda: None
+
+    @classmethod
+    def of_loss(cls, name: str, epochs: int, module: nn.Module, loss: Loss, **more: Any) -> "Phase":
+        """A phase in which ``module`` learns to make the sum of the parts of ``loss`` small.
+
+        The same ``loss`` is computed of held-out images. ``more`` are other fields of the phase.
+        """
+
+        def step(images: Tensor, step: Step) -> dict[str, Tensor]:
+            with step.autocast():
+                parts = loss(images, step)
+            step.update("model", torch.stack([*parts.values()]).sum())
+            return parts
+
+        return cls(name, epochs, {"model": module}, step, validate=loss, **more)
 
 
 class ZooModel(nn.Module):
@@ -314,9 +385,22 @@ class ZooModel(nn.Module):
         """Mean squared error of the reconstruction."""
         return (self._reconstruct(images) - images).square().flatten(1).mean(1)
 
+    def loss(self, images: Tensor, step: Step) -> dict[str, Tensor]:
+        """The named parts of what training makes small, which is their sum.
+
+        ``images`` are N x C x H x W; ``step`` has the recipe, the generator for whatever is drawn
+        and, in :attr:`Step.seen`, the images as they should go in. It is called in train mode for
+        each step, within the recipe's precision, and in eval mode for the images held out.
+        """
+        raise _not_written(self, "loss(self, images, step)")
+
     def phases(self, recipe: Any) -> list[Phase]:
-        """The stretches of training, if any. See :class:`Phase`."""
-        return []
+        """The stretches of training: one in which all of the model learns :meth:`loss`, if it has
+        one. A model with several players, or stretches one after the other, has its own.
+        """
+        if type(self).loss is ZooModel.loss:
+            return []
+        return [Phase.of_loss("training", recipe.epochs, self, self.loss, averaged=self)]
 
     def fit(self, images: Callable[[], Iterator[Tensor]], seed: int) -> None:
         """What is computed in closed form, after all phases; ``images()`` gives batches of train.
@@ -482,44 +566,53 @@ class ZooModel(nn.Module):
 class Autoencoder(ZooModel):
     """A model with one loss, one optimiser, and a mixture of Gaussians on its codes.
 
-    A subclass sets ``self.density`` and implements ``_encode``, ``_decode`` and :meth:`losses`.
+    A subclass sets ``self.density`` and implements ``_encode``, ``_decode`` and ``loss``.
     """
 
     recipe = AutoencoderRecipe
     density: GaussianMixture
 
-    def losses(self, seen: Tensor, images: Tensor, recipe: Any) -> dict[str, Tensor]:
-        """The named parts of the loss, which is their sum.
-
-        ``seen`` is what goes in, ``images`` what should come out, both N x C x H x W: the same
-        unless the recipe corrupts what goes in.
-        """
-        raise _not_written(self, "losses(self, seen, images, recipe)")
+    def loss(self, images: Tensor, step: Step) -> dict[str, Tensor]:
+        """The named parts of the loss: of ``images`` as they should come out of ``step.seen``."""
+        raise _not_written(self, "loss(self, images, step)")
 
     def phases(self, recipe: Any) -> list[Phase]:
-        def step(images: Tensor, step: Step) -> dict[str, Tensor]:
-            with step.autocast():
-                losses = self.losses(step.seen, images, recipe)
-            step.update("adam", sum(losses.values()))
-            return losses
-
-        return [
-            Phase(
-                "reconstruction", recipe.epochs, {"adam": self}, step, averaged=self,
-                validate=lambda images: self.losses(images, images, recipe),
-            )
-        ]  # fmt: skip
+        return [Phase.of_loss("reconstruction", recipe.epochs, self, self.loss, averaged=self)]
 
     def fit(self, images: Callable[[], Iterator[Tensor]], seed: int) -> None:
-        codes: list[Tensor] = []
-        for batch in images():  # in random order: the first are as good as all
-            codes.append(self.encode(batch).flatten(1))
-            if sum(map(len, codes)) >= ENOUGH:
-                break
-        self.density.fit(torch.cat(codes), seed=seed)
+        fit_density(self.density, images, lambda batch: self.encode(batch).flatten(1), seed)
 
     def _sample_codes(self, n: int, generator: torch.Generator) -> Tensor:
         return self.density.sample(n, generator).reshape(n, *self.code_shape)
+
+
+def can_be_trained(kind: type[ZooModel]) -> bool:
+    """Whether a class of models has anything to learn: a loss, phases of its own, or a fit."""
+    names = ("loss", "phases", "fit")
+    return any(getattr(kind, name) is not getattr(ZooModel, name) for name in names)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FittedRecipe(Recipe):
+    """Nothing is learnt in steps: no setting of it matters."""
+
+    epochs: int = 1
+    precision: str = "fp32"
+
+
+class FittedModel(ZooModel):
+    """A model that is computed from the images in closed form, or by an algorithm of its own.
+
+    A subclass implements ``fit``. Training has no phases then, and gives it all images.
+    """
+
+    recipe = FittedRecipe
+
+    def phases(self, recipe: Any) -> list[Phase]:
+        return []
+
+    def fit(self, images: Callable[[], Iterator[Tensor]], seed: int) -> None:
+        raise _not_written(self, "fit(self, images, seed)")
 
 
 _ANSWERING: weakref.WeakKeyDictionary[nn.Module, tuple[int, list[nn.Module]]]

@@ -46,7 +46,7 @@ from zoo.density import GaussianMixture
 from zoo.errors import CapabilityError, InputError
 from zoo.folder import CONFIG, read_config, weights_root
 from zoo.isolation import isolated
-from zoo.model import BATCH, ZooModel
+from zoo.model import BATCH, ZooModel, can_be_trained
 from zoo.names import Name, parse_name
 from zoo.process_state import changes, process_state
 from zoo.registry import Plugin, builder, normalise, registry
@@ -537,7 +537,7 @@ def check_training(name: str) -> None:
     if not _parsed(name).model or has_weights(name):
         raise NotApplicable("only a model that is created by its own name is trained")
     if not _trains(name):
-        raise NotApplicable("its class has neither phases nor anything to fit")
+        raise NotApplicable("its class has no loss, no phases and nothing to fit")
     from zoo.training.rng import seeded
 
     with seeded(0):
@@ -560,8 +560,7 @@ def check_training(name: str) -> None:
 def _trains(name: str) -> bool:
     """Whether ``name`` is of a model that can be trained, and not of weights."""
     kind = type(get_model(name))
-    never = kind.phases is ZooModel.phases and kind.fit is ZooModel.fit
-    return not never and bool(_parsed(name).model) and not has_weights(name)
+    return can_be_trained(kind) and bool(_parsed(name).model) and not has_weights(name)
 
 
 def _train_shortly(name: str, run: Path) -> Path:

@@ -12,8 +12,8 @@ from zoo_ae.ae import AE
 
 import zoo
 from zoo.data import load_data, split_validation, to_float
-from zoo.model import Phase, Recipe
-from zoo.training.loop import Players
+from zoo.model import Phase, Recipe, Step
+from zoo.training.loop import PhaseOptimizers
 from zoo.training.rng import seeded
 
 AVERAGED = {
@@ -42,7 +42,7 @@ def distance(a, b):
 
 def players(network, steps=1, **recipe):
     phase = Phase("one", 1, {"net": network}, lambda images, step: {}, averaged=network)
-    made = Players(phase, Recipe(**recipe), steps, accelerate.Accelerator(cpu=True))
+    made = PhaseOptimizers(phase, Recipe(**recipe), steps, accelerate.Accelerator(cpu=True))
     return phase, made
 
 
@@ -138,7 +138,7 @@ def test_the_logged_validation_is_of_the_weights_that_ship(tmp_path, train, data
     held_out = to_float(dataset.images[split_validation(dataset, 0.05, 0)[1]])
     (phase,) = shipped.phases(shipped.recipe())
     with torch.no_grad():
-        losses = phase.validate(held_out)
+        losses = phase.validate(held_out, Step(held_out, shipped.recipe(), progress=1.0))
     for name, value in losses.items():
         assert last[f"val_{name}"] == pytest.approx(float(value), rel=2e-3), name
         assert f"live_val_{name}" in last

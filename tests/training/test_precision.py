@@ -15,7 +15,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from zoo.errors import InvalidConfig, TrainingError
 from zoo.model import Phase, Recipe
 from zoo.training import checkpoint, make_recipe
-from zoo.training.loop import Players
+from zoo.training.loop import PhaseOptimizers
 from zoo.training.precision import Float32, computes_in_bf16, orthogonalises, resolve_precision
 
 CPU = torch.device("cpu")
@@ -56,7 +56,7 @@ def stepped(optimizer, muon_precision, steps=3):
     made = network()
     phase = Phase("one", 1, {"net": made}, lambda images, step: {})
     recipe = Recipe(optimizer=optimizer, muon_precision=muon_precision, lr=0.1)
-    players = Players(phase, recipe, steps, accelerate.Accelerator(cpu=True))
+    players = PhaseOptimizers(phase, recipe, steps, accelerate.Accelerator(cpu=True))
     for _ in range(steps):
         value = loss(made)
         with Seen() as seen:
@@ -104,7 +104,7 @@ def test_the_update_is_that_of_newton_schulz_in_float32():
     expected = before - 0.1 * get_lr_scale(orthogonal.shape) * orthogonal
     phase = Phase("one", 1, {"net": network()}, lambda images, step: {})
     recipe = Recipe(optimizer="muon", muon_precision="fp32", lr=0.1, schedule="constant")
-    players = Players(phase, recipe, 3, accelerate.Accelerator(cpu=True))
+    players = PhaseOptimizers(phase, recipe, 3, accelerate.Accelerator(cpu=True))
     players.update("net", loss(phase.players["net"]))
     got = phase.players["net"][2].weight.detach()
     torch.testing.assert_close(got, expected, rtol=1e-5, atol=1e-6)

@@ -207,15 +207,15 @@ def test_the_command_goes_on_with_the_threads_of_the_run(tmp_path, data, train):
 
 @pytest.mark.parametrize("model", MODELS)
 def test_a_loss_that_is_not_finite_names_the_step(tmp_path, train, model, monkeypatch):
-    from zoo.training.loop import Players
+    from zoo.training.loop import PhaseOptimizers
 
-    update, calls = Players.update, []
+    update, calls = PhaseOptimizers.update, []
 
     def poisoned(self, player, loss):
         calls.append(player)
         update(self, player, loss * (float("nan") if len(calls) == 11 else 1))
 
-    monkeypatch.setattr(Players, "update", poisoned)
+    monkeypatch.setattr(PhaseOptimizers, "update", poisoned)
     with pytest.raises(TrainingError) as caught:
         train(model, tmp_path / "run", checkpoint_every=0)
     text = str(caught.value)

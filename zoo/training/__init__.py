@@ -38,7 +38,7 @@ from zoo.data.fingerprint import digest, fingerprint
 from zoo.errors import InvalidConfig, TrainingError
 from zoo.files import path_text, write_json
 from zoo.manifest import MANIFEST, WEIGHTS, read_manifest
-from zoo.model import Recipe, ZooModel
+from zoo.model import AutoencoderRecipe, LabelledRecipe, Recipe, ZooModel, can_be_trained
 from zoo.names import parse_name
 from zoo.registry import registry
 from zoo.training import checkpoint
@@ -121,9 +121,9 @@ def train(
     with seeded(seed), RunFolder(out) as folder:
         network = create(model, **(config or {}))
         kind = type(network)
-        if kind.phases is ZooModel.phases and kind.fit is ZooModel.fit:
+        if not can_be_trained(kind):
             raise TrainingError(
-                f"{model} cannot be trained: its class has neither phases nor anything to fit.\n"
+                f"{model} cannot be trained: its class has no loss, no phases, nothing to fit.\n"
                 "Models that can are among those of: zoo list"
             )
         chosen_recipe = make_recipe(
@@ -151,7 +151,7 @@ def train(
             memory=memory, cache=folder.workspace,
             progress=lambda done, total: report({"reading": done, "total": total}),
         )  # fmt: skip
-        with_labels = getattr(chosen_recipe, "labels", False)
+        with_labels = isinstance(chosen_recipe, LabelledRecipe) and chosen_recipe.labels
         if with_labels:
             dataset = _labelled(dataset)
         seen = fingerprint(dataset)
@@ -393,7 +393,7 @@ def make_recipe(kind: type[Recipe], settings: Mapping[str, Any]) -> Recipe:
     for key in ("beta1", "average"):
         if not getattr(recipe, key) < 1:
             raise InvalidConfig(f"{key} should be below 1, got {getattr(recipe, key)!r}")
-    if getattr(recipe, "corrupt", ""):
+    if isinstance(recipe, AutoencoderRecipe) and recipe.corrupt:
         check_corruption(recipe.corrupt, recipe.corrupt_strength)
     if not 0 < recipe.decay <= 1:
         raise InvalidConfig(f"decay should be over 0 and at most 1, got {recipe.decay!r}")

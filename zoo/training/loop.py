@@ -23,10 +23,11 @@ from zoo.corruption import corrupt
 from zoo.data import to_float
 from zoo.errors import InvalidConfig, RunStopped, TrainingError
 from zoo.isolation import isolated, without_isolation
-from zoo.model import Phase, Recipe, Step, ZooModel
+from zoo.model import AutoencoderRecipe, Phase, Recipe, Step, ZooModel
 from zoo.optional import optional
 from zoo.training import checkpoint
 from zoo.training.precision import Float32, orthogonalises
+from zoo.training.processes import Together
 from zoo.training.record import Record, worth_a_picture
 from zoo.training.rng import affine_maps, generator, mix, warp
 
@@ -39,7 +40,7 @@ recipe's decay is slower: 0.999 from step 10,000 on (Katherine Crowson's, as tim
 constant decay a short run would ship mostly its initial weights."""
 
 
-class Players:
+class PhaseOptimizers:
     """The optimisers, schedules and moving average of one phase."""
 
     def __init__(self, phase: Phase, recipe: Recipe, steps: int, accelerator: Any):
@@ -181,6 +182,7 @@ class Run:
         self.images, self.chosen, self.held_out = images, chosen, held_out
         self.labels = labels
         self.record, self.accelerator, self.every = record, accelerator, checkpoint_every
+        self.together = Together(accelerator) if accelerator.num_processes > 1 else None
         self.out: Path = record.out
         self.main = accelerator.is_main_process
         self.size = recipe.batch_size
@@ -217,7 +219,7 @@ class Run:
                 self.record.end()
 
     def _one_phase(self, phase: Phase) -> None:
-        players = Players(phase, self.recipe, self.steps, self.accelerator)
+        players = PhaseOptimizers(phase, self.recipe, self.steps, self.accelerator)
         if self.resumed is not None:  # the model itself is back already
             checkpoint.restore(self.resumed, players.modules(), players.optimizers)
             self.resumed = None
@@ -229,7 +231,7 @@ class Run:
         self.phase, self.epoch = self.phase + 1, 0
         self._save(None)
 
-    def _one_epoch(self, phase: Phase, players: Players) -> None:
+    def _one_epoch(self, phase: Phase, players: PhaseOptimizers) -> None:
         self.model.train()
         rng = generator(self.seed, self.phase, self.epoch)
         order = self.chosen[torch.randperm(len(self.chosen), generator=rng)]
@@ -263,7 +265,7 @@ class Run:
         self.epoch, self.step, self.sums = self.epoch + 1, 0, {}
         self._end_of_epoch(phase, players, means, rate)
 
-    def _one_step(self, phase: Phase, players: Players, batch: Tensor) -> dict[str, Tensor]:
+    def _one_step(self, phase: Phase, players: PhaseOptimizers, batch: Tensor) -> dict[str, Tensor]:
         done = self.epoch * self.steps + self.step
         here, processes = self.accelerator.process_index, self.accelerator.num_processes
         place = (self.seed, self.phase, self.epoch, self.step)
@@ -274,13 +276,22 @@ class Run:
         images = images.contiguous(memory_format=self.layout)
         rng = generator(*place, here)
         self.isolation.reseed(mix(*place, here, 1))  # layers that draw by themselves, as dropout
-        kind = getattr(self.recipe, "corrupt", "")
-        seen = corrupt(images, kind, self.recipe.corrupt_strength, rng) if kind else images
         labels = None if self.labels is None else self.labels[batch[mine]].to(images.device)
-        step = Step(progress, rng, self._autocast, players.update, seen, labels)
+        step = Step(
+            seen=self._corrupted(images, rng), recipe=self.recipe, progress=progress,
+            generator=rng, autocast=self._autocast, update=players.update, labels=labels,
+            processes=self.together,
+        )  # fmt: skip
         losses = phase.step(images, step)
         players.after_step(done + 1)
         return losses
+
+    def _corrupted(self, images: Tensor, rng: torch.Generator) -> Tensor:
+        """The images as they go in, if the recipe is one that may corrupt them."""
+        recipe = self.recipe
+        if not (isinstance(recipe, AutoencoderRecipe) and recipe.corrupt):
+            return images
+        return corrupt(images, recipe.corrupt, recipe.corrupt_strength, rng)
 
     def _augment(
         self, images: Tensor, mine: Tensor, progress: float, rng: torch.Generator
@@ -333,7 +344,7 @@ class Run:
             self.record.progress(phase, self.epoch, self.step, self.steps, left, self.size)
 
     def _end_of_epoch(
-        self, phase: Phase, players: Players, means: dict[str, float], rate: float
+        self, phase: Phase, players: PhaseOptimizers, means: dict[str, float], rate: float
     ) -> None:
         if not self.main:
             return
@@ -357,7 +368,7 @@ class Run:
         if self.epoch < phase.epochs and time.monotonic() - self.saved_at >= self.every:
             self._save(players)
 
-    def _validations(self, phase: Phase, players: Players) -> dict[str, float]:
+    def _validations(self, phase: Phase, players: PhaseOptimizers) -> dict[str, float]:
         """Of what would ship, and of the network that learns where that is another."""
         with players.shipped():
             shipped = self.validation(phase)
@@ -373,8 +384,12 @@ class Run:
         self.model.eval()
         sums: dict[str, float] = {}
         with torch.no_grad():
-            for part in self.held_out.split(500):
-                for name, value in phase.validate(to_float(part.to(self.model.device))).items():
+            for i, part in enumerate(self.held_out.split(500)):
+                images = to_float(part.to(self.model.device))
+                # The same noise at each epoch, so that epochs can be compared.
+                rng = torch.Generator().manual_seed(i)
+                step = Step(images, self.recipe, progress=1.0, generator=rng)
+                for name, value in phase.validate(images, step).items():
                     sums[name] = sums.get(name, 0.0) + float(value) * len(part)
         return {f"val_{name}": round(v / len(self.held_out), 5) for name, v in sums.items()}
 
@@ -432,7 +447,7 @@ class Run:
 
     # -- checkpoints -------------------------------------------------------------------------------
 
-    def _save(self, players: Players | None) -> None:
+    def _save(self, players: PhaseOptimizers | None) -> None:
         if not self.main:
             return
         position = {

@@ -16,7 +16,7 @@ from zoo.boundary import usable_device
 from zoo.errors import InputError, TrainingError
 from zoo.optional import optional
 
-__all__ = ["Alone", "processes_on"]
+__all__ = ["Alone", "Together", "processes_on"]
 
 _SIZES = ("WORLD_SIZE", "PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE")
 """Where launchers say how many processes there are."""
@@ -41,6 +41,30 @@ class Alone:
 
     def wait_for_everyone(self) -> None:
         """Nobody is left behind."""
+
+
+@dataclass(frozen=True)
+class Together:
+    """The processes of a run as a step sees them (:class:`zoo.model.Processes`)."""
+
+    accelerator: Any
+
+    def reduce(self, tensor: Tensor, how: str) -> Tensor:
+        """The sum or mean over all processes; ``tensor`` itself stays as it is."""
+        reduced: Tensor = self.accelerator.reduce(tensor, how)
+        return reduced
+
+    def gather(self, tensor: Tensor) -> Tensor:
+        """Every process's ``tensor``, one after the other."""
+        gathered: Tensor = self.accelerator.gather(tensor)
+        return gathered
+
+    def broadcast(self, tensor: Tensor) -> Tensor:
+        """The first process's ``tensor``, in all of them; each one's own stays as it is."""
+        sent: Tensor = optional("accelerate.utils", "accelerate", "train").broadcast(
+            tensor.detach().clone()  # which it would write into
+        )
+        return sent
 
 
 def processes_on(device: str) -> Any:

@@ -11,6 +11,7 @@ from zoo_ae.deep_ae import RBM
 import zoo
 from zoo.data import Dataset
 from zoo.errors import InvalidConfig
+from zoo.model import Step
 from zoo.sample import sample
 from zoo.training import make_recipe
 
@@ -48,8 +49,8 @@ def test_deep_ae_layers():
 def test_hidden_loss():
     model = zoo.create("deep_ae", hidden=[20, 10], latent_dim=4)
     images = torch.rand(3, 1, 28, 28)
-    off = model.losses(images, images, make_recipe(model.recipe, {"hidden_weight": 0.0}))
-    on = model.losses(images, images, make_recipe(model.recipe, {"hidden_weight": 0.5}))
+    off = model.loss(images, Step(images, make_recipe(model.recipe, {"hidden_weight": 0.0})))
+    on = model.loss(images, Step(images, make_recipe(model.recipe, {"hidden_weight": 0.5})))
     assert list(off) == ["sse"]
     assert torch.allclose(off["sse"], on["sse"])
     error = (model.reconstruct(images) - images).square().sum() / 3

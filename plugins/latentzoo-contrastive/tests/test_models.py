@@ -74,7 +74,7 @@ def test_steps_at_every_size(name, size, channels, tmp_path):
     out = zoo.train(
         name, data=Dataset("noise", "train", images, None, "computed", "none"),
         out=tmp_path / "run", config={"width": 4, "size": size, "channels": channels},
-        settings={"epochs": 2, "batch_size": 8, "erase": 0.5, "turn": 10}, device="cpu",
+        settings={"epochs": 2, "batch_size": 8, "erase": 0.5, "rotation_degrees": 10}, device="cpu",
     )  # fmt: skip
     model = zoo.load(f"local-dir:{out}")
     some = images.float() / 255

@@ -6,7 +6,14 @@ import pytest
 import torch
 from zoo_contrastive.views import Views
 
-STILL = {"crop": 1.0, "turn": 0.0, "flip": 0.0, "colour": 0.0, "grey": 0.0, "erase": 0.0}
+STILL = {
+    "crop": 1.0,
+    "rotation_degrees": 0.0,
+    "flip": 0.0,
+    "colour": 0.0,
+    "grey": 0.0,
+    "erase": 0.0,
+}
 
 
 def views(images, size=32, seed=0, **settings):
@@ -32,7 +39,7 @@ def test_without_strength_they_are_the_pictures(images):
 def test_shape_range_and_chance(channels, size, images):
     images = images[:, :channels]
     everything = {
-        "crop": 0.2, "turn": 15.0, "flip": 0.5, "colour": 1.0, "grey": 0.2, "erase": 0.5,
+        "crop": 0.2, "rotation_degrees": 15.0, "flip": 0.5, "colour": 1.0, "grey": 0.2, "erase": 0.5,
     }  # fmt: skip
     before = torch.get_rng_state()
     first = views(images, size, **everything)

@@ -75,7 +75,7 @@ def one_step(model, phase):
     rng = torch.Generator().manual_seed(1)
     images = pictures(1, 28, 16).float() / 255
     updates = Updates(phase)
-    step = Step(0.0, rng, lambda: torch.autocast("cpu", enabled=False), updates, images)
+    step = Step(images, make_recipe(model.recipe, {}), generator=rng, update=updates)
     return {k: float(v.detach()) for k, v in phase.step(images, step).items()}, updates.norms
 
 

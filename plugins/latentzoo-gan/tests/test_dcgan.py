@@ -18,7 +18,7 @@ from zoo.data import Dataset
 from zoo.errors import InvalidConfig, TrainingError
 from zoo.model import Step
 from zoo.training import make_recipe
-from zoo.training.loop import Players
+from zoo.training.loop import PhaseOptimizers
 
 SMALL = {"width": 4, "latent_dim": 6}
 
@@ -62,7 +62,7 @@ def test_guidelines_of_section_3(model):
 def players(model, phase):
     """The phase's optimisers as the loop makes them: 50 steps an epoch."""
     accelerator = accelerate.Accelerator(cpu=True)
-    return Players(phase, make_recipe(model.recipe, {}), 50, accelerator)
+    return PhaseOptimizers(phase, make_recipe(model.recipe, {}), 50, accelerator)
 
 
 def test_optimisers_of_section_4(model):
@@ -101,8 +101,8 @@ def _steps(model, phase, n):
     images = torch.rand(16, 1, 28, 28, generator=rng)
     made = players(model, phase)
     step = Step(
-        0.0, rng, lambda: torch.autocast("cpu", enabled=False), made.update, images,
-        torch.arange(16) % 3,
+        images, make_recipe(model.recipe, {}), generator=rng, update=made.update,
+        labels=torch.arange(16) % 3,
     )  # fmt: skip
     losses = []
     for done in range(n):

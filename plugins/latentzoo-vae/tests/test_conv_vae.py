@@ -10,6 +10,7 @@ from zoo_vae.variational import draw, kl
 import zoo
 from zoo.data import Dataset
 from zoo.errors import InvalidConfig
+from zoo.model import Step
 from zoo.sample import sample
 from zoo.training import make_recipe
 
@@ -46,7 +47,9 @@ def test_bound_by_hand():
         pixels = Normal(model.decode(codes), model.log_sigma.exp())
         expected = -pixels.log_prob(images).flatten(1).sum(1).mean()
         parts = [
-            model.bound(images, images, make_recipe(model.recipe, {"beta": beta}), rng(1))
+            model.loss(
+                images, Step(images, make_recipe(model.recipe, {"beta": beta}), generator=rng(1))
+            )
             for beta in (1.0, 4.0)
         ]
     assert torch.allclose(parts[0]["reconstruction"], expected, rtol=1e-4)

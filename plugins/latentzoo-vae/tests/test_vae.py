@@ -12,6 +12,7 @@ import zoo
 from zoo.data import Dataset
 from zoo.errors import InvalidConfig
 from zoo.evaluation.likelihood import Variational, log_likelihood
+from zoo.model import Step
 from zoo.sample import sample
 from zoo.training import make_recipe
 
@@ -92,7 +93,10 @@ def test_bounds():
     def loss(**settings):
         recipe = make_recipe(model.recipe, settings)
         with torch.no_grad():
-            return {k: float(v) for k, v in model.bound(images, images, recipe, rng(5)).items()}
+            return {
+                k: float(v)
+                for k, v in model.loss(images, Step(images, recipe, generator=rng(5))).items()
+            }
 
     one, many = loss(samples=1), loss(samples=64)
     assert list(one) == ["reconstruction", "kl"]
@@ -113,7 +117,9 @@ def test_the_gradient_of_the_importance_weighted_bound():
     recipe = make_recipe(model.recipe, {"samples": 5, "iwae": True})
     images = binary(1, 6)
     bias = model.decoder[-1].bias
-    (got,) = torch.autograd.grad(model.bound(images, images, recipe, rng(4))["bound"], bias)
+    (got,) = torch.autograd.grad(
+        model.loss(images, Step(images, recipe, generator=rng(4)))["bound"], bias
+    )
     g = rng(4)
     torch.bernoulli(images, generator=g)  # the target's, which binary images leave as they are
     weights = model.log_weights(images, 5, g)[0]
@@ -125,10 +131,14 @@ def test_targets_are_drawn_anew():
     model = zoo.create("vae")
     grey, recipe = torch.full((50, 1, 28, 28), 0.5), model.recipe()
     one, other = (
-        float(model.bound(grey, grey, recipe, rng(s))["reconstruction"].detach()) for s in (0, 1)
+        float(model.loss(grey, Step(grey, recipe, generator=rng(s)))["reconstruction"].detach())
+        for s in (0, 1)
     )
     assert one != other
-    assert float(model.bound(grey, grey, recipe, rng())["reconstruction"].detach()) == one
+    assert (
+        float(model.loss(grey, Step(grey, recipe, generator=rng()))["reconstruction"].detach())
+        == one
+    )
 
 
 def test_the_output_starts_at_the_mean_image():
@@ -178,7 +188,7 @@ def test_damage_stays_out_of_the_target(tmp_path):
     model = zoo.create("vae", size=8, hidden=4, latent_dim=2)
     whole, spoilt = binary(4, 8), torch.zeros(4, 1, 8, 8)
     with torch.no_grad():
-        got = model.bound(spoilt, whole, model.recipe(), rng())
+        got = model.loss(whole, Step(spoilt, model.recipe(), generator=rng()))
     assert float(got["kl"]) == pytest.approx(float(kl(*model.posterior(spoilt)).mean().detach()))
     best = math.log(2) * 64
     assert 0.3 * best < float(got["reconstruction"]) < 3 * best

@@ -10,6 +10,7 @@ from zoo_vae.vq_vae import DECAY, Codebook, Prior
 import zoo
 from zoo.data import Dataset
 from zoo.errors import InputError, InvalidConfig
+from zoo.model import Step
 from zoo.sample import sample
 
 SMALL = {
@@ -69,7 +70,7 @@ def test_moving_averages():
     book = Codebook(4, 3)
     counts, sums, x = book.counts.clone(), book.sums.clone(), torch.randn(50, 3)
     indices = book.nearest(x)
-    book.update(x, indices, rng(), start=False)
+    book.update(x, indices, Step(x, None, generator=rng()))
     for i in range(4):
         mine = x[indices == i]
         n = DECAY * counts[i] + (1 - DECAY) * len(mine)
@@ -83,13 +84,13 @@ def test_vectors_that_are_not_used_start_again():
     book.sums.copy_(torch.tensor([[0.0, 0.0], [100.0, 0.0], [0.0, 100.0]]))
     x = 0.1 * torch.randn(20, 2, generator=rng())
     for i in range(229):
-        book.update(x, book.nearest(x), rng(i), start=False)
+        book.update(x, book.nearest(x), Step(x, None, generator=rng(i)))
     assert book.vectors[1:].norm(dim=1).tolist() == pytest.approx([100, 100])
     for i in range(2):  # 0.99 ** 230 < 0.1
-        book.update(x, book.nearest(x), rng(i), start=False)
+        book.update(x, book.nearest(x), Step(x, None, generator=rng(i)))
     assert float(book.vectors.norm(dim=1).max()) < 1
     other = Codebook(3, 2)
-    other.update(x, other.nearest(x), rng(), start=True)
+    other.update(x, other.nearest(x), Step(x, None, progress=0.0, generator=rng()))
     assert all(bool((x == vector).all(1).any()) for vector in other.vectors)
 
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from zoo.errors import InvalidConfig
-from zoo.model import Autoencoder, GaussianMixture
+from zoo.model import Autoencoder, GaussianMixture, Step
 
 __all__ = ["KSparseAE"]
 
@@ -44,6 +44,6 @@ class KSparseAE(Autoencoder):
         kept = codes.topk(self.active, dim=1)  # N x active
         return torch.zeros_like(codes).scatter(1, kept.indices, kept.values)
 
-    def losses(self, seen: Tensor, images: Tensor, recipe: object) -> dict[str, Tensor]:
-        error = self._reconstruct(seen) - images
+    def loss(self, images: Tensor, step: Step) -> dict[str, Tensor]:
+        error = self._reconstruct(step.seen) - images
         return {"sse": error.square().flatten(1).sum(1).mean()}  # summed over pixels

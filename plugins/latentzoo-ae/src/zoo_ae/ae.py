@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from zoo.errors import InvalidConfig
-from zoo.model import Autoencoder, AutoencoderRecipe, GaussianMixture
+from zoo.model import Autoencoder, AutoencoderRecipe, GaussianMixture, Step
 
 __all__ = ["AE"]
 
@@ -62,6 +62,6 @@ class AE(Autoencoder):
     def _sample_codes(self, n: int, generator: torch.Generator) -> Tensor:
         return super()._sample_codes(n, generator).relu()  # a ReLU code is never negative
 
-    def losses(self, seen: Tensor, images: Tensor, recipe: Recipe) -> dict[str, Tensor]:
-        error = (self._reconstruct(seen) - images).square()
+    def loss(self, images: Tensor, step: Step) -> dict[str, Tensor]:
+        error = (self._reconstruct(step.seen) - images).square()
         return {"sse": error.flatten(1).sum(1).mean()}  # summed over pixels, mean over images

@@ -165,13 +165,14 @@ class DeepAE(Autoencoder):
             rates={"rbm": recipe.pretrain_lr}, finish=unroll,
         )  # fmt: skip
 
-    def losses(self, seen: Tensor, images: Tensor, recipe: Recipe) -> dict[str, Tensor]:
-        up = self._up(seen)
-        down = self._down(up[-1])
+    def loss(self, images: Tensor, step: Step) -> dict[str, Tensor]:
+        weight = step.recipe.hidden_weight
+        up = self._up(step.seen)  # N x 1000, 500, 250, 30
+        down = self._down(up[-1])  # N x 250, 500, 1000, 784
         output = down[-1].float().sigmoid()
         losses = {"sse": (output - images.flatten(1)).square().sum(1).mean()}
-        if recipe.hidden_weight:
+        if weight:
             mirrored = zip(up[:-1], reversed(down[:-1]), strict=True)
-            hidden = sum((a.float() - b.float()).square().sum(1).mean() for a, b in mirrored)
-            losses["hidden"] = recipe.hidden_weight * hidden
+            hidden = [(a.float() - b.float()).square().sum(1).mean() for a, b in mirrored]
+            losses["hidden"] = weight * torch.stack(hidden).sum()
         return losses

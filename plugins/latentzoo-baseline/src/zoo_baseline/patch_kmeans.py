@@ -16,9 +16,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from zoo.errors import InvalidConfig, TrainingError
-from zoo.model import ZooModel
+from zoo.model import FittedModel
 from zoo.optional import optional
-from zoo_baseline.pca import Recipe
 
 __all__ = ["PatchKMeans"]
 
@@ -35,7 +34,7 @@ WHITENING = 0.1
 """Added to the variances of all directions, for the same reason."""
 
 
-class PatchKMeans(ZooModel):
+class PatchKMeans(FittedModel):
     """Code: how near the patches of each part of the picture are to each centroid.
 
     ``features`` are the roots of these numbers: a few strong answers then do not outweigh all
@@ -56,8 +55,6 @@ class PatchKMeans(ZooModel):
     Raises:
         InvalidConfig: a setting that is not of these.
     """
-
-    recipe = Recipe
 
     def __init__(
         self,

@@ -6,14 +6,12 @@ noise.
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from zoo.errors import InvalidConfig
-from zoo.model import Recipe as BaseRecipe
-from zoo.model import ZooModel
+from zoo.model import FittedModel
 
 __all__ = ["PCA"]
 
@@ -21,20 +19,15 @@ MOST_PIXELS = 64 * 64 * 3
 """The covariance of more would take gigabytes, and its eigenvectors hours."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Recipe(BaseRecipe):
-    # Nothing is learnt in steps: no setting of a recipe matters.
-    epochs: int = 1
-    precision: str = "fp32"
-
-
-class PCA(ZooModel):
+class PCA(FittedModel):
     """Code: the coordinates along the leading eigenvectors of the covariance of the pixels.
 
     Untrained, its components are a random orthonormal basis.
     """
 
-    recipe = Recipe
+    mean: Tensor
+    components: Tensor
+    variances: Tensor
 
     def __init__(self, *, channels: int = 1, size: int = 28, latent_dim: int = 30):
         super().__init__()
@@ -54,10 +47,6 @@ class PCA(ZooModel):
             "components", nn.init.orthogonal_(torch.empty(latent_dim, pixels))
         )  # K x P
         self.register_buffer("variances", torch.ones(latent_dim))  # K, of the codes, falling
-
-    @property
-    def device(self) -> torch.device:
-        return self.mean.device  # it has buffers alone
 
     def _encode(self, images: Tensor) -> Tensor:
         return (images.flatten(1) - self.mean) @ self.components.T  # N x K
@@ -81,7 +70,7 @@ class PCA(ZooModel):
 
     def fit(self, images: Callable[[], Iterator[Tensor]], seed: int) -> None:
         """Mean, and eigenvectors of the covariance, both summed up in double precision."""
-        count, total, products = 0, 0.0, 0.0
+        count, total, products = 0, torch.zeros(()), torch.zeros(())
         for batch in images():
             pixels = batch.flatten(1).cpu().double()  # N x P; some GPUs have no doubles
             count += len(pixels)

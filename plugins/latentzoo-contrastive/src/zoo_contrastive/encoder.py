@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from zoo.density import ENOUGH
+from zoo.density import fit_density
 from zoo.errors import InvalidConfig
 from zoo.model import GaussianMixture, Phase, Step, ZooModel
 from zoo.model import Recipe as BaseRecipe
@@ -43,7 +43,7 @@ class Recipe(BaseRecipe):
     channels_last: bool = True
     view: float = 0.75
     crop: float = 0.2
-    turn: float = 0.0
+    rotation_degrees: float = 0.0
     flip: float = 0.5
     colour: float = 0.5
     grey: float = 0.2
@@ -194,37 +194,26 @@ class TwoViews(ZooModel):
     # -- training ------------------------------------------------------------------------------
 
     def phases(self, recipe: Any) -> list[Phase]:
-        size = max(8, round(recipe.view * self.image_shape[1]))
+        return [Phase.of_loss("views", recipe.epochs, self, self.loss, averaged=self)]
+
+    def loss(self, images: Tensor, step: Step) -> dict[str, Tensor]:
+        one, two = self._two_views(images, step).float().chunk(2)  # N x projection each
+        with torch.autocast(images.device.type, enabled=False):
+            return self.losses(one, two, step.recipe)
+
+    def _two_views(self, images: Tensor, step: Step) -> Tensor:
+        """What the head makes of two views of each picture, N x C x H x W to 2N x projection."""
+        recipe = step.recipe
         make = Views(
-            crop=recipe.crop, turn=recipe.turn, flip=recipe.flip, colour=recipe.colour,
-            grey=recipe.grey, erase=recipe.erase, size=size,
+            crop=recipe.crop, rotation_degrees=recipe.rotation_degrees, flip=recipe.flip,
+            colour=recipe.colour, grey=recipe.grey, erase=recipe.erase,
+            size=max(8, round(recipe.view * self.image_shape[1])),
         )  # fmt: skip
-
-        def compared(images: Tensor, rng: torch.Generator) -> tuple[Tensor, Tensor]:
-            # As one batch, for batch norm's sake: two would have statistics of their own.
-            views = torch.cat([make(images, rng), make(images, rng)])
-            if recipe.channels_last:
-                views = views.contiguous(memory_format=torch.channels_last)
-            return self.head(self._encode(views)).float().chunk(2)
-
-        def step(images: Tensor, step: Step) -> dict[str, Tensor]:
-            with step.autocast():
-                one, two = compared(images, step.generator)
-            losses = self.losses(one, two, recipe)
-            step.update("net", sum(losses.values()))
-            return losses
-
-        def validate(images: Tensor) -> dict[str, Tensor]:
-            return self.losses(*compared(images, torch.Generator().manual_seed(0)), recipe)
-
-        return [
-            Phase("views", recipe.epochs, {"net": self}, step, averaged=self, validate=validate)
-        ]
+        # As one batch, for batch norm's sake: two would have statistics of their own.
+        views = torch.cat([make(images, step.generator), make(images, step.generator)])
+        if recipe.channels_last:
+            views = views.contiguous(memory_format=torch.channels_last)
+        return self.head(self._encode(views))
 
     def fit(self, images: Callable[[], Iterator[Tensor]], seed: int) -> None:
-        codes: list[Tensor] = []
-        for batch in images():  # in random order: the first are as good as all
-            codes.append(self.encode(batch))
-            if sum(map(len, codes)) >= ENOUGH:
-                break
-        self.density.fit(torch.cat(codes), seed=seed)
+        fit_density(self.density, images, self.encode, seed)

@@ -29,8 +29,8 @@ class Views:
 
     crop: float
     """The least share of the picture that a view shows; the most is all of it."""
-    turn: float
-    """The largest turn, in degrees, and shear, in hundredths."""
+    rotation_degrees: float
+    """The largest rotation, in degrees, and shear, in hundredths."""
     flip: float
     """How often left and right are exchanged."""
     colour: float
@@ -63,8 +63,8 @@ class Views:
         # In affine_grid's units, in which the picture goes from -1 to 1.
         x = _uniform(n, -1, 1, rng) * (1 - width)
         y = _uniform(n, -1, 1, rng) * (1 - height)
-        angle = _uniform(n, -self.turn, self.turn, rng) * (math.pi / 180)
-        shear = _uniform(n, -self.turn, self.turn, rng) / 100
+        angle = _uniform(n, -self.rotation_degrees, self.rotation_degrees, rng) * (math.pi / 180)
+        shear = _uniform(n, -self.rotation_degrees, self.rotation_degrees, rng) / 100
         mirror = 1 - 2 * (torch.rand(n, generator=rng) < self.flip).float()
         cos, sin = angle.cos(), angle.sin()
         rows = [
@@ -73,7 +73,7 @@ class Views:
         ]
         maps = torch.stack(rows, dim=1).to(images)  # N x 2 x 3
         where = F.affine_grid(maps, [n, channels, self.size, self.size], align_corners=False)
-        padding = "zeros" if self.turn and channels == 1 else "reflection"
+        padding = "zeros" if self.rotation_degrees and channels == 1 else "reflection"
         return F.grid_sample(images, where, padding_mode=padding, align_corners=False)
 
     def _coloured(self, images: Tensor, rng: torch.Generator) -> Tensor:

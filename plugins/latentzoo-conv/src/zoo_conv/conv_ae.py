@@ -12,7 +12,7 @@ from itertools import pairwise
 from torch import Tensor, nn
 
 from zoo.errors import InvalidConfig
-from zoo.model import Autoencoder, AutoencoderRecipe, GaussianMixture
+from zoo.model import Autoencoder, AutoencoderRecipe, GaussianMixture, Step
 
 __all__ = ["ConvAE"]
 
@@ -67,7 +67,7 @@ class ConvAE(Autoencoder):
     def _decode(self, codes: Tensor) -> Tensor:
         return self.decoder(codes).sigmoid()  # N x C x H x W
 
-    def losses(self, seen: Tensor, images: Tensor, recipe: Recipe) -> dict[str, Tensor]:
+    def loss(self, images: Tensor, step: Step) -> dict[str, Tensor]:
         # The sigmoid in full precision: in bf16 it has steps that one sees.
-        error = self.decoder(self.encoder(seen)).float().sigmoid() - images
+        error = self.decoder(self.encoder(step.seen)).float().sigmoid() - images
         return {"sse": error.square().flatten(1).sum(1).mean()}  # summed over pixels

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from zoo.corruption import corrupt
 from zoo.errors import InvalidConfig
-from zoo.model import Autoencoder, AutoencoderRecipe, Phase, Step
+from zoo.model import Autoencoder, AutoencoderRecipe, Step
 
 __all__ = ["DenoisingAE"]
 
@@ -91,27 +91,11 @@ class DenoisingAE(Autoencoder):
     def _decode(self, codes: Tensor) -> Tensor:
         return self.decoder(codes).sigmoid()
 
-    def phases(self, recipe: Recipe) -> list[Phase]:
-        (phase,) = super().phases(recipe)
-        if recipe.corrupt:  # the loop damages what is seen, as for any autoencoder
-            return [phase]
-
-        def step(images: Tensor, step: Step) -> dict[str, Tensor]:
-            seen = damaged(images, step.generator)
-            with step.autocast():
-                losses = self.losses(seen, images, recipe)
-            step.update("adam", sum(losses.values()))
-            return losses
-
-        def validate(images: Tensor) -> dict[str, Tensor]:
-            return self.losses(damaged(images, torch.Generator().manual_seed(0)), images, recipe)
-
-        phase.step, phase.validate = step, validate
-        return [phase]
-
-    def losses(self, seen: Tensor, images: Tensor, recipe: Recipe) -> dict[str, Tensor]:
+    def loss(self, images: Tensor, step: Step) -> dict[str, Tensor]:
+        # A recipe may name one kind of damage, which the loop then does as for any autoencoder.
+        seen = step.seen if step.recipe.corrupt else damaged(images, step.generator)
         error = self.decoder(self.encoder(seen)).float().sigmoid() - images
-        return {"sse": error.square().flatten(1).sum(1).mean()}
+        return {"sse": error.square().flatten(1).sum(1).mean()}  # summed over pixels
 
     def fit(self, images: object, seed: int) -> None:
         """There is no density to fit."""

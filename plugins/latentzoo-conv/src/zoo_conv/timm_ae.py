@@ -11,7 +11,7 @@ from itertools import pairwise
 from torch import Tensor, nn
 
 from zoo.errors import InvalidConfig
-from zoo.model import Autoencoder, AutoencoderRecipe, GaussianMixture
+from zoo.model import Autoencoder, AutoencoderRecipe, GaussianMixture, Step
 from zoo.optional import optional
 
 __all__ = ["TimmAE"]
@@ -78,8 +78,8 @@ class TimmAE(Autoencoder):
     def _decode(self, codes: Tensor) -> Tensor:
         return self.decoder(codes).sigmoid()  # N x C x H x W
 
-    def losses(self, seen: Tensor, images: Tensor, recipe: Recipe) -> dict[str, Tensor]:
-        error = self.decoder(self.encoder(seen)).float().sigmoid() - images
+    def loss(self, images: Tensor, step: Step) -> dict[str, Tensor]:
+        error = self.decoder(self.encoder(step.seen)).float().sigmoid() - images
         return {"sse": error.square().flatten(1).sum(1).mean()}
 
 

@@ -37,16 +37,17 @@ from torch.nn import functional as F
 from torch.nn.utils.parametrizations import spectral_norm
 
 from zoo.errors import InvalidConfig, TrainingError
-from zoo.model import Phase, Step
+from zoo.model import LabelledRecipe, Phase, Step
 from zoo_gan.adversarial import InvertedGAN, InvertedRecipe
 
 __all__ = ["DCGAN", "Generator", "Trunk"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Recipe(InvertedRecipe):
+class Recipe(InvertedRecipe, LabelledRecipe):
+    """``labels`` are for ``classes=N``."""
+
     channels_last: bool = True  # a tenth faster
-    labels: bool = False  # for classes=N: the labels of the data are used
 
 
 def block(conv: nn.Module, activation: nn.Module) -> nn.Sequential:

@@ -25,7 +25,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from zoo.density import ENOUGH
+from zoo.density import fit_density
 from zoo.errors import InvalidConfig
 from zoo.model import GaussianMixture, Phase, Step, ZooModel
 from zoo_gan.adversarial import (
@@ -66,7 +66,7 @@ class ImageEncoder(nn.Module):
         return self.head(self.trunk(x)[-1].flatten(1)).tanh()
 
 
-class Judge(nn.Module):
+class Discriminator(nn.Module):
     """The discriminator of a level and its Q, on shared layers: logits N, and noise N x noise."""
 
     def __init__(self, shared: nn.Module, width: int, noise: int):
@@ -141,7 +141,10 @@ class StackedGAN(ZooModel):
         trunk, leaky = Trunk(channels, size, width, norm="none"), nn.LeakyReLU(0.2)
         levels = nn.Sequential(nn.Linear(hidden, 256), leaky, nn.Linear(256, 256), leaky)
         self.judges = nn.ModuleList(
-            [Judge(Top(trunk), trunk.channels * 16, noise), Judge(levels, 256, noise)]
+            [
+                Discriminator(Top(trunk), trunk.channels * 16, noise),
+                Discriminator(levels, 256, noise),
+            ]
         )
         self.density = GaussianMixture(latent_dim, components=30)
 
@@ -232,7 +235,7 @@ class StackedGAN(ZooModel):
                     for i in levels:
                         above = made[i + 1][0] if i + 1 in made else real[i + 1]
                         made[i] = (*self._write(i, above, step.generator), above)
-                losses = self._judge_losses(real, made, step, recipe)
+                losses = self._discriminator_losses(real, made, step, recipe)
                 step.update("judges", sum(losses.values()))
                 with frozen(judges):
                     wanted = self._generator_losses(made, step, recipe)
@@ -248,7 +251,7 @@ class StackedGAN(ZooModel):
             shows="generate" if len(levels) > 1 else "reconstruct",
         )
 
-    def _judge_losses(
+    def _discriminator_losses(
         self,
         real: list[Tensor],
         made: dict[int, tuple[Tensor, Tensor, Tensor]],
@@ -282,12 +285,8 @@ class StackedGAN(ZooModel):
 
     def fit(self, images: Callable[[], Iterator[Tensor]], seed: int) -> None:
         """The density of the top level; then the averaged generators' batch norm."""
-        tops: list[Tensor] = []
-        for batch in images():  # in random order: the first are as good as all
-            tops.append(self.encode(batch)[:, : self.sizes[0]])
-            if sum(map(len, tops)) >= ENOUGH:
-                break
-        self.density.fit(torch.cat(tops), seed=seed)
+        top = self.sizes[0]
+        fit_density(self.density, images, lambda batch: self.encode(batch)[:, :top], seed)
         rng = torch.Generator().manual_seed(seed)
         codes = (self._sample_codes(256, rng).to(self.device) for _ in range(100))
         settle_batch_norm(self.generators, map(self._decode, codes))

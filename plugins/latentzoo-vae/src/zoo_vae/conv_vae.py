@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from zoo.errors import InvalidConfig
-from zoo.model import AutoencoderRecipe
+from zoo.model import AutoencoderRecipe, Step
 from zoo_vae.variational import VariationalAutoencoder, draw, kl
 
 __all__ = ["ConvVAE"]
@@ -95,12 +95,10 @@ class ConvVAE(VariationalAutoencoder):
         pixel = math.log(2 * math.pi) / 2 + self.log_sigma
         return -(error.square() / (2 * (2 * self.log_sigma).exp()) + pixel).flatten(1).sum(1)
 
-    def bound(
-        self, seen: Tensor, images: Tensor, recipe: Recipe, generator: torch.Generator
-    ) -> dict[str, Tensor]:
-        mean, log_std = self.posterior(seen)
-        codes = draw(mean, log_std, 1, generator)[:, 0]
+    def loss(self, images: Tensor, step: Step) -> dict[str, Tensor]:
+        mean, log_std = self.posterior(step.seen)
+        codes = draw(mean, log_std, 1, step.generator)[:, 0]
         return {
             "reconstruction": -self._log_likelihood(images, codes).mean(),
-            "kl": recipe.beta * kl(mean, log_std).mean(),
+            "kl": step.recipe.beta * kl(mean, log_std).mean(),
         }

@@ -19,7 +19,6 @@ from torch.nn import functional as F
 
 from zoo.errors import InvalidConfig
 from zoo.model import AutoencoderRecipe, Phase, Step
-from zoo.optional import optional
 from zoo_vae.variational import VariationalAutoencoder, draw, kl
 
 __all__ = ["VAE"]
@@ -122,12 +121,18 @@ class VAE(VariationalAutoencoder):
         ratio = 0.5 * (noise.square() - codes.square()).sum(2) + log_std.sum(1)[:, None]
         return ratio + self._log_likelihood(target.flatten(1), codes)
 
-    def bound(
-        self, seen: Tensor, images: Tensor, recipe: Recipe, generator: torch.Generator
-    ) -> dict[str, Tensor]:
+    def phases(self, recipe: Recipe) -> list[Phase]:
+        if recipe.samples < 1:
+            raise InvalidConfig(f"vae: samples should be from 1, got {recipe.samples}")
+        return super().phases(recipe)
+
+    def loss(self, images: Tensor, step: Step) -> dict[str, Tensor]:
+        if step.progress == 0:
+            self._start_at(images, step)
+        recipe, generator = step.recipe, step.generator
         target = torch.bernoulli(images.cpu(), generator=generator).to(images)
-        # What goes in is the same binary image, unless the recipe corrupts the input.
-        seen = target if seen is images else seen
+        # The same binary image goes in, unless the recipe corrupts what does.
+        seen = target if step.seen is images else step.seen
         if recipe.iwae:
             weights = self._log_weights(seen, target, recipe.samples, generator)
             return {"bound": (math.log(recipe.samples) - weights.logsumexp(1)).mean()}
@@ -136,23 +141,8 @@ class VAE(VariationalAutoencoder):
         likelihood = self._log_likelihood(target.flatten(1), codes)
         return {"reconstruction": -likelihood.mean(), "kl": kl(mean, log_std).mean()}
 
-    def phases(self, recipe: Recipe) -> list[Phase]:
-        if recipe.samples < 1:
-            raise InvalidConfig(f"vae: samples should be from 1, got {recipe.samples}")
-        (phase,) = super().phases(recipe)
-        learn = phase.step
-
-        def step(images: Tensor, step: Step) -> dict[str, Tensor]:
-            if step.progress == 0:
-                self._start_at(images)
-            return learn(images, step)
-
-        phase.step = step
-        return [phase]
-
     @torch.no_grad()
-    def _start_at(self, images: Tensor) -> None:
+    def _start_at(self, images: Tensor, step: Step) -> None:
         """Let the biases of the output give the mean image, as Burda et al. begin."""
-        reduce = optional("accelerate.utils", "accelerate", "train").reduce
-        mean = reduce(images.flatten(1).mean(0), "mean")  # of all processes
+        mean = step.reduce(images.flatten(1).mean(0))  # of all processes
         self.decoder[-1].bias.copy_(mean.clamp(0.001, 0.999).logit())

@@ -3,13 +3,14 @@ of training, and a density on the codes in place of the prior.
 """
 
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from zoo.density import ENOUGH
+from zoo.density import fit_density
 from zoo.errors import InvalidConfig
-from zoo.model import Autoencoder, GaussianMixture, Phase, Step
+from zoo.model import Autoencoder, GaussianMixture, Phase
 
 __all__ = ["VariationalAutoencoder", "draw", "kl"]
 
@@ -30,7 +31,8 @@ def kl(mean: Tensor, log_std: Tensor) -> Tensor:
 
 
 class VariationalAutoencoder(Autoencoder):
-    """A subclass implements :meth:`posterior`, ``_decode`` and :meth:`bound`.
+    """A subclass implements :meth:`posterior`, ``_decode`` and ``loss``: the parts of
+    the negative bound on log p(images), in nats, mean over the batch.
 
     Codes are flat; ``encode`` gives the mean of the posterior. ``generate`` samples the prior
     (``components=0``), or so many Gaussians fitted to codes drawn from the posteriors of the
@@ -57,39 +59,19 @@ class VariationalAutoencoder(Autoencoder):
         """Mean and logarithm of the deviation of q(z | x), both N x D float32."""
         raise NotImplementedError
 
-    def bound(
-        self, seen: Tensor, images: Tensor, recipe: object, generator: torch.Generator
-    ) -> dict[str, Tensor]:
-        """The named parts of the negative bound on log p(images), in nats, mean over the batch."""
-        raise NotImplementedError
-
     def _encode(self, images: Tensor) -> Tensor:
         return self.posterior(images)[0]
 
-    def phases(self, recipe: object) -> list[Phase]:
-        def step(images: Tensor, step: Step) -> dict[str, Tensor]:
-            with step.autocast():
-                losses = self.bound(step.seen, images, recipe, step.generator)
-            step.update("adam", sum(losses.values()))
-            return losses
-
-        def validate(images: Tensor) -> dict[str, Tensor]:
-            # The same noise each time, so that epochs can be compared.
-            return self.bound(images, images, recipe, torch.Generator().manual_seed(0))
-
-        return [
-            Phase("bound", recipe.epochs, {"adam": self}, step, averaged=self, validate=validate)
-        ]
+    def phases(self, recipe: Any) -> list[Phase]:
+        return [Phase.of_loss("bound", recipe.epochs, self, self.loss, averaged=self)]
 
     @torch.no_grad()
     def fit(self, images: Callable[[], Iterator[Tensor]], seed: int) -> None:
         if not self.fitted:
             return
         generator = torch.Generator().manual_seed(seed)
-        codes: list[Tensor] = []
-        for batch in images():  # in random order: the first are as good as all
-            # Draws, not means: the decoder has never seen a code without its noise.
-            codes.append(draw(*self.posterior(batch), 1, generator)[:, 0])
-            if sum(map(len, codes)) >= ENOUGH:
-                break
-        self.density.fit(torch.cat(codes), seed=seed)
+
+        def drawn(batch: Tensor) -> Tensor:  # the decoder has never seen a code without its noise
+            return draw(*self.posterior(batch), 1, generator)[:, 0]
+
+        fit_density(self.density, images, drawn, seed)

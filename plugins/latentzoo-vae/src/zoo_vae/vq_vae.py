@@ -21,7 +21,6 @@ from torch.nn import functional as F
 
 from zoo.errors import InputError, InvalidConfig
 from zoo.model import BATCH, Autoencoder, AutoencoderRecipe, Phase, Step
-from zoo.optional import optional
 
 __all__ = ["VQVAE"]
 
@@ -79,28 +78,25 @@ class Codebook(nn.Module):
             return (vectors.square().sum(1) - 2 * x @ vectors.T).argmin(1)
 
     @torch.no_grad()
-    def update(
-        self, x: Tensor, indices: Tensor, generator: torch.Generator, *, start: bool
-    ) -> None:
+    def update(self, x: Tensor, indices: Tensor, step: Step) -> None:
         """Move towards ``x``, M x D, which the vectors at ``indices``, M, replaced.
 
-        With ``start`` all vectors are drawn from ``x``. A vector that is hardly used starts again
+        The first step draws all vectors from ``x``. A vector that is hardly used starts again
         from a random one of ``x`` (Dhariwal et al. 2020, "Jukebox", arXiv:2005.00341, section
         3.1): the averages of one that is not, stand still.
         """
-        between = optional("accelerate.utils", "accelerate", "train")  # the processes
         size = len(self.counts)
         counts = torch.bincount(indices, minlength=size).to(x)
         sums = torch.zeros_like(self.sums).index_add_(0, indices, x)
-        self.counts.lerp_(between.reduce(counts, "sum"), 1 - DECAY)
-        self.sums.lerp_(between.reduce(sums, "sum"), 1 - DECAY)
-        again = x[torch.randint(len(x), (size,), generator=generator).to(x.device)]
-        dead = (self.counts < DEAD) | start
-        self.sums[dead] = between.broadcast(again)[dead]
+        self.counts.lerp_(step.reduce(counts, "sum"), 1 - DECAY)
+        self.sums.lerp_(step.reduce(sums, "sum"), 1 - DECAY)
+        again = x[torch.randint(len(x), (size,), generator=step.generator).to(x.device)]
+        dead = (self.counts < DEAD) | (step.progress == 0)
+        self.sums[dead] = step.broadcast(again)[dead]
         self.counts[dead] = 1
 
 
-class Attention(nn.Module):
+class TransformerBlock(nn.Module):
     """A layer of the transformer: N x L x width to the same; no place sees a later one."""
 
     def __init__(self, width: int):
@@ -140,7 +136,7 @@ class Prior(nn.Module):
         self.start = nn.Parameter(torch.zeros(width))
         self.number = nn.Embedding(codebook_size, width)
         self.place = nn.Parameter(torch.zeros(positions, width))
-        self.layers = nn.ModuleList(Attention(width) for _ in range(depth))
+        self.layers = nn.ModuleList(TransformerBlock(width) for _ in range(depth))
         self.head = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, codebook_size))
         nn.init.normal_(self.number.weight, std=0.02)
         nn.init.normal_(self.place, std=0.02)
@@ -325,39 +321,31 @@ class VQVAE(Autoencoder):
 
     def phases(self, recipe: Recipe) -> list[Phase]:
         learners = nn.ModuleList([self.encoder, self.decoder])
-
-        def step(images: Tensor, step: Step) -> dict[str, Tensor]:
-            with step.autocast():
-                codes = self.encoder(step.seen).float()
-                losses, indices = self._losses(codes, images, recipe)
-            step.update("adam", losses["sse"] + losses["commitment"])
-            self.codebook.update(
-                _flat(codes.detach()), indices, step.generator, start=step.progress == 0
-            )
-            return losses
-
-        def validate(images: Tensor) -> dict[str, Tensor]:
-            return self._losses(self.encoder(images).float(), images, recipe)[0]
-
-        def prior_step(images: Tensor, step: Step) -> dict[str, Tensor]:
-            with torch.no_grad():
-                indices = self._quantise(images).flatten(1)
-            with step.autocast():
-                loss = self._bits(indices).mean()
-            step.update("prior", loss)
-            return {"bits": loss}
-
-        def prior_validate(images: Tensor) -> dict[str, Tensor]:
-            return {"bits": self._bits(self._quantise(images).flatten(1)).mean()}
-
         return [
-            Phase("codes", recipe.epochs, {"adam": learners}, step, validate=validate),
             Phase(
-                "prior", recipe.prior_epochs, {"prior": self.prior}, prior_step,
-                rates={"prior": recipe.prior_lr}, averaged=self.prior, validate=prior_validate,
-                shows="generate",
+                "codes", recipe.epochs, {"adam": learners}, self._codes_step, validate=self.loss
+            ),
+            Phase.of_loss(
+                "prior", recipe.prior_epochs, self.prior, self._prior_loss,
+                rates={"model": recipe.prior_lr}, averaged=self.prior, shows="generate",
             ),
         ]  # fmt: skip
+
+    def _codes_step(self, images: Tensor, step: Step) -> dict[str, Tensor]:
+        with step.autocast():
+            codes = self.encoder(step.seen).float()
+            losses, indices = self._losses(codes, images, step.recipe)
+        step.update("adam", losses["sse"] + losses["commitment"])
+        self.codebook.update(_flat(codes.detach()), indices, step)
+        return losses
+
+    def loss(self, images: Tensor, step: Step) -> dict[str, Tensor]:
+        return self._losses(self.encoder(step.seen).float(), images, step.recipe)[0]
+
+    def _prior_loss(self, images: Tensor, step: Step) -> dict[str, Tensor]:
+        with torch.no_grad(), torch.autocast(images.device.type, enabled=False):
+            indices = self._quantise(images).flatten(1)
+        return {"bits": self._bits(indices).mean()}
 
     def _losses(
         self, codes: Tensor, images: Tensor, recipe: Recipe
