@@ -42,8 +42,8 @@ BROKEN = [
         "check_shapes_and_range", "decoded: expected values in [0, 1], got ", "(class {}AE)",
     ),
     (
-        "error = self._reconstruct(seen) - images",
-        "error = (self._reconstruct(seen) - images) / 0",
+        "error = self._reconstruct(step.seen) - images",
+        "error = (self._reconstruct(step.seen) - images) / 0",
         "check_training", "TrainingError: the loss is no longer finite", "(class {}AE)",
     ),
     (

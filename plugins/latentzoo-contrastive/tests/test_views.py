@@ -39,7 +39,8 @@ def test_without_strength_they_are_the_pictures(images):
 def test_shape_range_and_chance(channels, size, images):
     images = images[:, :channels]
     everything = {
-        "crop": 0.2, "rotation_degrees": 15.0, "flip": 0.5, "colour": 1.0, "grey": 0.2, "erase": 0.5,
+        "crop": 0.2, "rotation_degrees": 15.0, "flip": 0.5, "colour": 1.0, "grey": 0.2,
+        "erase": 0.5,
     }  # fmt: skip
     before = torch.get_rng_state()
     first = views(images, size, **everything)

@@ -143,7 +143,8 @@ def test_targets_are_drawn_anew():
 
 def test_the_output_starts_at_the_mean_image():
     model = zoo.create("vae")
-    model._start_at(images := clothes().images[:200].float() / 255)
+    images = clothes().images[:200].float() / 255
+    model._start_at(images, Step(images, model.recipe()))
     expected = images.mean(0).flatten().clamp(0.001, 0.999)
     assert torch.allclose(model.decoder[-1].bias.sigmoid(), expected, atol=1e-5)
 
@@ -169,7 +170,7 @@ def test_it_learns(tmp_path, iwae):
     images = torch.bernoulli(clothes().images[:100].float() / 255, generator=rng())
     learnt = -float(log_likelihood(model, images, samples=50, generator=rng()).mean())
     untrained = zoo.create("vae")
-    untrained._start_at(images)
+    untrained._start_at(images, Step(images, untrained.recipe()))
     start = -float(log_likelihood(untrained, images, samples=50, generator=rng()).mean())
     assert learnt < 0.85 * start
     assert not torch.equal(model.density.means, torch.zeros_like(model.density.means))
