@@ -29,7 +29,7 @@ from zoo.errors import InputError, RunStopped
 UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
 
 
-class Bytes(click.ParamType):
+class Bytes(click.ParamType["int"]):
     """A number of bytes: 500MB, 2GB, 123456."""
 
     name = "SIZE"
@@ -148,7 +148,7 @@ def train(
         except RunStopped as stop:
             display.close()
             click.echo(printable(str(stop)), err=True)
-            sys.exit(128 + (signals.came or signal.SIGTERM))
+            sys.exit(128 + (signals.received or signal.SIGTERM))
     if int(os.environ.get("RANK", "0")):
         return  # the first process of several speaks for all
     from zoo.weights import dtypes_said
