@@ -13,7 +13,7 @@ hookimpl = pluggy.HookimplMarker(PROJECT)
 
 
 @hookspec
-def zoo_models() -> Iterable[ModelSpec]:
+def zoo_models() -> Iterable[ModelSpec]:  # type: ignore[empty-body]
     """The models of this plugin, as records.
 
     Called once, when somebody first asks for a model. It must be quick and import neither
@@ -43,7 +43,7 @@ def zoo_models() -> Iterable[ModelSpec]:
 
 
 @hookspec
-def zoo_prefixes() -> Iterable[Prefix]:
+def zoo_prefixes() -> Iterable[Prefix]:  # type: ignore[empty-body]
     """The prefixes of names that this plugin owns, as records.
 
     For a library whose models are too many to be declared one by one: the plugin then answers for

@@ -75,7 +75,9 @@ class Isolation(TorchFunctionMode):
         self._seed = seed
         self._generators: dict[torch.device, torch.Generator] = {}
 
-    def __torch_function__(self, func, types, args=(), kwargs=None):
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
         kwargs = kwargs or {}
         handler = _HANDLERS.get(func)
         if handler is not None:
@@ -105,7 +107,9 @@ class _OnMeta(Isolation):
 
     device = torch.device("meta")
 
-    def __torch_function__(self, func, types, args=(), kwargs=None):
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
         if func in _FILLING:
             tensor = args[0] if args else kwargs["tensor"]
             if isinstance(tensor, Tensor) and tensor.is_meta:

@@ -104,7 +104,7 @@ class Tensors:
         except (safetensors.SafetensorError, KeyError, ValueError, RuntimeError, OSError) as error:
             raise CorruptWeights(f"{path} is not a valid safetensors file: {error}") from None
 
-    def into(self, model: ZooModel) -> None:
+    def into(self, model: nn.Module) -> None:
         """Give ``model``, built under :func:`zoo.isolation.on_meta_device`, exactly these tensors.
 
         Raises:

@@ -29,7 +29,7 @@ from zoo.errors import InputError, RunStopped
 UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
 
 
-class Bytes(click.ParamType["int"]):
+class Bytes(click.ParamType):  # type: ignore[type-arg]  # older click has no argument
     """A number of bytes: 500MB, 2GB, 123456."""
 
     name = "SIZE"

@@ -8,6 +8,7 @@ the area under the ROC curve.
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from torch import Tensor
 
 import zoo
 from zoo.data import Dataset
-from zoo.errors import TrainingError
+from zoo.errors import DataError, TrainingError
 from zoo.evaluation.protocol import Context, Figure, LeftOut
 from zoo.model import ZooModel
 from zoo.optional import optional
@@ -42,6 +43,8 @@ def pca_error(train: Tensor, test: Tensor, components: int = PCA_COMPONENTS) -> 
 
 def only(data: Dataset, label: int) -> Dataset:
     """The images of one class, as a data set without labels."""
+    if data.labels is None:
+        raise DataError(f"{data.name} has no labels, which a class is chosen by")
     rows = (data.labels == label).nonzero()[:, 0]
     name = f"{data.name}, class {label} alone"
     return replace(data, name=name, images=data.images[rows], labels=None)
@@ -109,7 +112,7 @@ def measure(context: Context, settings: Mapping[str, Any] | None = None) -> Iter
             raise LeftOut(f"class {label} of {context.train.name}: {error}") from error
         rows[label] = {
             "model": auroc(score_all(model, context.test), strange),
-            "pca": context.of_data(("oneclass", label), lambda at=label: _baseline(context, at)),
+            "pca": context.of_data(("oneclass", label), partial(_baseline, context, label)),
             "untrained": auroc(untrained, strange),
         }
     changed = "".join(f", {key}={value}" for key, value in (settings or {}).items())

@@ -16,6 +16,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import click
 import safetensors.torch
@@ -42,7 +43,7 @@ class Classifier(nn.Module):
 
     num_features = 96
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
         self.trunk = nn.Sequential(
             *_block(1, 32),
@@ -58,7 +59,8 @@ class Classifier(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits, N x 10."""
-        return self.head(self.trunk(images))
+        logits: Tensor = self.head(self.trunk(images))
+        return logits
 
     def features(self, images: Tensor) -> Tensor:
         """What distances are measured in, N x 96; ``images`` may be many."""
@@ -149,7 +151,8 @@ def train_classifier(
     train = train.labelled()
     in_bf16 = computes_in_bf16(torch.device("cpu"))
     chosen, held_out = split_validation(train, VALIDATION, seed)
-    images, labels = to_float(train.images[chosen]), train.labels[chosen]
+    all_labels = _labels(train)
+    images, labels = to_float(train.images[chosen]), all_labels[chosen]
     steps = len(images) // recipe.batch_size
     rng = torch.Generator().manual_seed(seed)
     with seeded(seed):
@@ -171,9 +174,15 @@ def train_classifier(
             loss.backward()
             optimizer.step()
             schedule.step()
-        accuracy = measured(network, train.images[held_out], train.labels[held_out])
+        accuracy = measured(network, train.images[held_out], all_labels[held_out])
         report(f"epoch {epoch + 1}/{recipe.epochs}: loss {loss:.4f}, held-out {accuracy:.4f}")
     return network.eval(), accuracy
+
+
+def _labels(data: Dataset) -> Tensor:
+    if data.labels is None:
+        raise DataError(f"{data.name} has no labels, which a classifier learns from")
+    return data.labels
 
 
 def _augmented(images: Tensor, recipe: ClassifierRecipe, rng: torch.Generator) -> Tensor:
@@ -193,7 +202,7 @@ def measured(network: Classifier, images: Tensor, labels: Tensor) -> float:
     return float((network.classify(network.features(to_float(images))) == labels).float().mean())
 
 
-def save_classifier(network: Classifier, folder: Path, facts: dict) -> None:
+def save_classifier(network: Classifier, folder: Path, facts: dict[str, Any]) -> None:
     """Write ``model.safetensors`` and ``config.json`` into ``folder``."""
     folder.mkdir(parents=True, exist_ok=True)
     learned = {name for name, _ in network.named_parameters()}
@@ -232,7 +241,7 @@ def main(data: str, data_dir: Path | None, out: Path, seed: int) -> None:
     for parameter in network.parameters():  # what is measured has to be what is stored
         parameter.data = parameter.data.half().float()
     test = load_data(data, "test", IMAGES, data_dir=data_dir).labelled()
-    accuracy = measured(network, test.images, test.labels)
+    accuracy = measured(network, test.images[:], _labels(test))
     save_classifier(
         network,
         out / data,

@@ -9,6 +9,7 @@ import contextlib
 import math
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
@@ -16,12 +17,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from zoo.data import to_float
+from zoo.data import ImageFile, ImageRows, to_float
 from zoo.evaluation.classifier import IMAGES, Classifier, has_classifier, load_classifier
 from zoo.evaluation.protocol import BATCH, Context, Figure, LeftOut
 from zoo.evaluation.recognition import neighbours
 from zoo.model import ZooModel
 from zoo.optional import optional
+
+Images = Tensor | ImageFile | ImageRows
+"""uint8, in memory or not."""
 
 SAMPLES = 10_000
 REFERENCES = 50_000
@@ -46,7 +50,7 @@ def frechet_distance(real: Tensor, generated: Tensor) -> float:
     """Heusel et al. 2017, arXiv:1706.08500, equation 6, of features N x F and M x F."""
     image = optional("torchmetrics.image.fid", "torchmetrics", "evaluate")
     metric = image.FrechetInceptionDistance(_Given(real.shape[1]))
-    return _fed(metric, real.double(), generated.double()).item()
+    return float(_fed(metric, real.double(), generated.double()))
 
 
 def kernel_distance(real: Tensor, generated: Tensor, seed: int = 0) -> tuple[float, float]:
@@ -183,9 +187,9 @@ def measure_inception(context: Context) -> Iterator[Figure]:
         LeftOut: Inception's weights are not to be had; torch-fidelity's own reason.
     """
     number = context.samples or SAMPLES
-    train_set = context.train.images[random_rows(context, number)]
-    values = inception_distances(generated(context, number), context.test.images, context.seed)
-    baselines = inception_distances(train_set, context.test.images, context.seed)
+    train_set, test = context.train.images[random_rows(context, number)], context.test.images
+    values = inception_distances(generated(context, number), test, context.seed)
+    baselines = inception_distances(train_set, test, context.seed)
     for name, words in (
         ("frechet", "Fréchet distance"),
         ("kernel", "kernel distance, mean of 100 subsets of 1,000 images,"),
@@ -203,7 +207,7 @@ def measure_inception(context: Context) -> Iterator[Figure]:
         )
 
 
-def inception_distances(images: Tensor, real: Tensor, seed: int = 0) -> dict[str, float]:
+def inception_distances(images: Images, real: Images, seed: int = 0) -> dict[str, float]:
     """What torch-fidelity measures of two sets of uint8 images, N x C x H x W and M x C x H x W.
 
     Raises:
@@ -258,10 +262,10 @@ def _inception_weights() -> Iterator[Path]:
         yield Path(folder, "inception.pth")
 
 
-class _Colour(torch.utils.data.Dataset):
+class _Colour(torch.utils.data.Dataset[Tensor]):
     """uint8 images as torch-fidelity takes them: three channels each."""
 
-    def __init__(self, images: Tensor):
+    def __init__(self, images: Images):
         self.images = images
 
     def __len__(self) -> int:
@@ -286,13 +290,13 @@ def _distances(
 ) -> Iterator[Figure]:
     real = context.of_data(
         "test classified",
-        lambda: _classified(context, classifier, context.test.images, "of test images"),
+        lambda: _classified(context, classifier, context.test.images[:], "of test images"),
     )
     scores = {"generated": distances(context, real, made, "generated images")}
     for key, features in baselines.items():
         scores[key] = context.of_data(
             (key, len(made), "distances"),
-            lambda of=features, key=key: distances(context, real, of, key),
+            partial(distances, context, real, features, key),
         )
     for name, words in distance_words(NEIGHBOURS, SUBSET).items():
         yield Figure(

@@ -49,7 +49,8 @@ def agreement(labels: np.ndarray, clusters: np.ndarray) -> dict[str, float]:
 def kmeans_clusters(features: np.ndarray, groups: int, seed: int) -> np.ndarray:
     """k-means++ of N x F, the best of three starts; N numbers of clusters."""
     cluster = optional("sklearn.cluster", "scikit-learn", "evaluate")
-    return cluster.KMeans(groups, n_init=STARTS, random_state=seed).fit(features).labels_
+    fitted = cluster.KMeans(groups, n_init=STARTS, random_state=seed).fit(features)
+    return np.asarray(fitted.labels_)
 
 
 def narrowed(features: np.ndarray, width: int = WIDEST) -> np.ndarray:
@@ -58,7 +59,7 @@ def narrowed(features: np.ndarray, width: int = WIDEST) -> np.ndarray:
         return features
     decomposition = optional("sklearn.decomposition", "scikit-learn", "evaluate")
     components = min(width, *features.shape)
-    return decomposition.PCA(components, random_state=0).fit_transform(features)
+    return np.asarray(decomposition.PCA(components, random_state=0).fit_transform(features))
 
 
 def neighbours(features: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
@@ -91,7 +92,7 @@ def n2d_clusters(
         precomputed_knn=graph,
     ).fit_transform(features)
     fitted = mixture.GaussianMixture(groups, covariance_type="full", random_state=seed)
-    return fitted.fit_predict(embedded.astype(np.float64))
+    return np.asarray(fitted.fit_predict(embedded.astype(np.float64)))
 
 
 def measure_kmeans(context: Context) -> Iterator[Figure]:

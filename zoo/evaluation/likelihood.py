@@ -93,11 +93,11 @@ def measure(context: Context) -> Iterator[Figure]:
     if not isinstance(model, Variational):
         raise LeftOut(f"{context.name} is not variational: it has no log_weights")
     generator = torch.Generator().manual_seed(context.seed)
-    images = binarised(to_float(context.test.images), generator)
+    images = binarised(to_float(context.test.images[:]), generator)
     likelihood = log_likelihood(
         model, images.to(model.device), generator=generator, tracked=context.tracked
     )
-    mean_image = independent_pixels(to_float(context.train.images), images)
+    mean_image = independent_pixels(to_float(context.train.images[:]), images)
     yield Figure(
         name="nll",
         value=-float(likelihood.mean()),

@@ -37,6 +37,13 @@ Tracked = Callable[[Iterable[T], int, str], Iterable[T]]
 """``tracked(items, total, what)`` gives ``items`` again, and tells how many of them are done."""
 
 
+def _remembered(values: dict[Any, Any], key: object, compute: Callable[[], T]) -> T:
+    if key not in values:
+        values[key] = compute()
+    value: T = values[key]
+    return value
+
+
 def untracked(items: Iterable[T], total: int, what: str) -> Iterable[T]:
     """A :data:`Tracked` that tells nobody."""
     return items
@@ -106,7 +113,9 @@ class Protocol:
         """The figures. Raises: LeftOut, and what libraries that are absent raise."""
         module, _, function = self.measure.partition(":")
         whole = self.keeps_unlabelled or not self.labels
-        measure = getattr(importlib.import_module(module), function)
+        measure: Callable[[Context], Iterator[Figure]] = getattr(
+            importlib.import_module(module), function
+        )
         return measure(context if whole else context.labelled)
 
 
@@ -157,8 +166,8 @@ class Context:
         """The same without the images that have no label; itself if all have one, or none."""
         if not (self.train.unlabelled or self.test.unlabelled):
             return self
-        parts = {"train": self.train.labelled(), "test": self.test.labelled()}
-        return replace(self, **parts, _features={}, _found={})
+        train, test = self.train.labelled(), self.test.labelled()
+        return replace(self, train=train, test=test, _features={}, _found={})
 
     def tracked(self, items: Iterable[T], total: int, what: str) -> Iterator[T]:
         """``items``, while :attr:`advance` is told how many of ``total`` are done."""
@@ -243,16 +252,11 @@ class Context:
         """
         if space in ("pixels", "pca"):
             return self.of_data((key, space), compute)
-        if (key, space) not in self._found:
-            self._found[key, space] = compute()
-        return self._found[key, space]
+        return _remembered(self._found, (key, space), compute)
 
     def of_data(self, key: object, compute: Callable[[], T]) -> T:
         """``compute()``, or what it gave before in this process for these data and this seed."""
-        key = (self._fingerprint, self.seed, key)
-        if key not in _OF_DATA:
-            _OF_DATA[key] = compute()
-        return _OF_DATA[key]
+        return _remembered(_OF_DATA, (self._fingerprint, self.seed, key), compute)
 
     def _pca(self) -> "dict[tuple[str, str], Tensor]":
         call = self.encoder("pca")

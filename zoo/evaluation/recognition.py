@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -66,7 +67,7 @@ def standardisation(features: Tensor) -> tuple[Tensor, Tensor]:
     return mean, scale.masked_fill(constant, 1.0)
 
 
-def _solve(features: Tensor, targets: Tensor, mean: Tensor, scale: Tensor):
+def _solve(features: Tensor, targets: Tensor, mean: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
     """scikit-learn's solution, in standardised features: K x F and K, double."""
     linear = optional("sklearn.linear_model", "scikit-learn", "evaluate")
     standard = ((features - mean.float()) / scale.float()).numpy()
@@ -82,13 +83,15 @@ def _solve(features: Tensor, targets: Tensor, mean: Tensor, scale: Tensor):
     return weight.double(), bias.double()
 
 
-def _solve_wide(features: Tensor, targets: Tensor, mean: Tensor, scale: Tensor):
+def _solve_wide(
+    features: Tensor, targets: Tensor, mean: Tensor, scale: Tensor
+) -> tuple[Tensor, Tensor]:
     """The same minimum by scipy's L-BFGS, with torch's products and no copy of ``features``."""
     optimize = optional("scipy.optimize", "scipy", "evaluate")
     (n, width), classes = features.shape, int(targets.max()) + 1
     truth = torch.nn.functional.one_hot(targets, classes).float()  # N x K
 
-    def objective(flat):
+    def objective(flat: np.ndarray) -> tuple[float, np.ndarray]:
         """Mean loss plus |weight|^2 / 2N, and its gradient, at a flat K x (F + 1) in double."""
         weight, bias = torch.from_numpy(flat).reshape(classes, width + 1).split([width, 1], 1)
         raw = weight / scale

@@ -82,7 +82,7 @@ def read(out: Path) -> tuple[Checkpoint, str]:
     Raises:
         TrainingError: there is none, or none that can be read.
     """
-    problems = []
+    problems: list[str] = []
     for path in (out / CURRENT, out / PREVIOUS):
         if not path.exists():
             continue
@@ -105,7 +105,8 @@ def read(out: Path) -> tuple[Checkpoint, str]:
 def threads_of(out: Path) -> int | None:
     """How many threads the run in ``out`` computes in; None if it has no good checkpoint."""
     try:
-        return read(out)[0].position["threads"]
+        threads: int = read(out)[0].position["threads"]
+        return threads
     except (TrainingError, OSError):
         return None
 

@@ -17,8 +17,8 @@ def computes_in_bf16(device: torch.device) -> bool:
     """Whether the processor multiplies matrices in bf16; where it is emulated, that takes 30 times
     as long as in float32."""
     if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    has = getattr(torch.cpu, "get_capabilities", dict)()  # since torch 2.11
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    has: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()  # since torch 2.11
     return bool(has.get("avx512_bf16") or has.get("amx_bf16"))
 
 
@@ -42,7 +42,7 @@ def resolve_precision(
     open_ = [k for k in ("precision", "muon_precision") if getattr(recipe, k) == "auto"]
     if not orthogonalises(recipe.optimizer):  # the setting says nothing then, and stays as it is
         open_ = [k for k in open_ if k != "muon_precision"]
-    decided = {}
+    decided: dict[str, Any] = {}
     for key in open_:
         before = (began or {}).get(key)
         decided[key] = before if before in ("bf16", "fp32") else here

@@ -100,7 +100,7 @@ def _launched() -> bool:
 def _best() -> torch.device:
     """The accelerator that is here, or the CPU."""
     if hasattr(torch, "accelerator"):  # since torch 2.6
-        if torch.accelerator.is_available():
-            return torch.device(torch.accelerator.current_accelerator().type)
-        return torch.device("cpu")
+        here = torch.accelerator.is_available()
+        found = torch.accelerator.current_accelerator() if here else None
+        return torch.device("cpu" if found is None else found.type)
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")

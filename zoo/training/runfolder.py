@@ -94,7 +94,7 @@ class RunFolder:
             self.workspace.mkdir()
             self._wrote.add(WORKSPACE)
         self._wrote.add(MANIFEST)
-        if self._lock.made:
+        if self._lock is not None and self._lock.made:
             self._wrote.add(LOCK)
         self._write()
 
@@ -290,7 +290,7 @@ def _same(before: Any, now: Any) -> bool:
     """Whether two facts are; a data set may have been moved, and then has another name."""
     if isinstance(before, dict) and isinstance(now, dict):
         return {**before, "name": None} == {**now, "name": None}
-    return before == now
+    return bool(before == now)
 
 
 def _difference(key: str, before: Any, now: Any) -> str:
