@@ -49,7 +49,6 @@ from torch import Tensor
 from torch.nn import functional as F
 
 import zoo
-from zoo.api import has_folder, weights_folder
 from zoo.cli.shared import new_table, print_table, printable
 from zoo.corruption import corrupt
 from zoo.data import Dataset, load_data, split_validation, to_float
@@ -59,6 +58,7 @@ from zoo.evaluation.reconstruction import means
 from zoo.folder import read_config
 from zoo.model import ZooModel
 from zoo.optional import optional
+from zoo.sources import has_folder, weights_folder
 from zoo.spec import Preprocessing
 from zoo.training import VALIDATION
 

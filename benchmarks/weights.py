@@ -24,9 +24,9 @@ os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
 import zoo
 from zoo import evaluation
-from zoo.api import weights_folder
 from zoo.folder import CONFIG, METRICS, TENSORS, VECTORS, read_config, weights_root
 from zoo.registry import registry
+from zoo.sources import weights_folder
 
 SHIPPED = (CONFIG, METRICS, TENSORS, VECTORS)
 

@@ -18,11 +18,11 @@ from PIL import Image
 
 import zoo
 from zoo import figures, weights
-from zoo.api import weights_folder
 from zoo.card import HUB_LICENCES, MOST_BYTES, draw, render_card, write_card
 from zoo.errors import CorruptWeights, WeightsError, ZooError
 from zoo.folder import read_json
 from zoo.sample import sample
+from zoo.sources import weights_folder
 
 CARDS = Path(__file__).resolve().parents[1] / "model_cards"
 NAMES = zoo.list_models(pretrained=True)

@@ -16,12 +16,12 @@ from click.testing import CliRunner
 import zoo
 import zoo.registry
 from zoo import hookspecs, testing
-from zoo.api import weights_folder
 from zoo.checking import check, names_of
 from zoo.cli import main
 from zoo.errors import InvalidName, PluginError, UnknownModel, WeightsError, WeightsNotFound
 from zoo.publishing import prepare
 from zoo.scaffold import new_plugin
+from zoo.sources import weights_folder
 
 TREE = Path(__file__).resolve().parents[1]
 BROKEN = [

@@ -13,12 +13,12 @@ from click.testing import CliRunner
 from PIL import Image
 
 import zoo
-from zoo.api import weights_folder
 from zoo.card import vector_images
 from zoo.cli import main
 from zoo.cli.pictures import nearest
 from zoo.images import grid
 from zoo.sample import sample
+from zoo.sources import weights_folder
 
 HEAVY = ["torch", "torchvision", "timm", "sklearn", "huggingface_hub", "numpy", "PIL"]
 

@@ -22,12 +22,12 @@ import zoo
 import zoo.hub
 import zoo.registry
 from zoo import checking, errors
-from zoo.api import weights_folder
 from zoo.card import render_card
 from zoo.cli import main
 from zoo.hub import hub_errors
 from zoo.names import is_commit, is_repo, is_revision
 from zoo.sample import sample
+from zoo.sources import weights_folder
 
 REPO = "org/ae.mine"
 NAMES = {"config.json", "metrics.json", "model.safetensors", "vectors.safetensors", "README.md"}
@@ -89,6 +89,20 @@ def process(hub, home, code, *arguments, **more):
     return done
 
 
+def test_config_is_read_once_on_the_way_to_a_model(sha, files, monkeypatch):
+    texts, loads = [], json.loads
+    monkeypatch.setattr(json, "loads", lambda text, **how: texts.append(text) or loads(text, **how))
+    config = files["config.json"]
+    model = zoo.load(f"hf-hub:{REPO}")  # nothing is in the cache
+    assert texts.count(config) == 1
+    for name in (model.name, f"hf-hub:{REPO}"):  # pinned, and asked for again
+        texts.clear()
+        source = zoo.load(name).source
+        assert texts.count(config) == 1
+        assert (source.kind, source.commit, source.name) == ("hub", sha, f"hf-hub:{REPO}@{sha}")
+        assert (source.folder / "config.json").read_bytes() == config
+
+
 # -- which commit --------------------------------------------------------------------------------
 
 
@@ -106,7 +120,7 @@ def test_a_branch_is_asked_for_once_and_all_files_are_of_its_commit(hub, sha, fi
         hub.put(REPO, {"metrics.json": b"{}", "vectors.safetensors": b"others"})
 
     hub.fault("HEAD .*config.json", "slow", 1, seconds=0, call=publish)
-    folder, commit, requested = zoo.hub.fetch(REPO)
+    folder, commit, requested, _ = zoo.hub.fetch(REPO)
     assert (commit, requested) == (sha, None)
     assert {p.name: p.read_bytes() for p in folder.iterdir()} == files
     assert len(asked(hub, "/api/models")) == 1

@@ -24,7 +24,7 @@ import pytest
 from hubserver import HubServer
 from preloaded import publish
 
-from zoo.api import weights_folder
+from zoo.sources import weights_folder
 
 MODEL = "pca.mnist"
 REPO = "org/pca.faults"

@@ -31,8 +31,8 @@ from safetensors.numpy import load, save
 
 import zoo
 import zoo.hub
-from zoo.api import weights_folder
 from zoo.errors import ZooError
+from zoo.sources import weights_folder
 
 MODEL = "pca.mnist"
 REPO = "org/pca.hostile"

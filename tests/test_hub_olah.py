@@ -21,7 +21,7 @@ from pathlib import Path
 
 import pytest
 
-from zoo.api import weights_folder
+from zoo.sources import weights_folder
 
 pytestmark = pytest.mark.slow
 

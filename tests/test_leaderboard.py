@@ -10,10 +10,10 @@ from click.testing import CliRunner
 
 import zoo
 from zoo import figures, goals, leaderboard
-from zoo.api import weights_folder
 from zoo.cli import main
 from zoo.errors import InputError
 from zoo.folder import read_json
+from zoo.sources import weights_folder
 from zoo.spec import Metric, ModelSpec, Weights
 
 

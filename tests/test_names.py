@@ -3,7 +3,7 @@
 import pytest
 
 from zoo.errors import InvalidName, ModelNameError
-from zoo.names import Name, parse_name
+from zoo.names import FolderName, HubName, PluginName, PrefixName, parse_name
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
@@ -11,29 +11,32 @@ COMMIT = "0123456789abcdef0123456789abcdef01234567"
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("ae", {"model": "ae"}),
-        ("deep_ae", {"model": "deep_ae"}),
-        ("ae2", {"model": "ae2"}),
-        ("deep_ae.mnist", {"model": "deep_ae", "tag": "mnist"}),
+        ("ae", (PluginName, "ae")),
+        ("deep_ae", (PluginName, "deep_ae")),
+        ("ae2", (PluginName, "ae2")),
+        ("deep_ae.mnist", (PluginName, "deep_ae", "mnist")),
         (
             "latentzoo-ae:deep_ae.mnist",
-            {"distribution": "latentzoo-ae", "model": "deep_ae", "tag": "mnist"},
+            (PluginName, "deep_ae", "mnist", "latentzoo-ae"),
         ),
-        ("My.Plugin_2:ae", {"distribution": "My.Plugin_2", "model": "ae"}),
-        ("local-dir:runs/mine", {"folder": "runs/mine"}),
-        ("local-dir:~/my runs/1", {"folder": "~/my runs/1"}),
-        (r"local-dir:C:\runs\mine", {"folder": r"C:\runs\mine"}),
-        ("local-dir:.", {"folder": "."}),
-        ("local-dir:hf-hub:x/y", {"folder": "hf-hub:x/y"}),
-        ("hf-hub:org/deep_ae.mine", {"repo": "org/deep_ae.mine"}),
-        ("hf-hub:org/Name-1.2@main", {"repo": "org/Name-1.2", "revision": "main"}),
-        (f"hf-hub:org/x@{COMMIT}", {"repo": "org/x", "revision": COMMIT}),
-        ("hf-hub:org/x@refs/pr/3", {"repo": "org/x", "revision": "refs/pr/3"}),
-        ("a" * 63, {"model": "a" * 63}),
+        ("My.Plugin_2:ae", (PluginName, "ae", None, "My.Plugin_2")),
+        ("local-dir:runs/mine", (FolderName, "runs/mine")),
+        ("local-dir:~/my runs/1", (FolderName, "~/my runs/1")),
+        (r"local-dir:C:\runs\mine", (FolderName, r"C:\runs\mine")),
+        ("local-dir:.", (FolderName, ".")),
+        ("local-dir:hf-hub:x/y", (FolderName, "hf-hub:x/y")),
+        ("hf-hub:org/deep_ae.mine", (HubName, "org/deep_ae.mine")),
+        ("hf-hub:org/Name-1.2@main", (HubName, "org/Name-1.2", "main")),
+        (f"hf-hub:org/x@{COMMIT}", (HubName, "org/x", COMMIT)),
+        ("hf-hub:org/x@refs/pr/3", (HubName, "org/x", "refs/pr/3")),
+        ("timm:resnet18@main", (PrefixName, "timm", "resnet18@main")),
+        ("pool:A b", (PrefixName, "pool", "A b")),
+        ("a" * 63, (PluginName, "a" * 63)),
     ],
 )
-def test_valid_forms(text: str, expected: dict):
-    assert parse_name(text) == Name(text, **expected)
+def test_valid_forms(text, expected):
+    kind, *parts = expected
+    assert parse_name(text) == kind(text, *parts)
 
 
 FORMS = "Names look like: deep_ae, deep_ae.mnist"
@@ -84,6 +87,8 @@ FORMS = "Names look like: deep_ae, deep_ae.mnist"
         ("deep_ae\n", "Write deep_ae"),
         ("DEEP_AE.MNIST", "Write deep_ae.mnist"),
         ("latentzoo-ae:Deep-AE.mnist", "Write latentzoo-ae:deep_ae.mnist"),
+        ("http:x@y", FORMS),
+        ("http://x.org/y", "For a folder"),
         # nothing that comes to mind
         ("", FORMS),
         ("   ", FORMS),

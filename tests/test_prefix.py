@@ -12,7 +12,7 @@ import pytest
 
 from zoo.errors import InvalidName, SpecError
 from zoo.hookspecs import zoo_prefixes
-from zoo.names import Name, parse_name
+from zoo.names import PluginName, PrefixName, parse_name
 from zoo.spec import Prefix
 
 PREFIX = {
@@ -186,13 +186,11 @@ def test_wrong_record(changes, text):
     "rest", ["4x4", "a.b", "Any Thing-1", "hf-hub:org/name@v1", "x" * 300, "local-dir:a/b", "é"]
 )
 def test_name_with_a_prefix(rest):
-    assert parse_name(f"pool:{rest}", {"pool"}) == Name(f"pool:{rest}", prefix="pool", rest=rest)
-    # The one that we offer ourselves is known while it is not installed, too.
-    assert parse_name(f"timm:{rest}") == Name(f"timm:{rest}", prefix="timm", rest=rest)
+    assert parse_name(f"pool:{rest}", {"pool"}) == PrefixName(f"pool:{rest}", "pool", rest)
 
 
 def test_without_the_prefix_it_is_a_distribution():
-    assert parse_name("pool:net") == Name("pool:net", model="net", distribution="pool")
+    assert parse_name("pool:net") == PluginName("pool:net", "net", None, "pool")
     assert parse_name("Pool:net", {"pool"}).distribution == "Pool"
 
 
@@ -259,7 +257,7 @@ answer([model.name, model.spec.to_dict() == zoo.info("pool:4x4").to_dict(), mode
     assert load[:2] == ["UnknownTag", "pool:4x4 has nothing to learn, so nothing pretrained"]
     assert nine[:2] == ["UnknownModel", "no pool:nine; names look like pool:4x4"]
     assert settings[:2] == [
-        "InvalidConfig",
+        "SettingsError",
         "pool:4x4: a name with a prefix takes no settings, got width",
     ]
 
@@ -277,7 +275,7 @@ def test_two_plugins_with_one_prefix(env):
 
 def test_builder_that_raises_is_its_plugin_s_error_chained(env):
     code = """
-from zoo.api import weights_folder
+from zoo.sources import weights_folder
 answer([error_of(zoo.load, "both:breaks"), error_of(zoo.load, "both:unknown"),
         error_of(zoo.load, "both:none"), error_of(zoo.info, "both:x"),
         error_of(weights_folder, "both:x"), error_of(zoo.info, "single") ])
@@ -327,11 +325,14 @@ answer([m for m in ("torch", "my_pool.model") if m in sys.modules])
     assert ask(env, code) == []
 
 
-def test_the_prefix_that_we_offer_and_do_not_have(env):
+def test_a_prefix_that_no_plugin_owns(env):
     code = "answer([error_of(zoo.load, n) for n in ('timm:resnet18', 'timm:hf-hub:org/x')])"
     for kind, text, _ in ask(env, code):
         assert kind == "UnknownModel"
-        assert re.search(r"'timm'\nType: pip install (--find-links \S+ )?latentzoo-timm$", text)
+        assert re.search(
+            r"'timm'\nIf it is one of ours, type: pip install (--find-links \S+ )?latentzoo-timm$",
+            text,
+        )
 
 
 def test_a_failed_or_blocked_plugin_is_not_called_uninstalled(

@@ -21,12 +21,13 @@ from torch import nn
 
 import zoo
 from zoo import images, weights
-from zoo.api import pulled, weights_folder
+from zoo.api import pulled
 from zoo.card import write_card
 from zoo.data import load_data, split_validation
 from zoo.evaluation.generation import kernel_distance
 from zoo.process_state import changes, process_state
 from zoo.sample import sample
+from zoo.sources import weights_folder
 
 SMALL = {"config": {"hidden": 8, "latent_dim": 4}, "settings": {"epochs": 1, "batch_size": 32}}
 PROTOCOLS = ("reconstruction", "repair", "probe", "knn", "kmeans")

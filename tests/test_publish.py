@@ -17,10 +17,10 @@ from click.testing import CliRunner
 from huggingface_hub import HfApi, ModelCard
 
 import zoo
-from zoo.api import weights_folder
 from zoo.cli import main
 from zoo.errors import HubUnreachable, InvalidName, PublishConflict, SpecError
 from zoo.folder import read_json, weights_record
+from zoo.sources import weights_folder
 
 TREE = Path(__file__).resolve().parents[1]
 TOKEN = "hf_sEcReT"

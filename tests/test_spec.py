@@ -6,7 +6,7 @@ import json
 import pytest
 
 import zoo
-from zoo.errors import InvalidConfig, SpecError
+from zoo.errors import SettingsError, SpecError
 from zoo.spec import Metric, ModelSpec, Preprocessing, Weights, complete_config
 
 METRIC = {
@@ -181,7 +181,8 @@ def test_complete_config():
         ({"latent_dim": 8.0}, "'latent_dim' should be of type int like its default 8, got 8.0"),
         ({"latent_dim": True}, "'latent_dim' should be of type int"),
         ({"kind": 3}, "'kind' should be of type str"),
+        ({"latent_dims": 3}, "Did you mean latent_dim?"),
     ):
-        with pytest.raises(InvalidConfig) as caught:
+        with pytest.raises(SettingsError) as caught:
             complete_config(spec, config)
         assert text in str(caught.value)

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import pytest
 import safetensors.torch
@@ -14,6 +15,7 @@ import torch
 
 import zoo
 from zoo import errors, weights
+from zoo.sources import locate
 
 SMALL = {"ae": {"hidden": 6, "latent_dim": 4}, "dcgan": {"width": 2, "latent_dim": 3}}
 
@@ -132,10 +134,10 @@ def test_one_flipped_byte(folder, position):
 
 def test_flipped_byte_of_bundled_weights_is_seen_through_the_record(folder):
     """Whoever changes the tensors and config.json alike is caught by the plugin's record."""
-    spec = zoo.info("ae")
-    record = zoo.info("ae.mnist").weights[0]
+    recorded = zoo.info("ae.mnist").weights[0].sha256
+    located = replace(locate(f"local-dir:{folder}"), recorded=recorded)
     with pytest.raises(errors.CorruptWeights, match="the plugin's record says"):
-        zoo.api.load_folder(folder, spec, record)
+        zoo.api.opened(located)
 
 
 def test_truncated(folder):

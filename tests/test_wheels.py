@@ -24,7 +24,7 @@ USE = (
     OFFLINE
     + """
 from zoo import weights
-from zoo.api import weights_folder
+from zoo.sources import weights_folder
 from zoo.sample import sample
 
 said = {}

@@ -17,8 +17,9 @@ from typing import Any
 from zoo import api, testing
 from zoo.boundary import typed, user_path
 from zoo.errors import InvalidName, PluginError, UnknownModel
-from zoo.names import parse_name
+from zoo.names import FolderName, HubName, PluginName
 from zoo.registry import builder, normalise, registry
+from zoo.sources import parse, weights_folder
 
 __all__ = ["Result", "check", "names_of"]
 
@@ -83,20 +84,20 @@ def names_of(target: str) -> list[str]:
     if folder.is_dir() and ":" not in target:
         target = f"local-dir:{target}"
     try:
-        name = parse_name(target, registry().prefix_names())
+        name = parse(target)
     except InvalidName as error:
         have = ", ".join(sorted({p.distribution for p in registry().plugins})) or "none"
         raise InvalidName(
             f"{error}\nTo check a whole plugin, give its distribution; installed: {have}"
         ) from None
-    if name.folder:
-        api.weights_folder(target)
+    if isinstance(name, FolderName):
+        weights_folder(target)
         return [target]
-    if name.repo:  # a branch may move while it is checked
+    if isinstance(name, HubName):  # a branch may move while it is checked
         _, commit = api.pulled(target)
         return [f"hf-hub:{name.repo}@{commit}"]
     spec = api.info(target)
-    if name.prefix or name.tag:
+    if not isinstance(name, PluginName) or name.tag:
         return [target]
     return [target, *(f"{target}.{weights.tag}" for weights in spec.weights)]
 

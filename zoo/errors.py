@@ -24,6 +24,7 @@
     │   ├── HubUnreachable      no connection, no answer in time, or the Hub itself fails
     │   ├── HubBusy             too many requests: later
     │   └── PublishConflict     somebody else has published, or a tag has other bytes
+    ├── SettingsError       a setting of a model or a recipe that there is not, or its value
     ├── InputError          images or codes of a wrong shape, range or dtype (also a ValueError)
     ├── ImageError          a picture that cannot be read
     ├── CapabilityError     the model truly cannot do this
@@ -62,6 +63,7 @@ __all__ = [
     "RepositoryNotFound",
     "RevisionNotFound",
     "RunStopped",
+    "SettingsError",
     "SpecError",
     "StaleWeights",
     "TensorMismatch",
@@ -171,6 +173,10 @@ class PublishConflict(HubError):
 
 class StaleWeights(UserWarning):
     """The Hub could not be asked which commit is the newest, so one in the cache was taken."""
+
+
+class SettingsError(ZooError, ValueError):
+    """A setting of a model, a recipe or a protocol that there is not, or that cannot be so."""
 
 
 class InputError(ZooError, ValueError):

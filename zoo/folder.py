@@ -228,11 +228,12 @@ def copy_folder(folder: Path, target: Path) -> None:
 # -- records of weights that ship ----------------------------------------------------------------
 
 
-def bundled_weights(plugin_file: str, model: str) -> tuple[Weights, ...]:
+def bundled_weights(plugin_file: str, model: str, *old_names: str) -> tuple[Weights, ...]:
     """The records of all weights of ``model`` that lie beside a plugin's root module.
 
     They are read from each folder's own config.json, metrics.json and hub.json, so that nothing is
-    written down twice. A plugin calls it with its ``__file__``.
+    written down twice. A plugin calls it with its ``__file__``, and with the names that the model
+    had before (the record's ``renamed_from``), under which weights may lie too.
 
     Only the tags are read now, from the names of the folders: a folder's files are read when
     somebody first looks at more of its record, which then raises what :func:`weights_record`
@@ -242,12 +243,18 @@ def bundled_weights(plugin_file: str, model: str) -> tuple[Weights, ...]:
     Raises:
         SpecError: what follows the model's name in the name of a folder is not a tag.
     """
-    root, prefix = weights_root(plugin_file), f"{model}."
+    root = weights_root(plugin_file)
     try:
-        names = sorted(name for name in os.listdir(root) if name.startswith(prefix))
+        folders = sorted(os.listdir(root))
     except FileNotFoundError:  # the plugin ships none
-        names = []
-    return tuple(_UnreadWeights(root / name, name.removeprefix(prefix)) for name in names)
+        folders = []
+    found: dict[str, Weights] = {}
+    for name in (model, *old_names):
+        for folder in folders:
+            if folder.startswith(f"{name}."):
+                tag = folder.removeprefix(f"{name}.")
+                found.setdefault(tag, _UnreadWeights(root / folder, tag))
+    return tuple(found[tag] for tag in sorted(found))
 
 
 class _UnreadWeights(Weights):
@@ -287,6 +294,11 @@ class _UnreadWeights(Weights):
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _UnreadWeights._read(self).__reduce__()
+
+
+def is_unread(weights: Weights) -> bool:
+    """Whether nobody has looked at more of this record than its tag: it is still in its folder."""
+    return type(weights) is _UnreadWeights
 
 
 _READ_LATER = frozenset(f.name for f in fields(Weights)) - {"tag"}

@@ -53,6 +53,7 @@ from zoo.folder import (
     PICKLES,
     TENSORS,
     VECTORS,
+    FolderConfig,
     parse_config,
     read_json,
     weights_record,
@@ -80,11 +81,20 @@ class Commit(NamedTuple):
 
 
 class Fetched(NamedTuple):
-    """A weights folder in the cache, the commit it is of, and the revision that was asked for."""
+    """Files of a commit in the cache, the commit, and the revision that was asked for."""
 
     folder: Path
     commit: str
     requested: str | None
+
+
+class FetchedWeights(NamedTuple):
+    """The same of a weights folder, with its config.json as it was read and checked."""
+
+    folder: Path
+    commit: str
+    requested: str | None
+    config: FolderConfig
 
 
 def resolve(repo: str, revision: str | None = None, *, token: str | None = None) -> Commit:
@@ -110,8 +120,8 @@ def fetch(
     sha256: str | None = None,
     token: str | None = None,
     verify: bool = True,
-    accept: Callable[[Path], object] = lambda folder: None,
-) -> Fetched:
+    accept: Callable[[FolderConfig], object] = lambda config: None,
+) -> FetchedWeights:
     """The weights folder of one commit, fetched unless it is in the cache.
 
     A file whose bytes are not those that the Hub, config.json or the record promise is dropped and
@@ -123,7 +133,7 @@ def fetch(
         sha256: of the tensors, as the plugin's record has it.
         token: instead of the one that the client finds (``HF_TOKEN``, ``hf auth login``).
         verify: read all files that were in the cache already; loading verifies the tensors itself.
-        accept: is given the folder while it holds no tensors yet, and may raise.
+        accept: is given the config before any tensors are fetched, and may raise.
 
     Raises: as :func:`resolve`, and
         WeightsNotFound: the repository is not one of the zoo; the text says what it looks like.
@@ -137,10 +147,12 @@ def fetch(
     folder = _snapshot(repo, commit.sha)
     if not commit.cached:
         listing = listing or _ask(repo, commit.sha, token)
-        _download(repo, commit.sha, listing, sha256, token, accept)
+        config = _download(repo, commit.sha, listing, sha256, token, accept)
     elif verify or not _is_intact(folder / CONFIG):
-        _mend(repo, commit.sha, token)
-    promised(folder, repo, sha256)
+        config = _mend(repo, commit.sha, token)
+    else:
+        config = _read(repo, commit.sha)
+    _refuse_others(config, sha256)
     if not is_commit(revision) and listing is not None:
         _remember(repo, revision, commit.sha)
         _say(
@@ -148,7 +160,7 @@ def fetch(
             + (f" of {commit.date:%Y-%m-%d}" if commit.date else "")
             + f". To stay with it: hf-hub:{repo}@{commit.sha}"
         )
-    return Fetched(folder, commit.sha, revision)
+    return FetchedWeights(folder, commit.sha, revision, config)
 
 
 def fetch_files(
@@ -181,7 +193,7 @@ def fetch_files(
     return Fetched(_snapshot(repo, commit.sha), commit.sha, revision)
 
 
-def peek(repo: str, revision: str | None = None, *, token: str | None = None) -> Fetched:
+def peek(repo: str, revision: str | None = None, *, token: str | None = None) -> FetchedWeights:
     """The folder of one commit with config.json, metrics.json and the card, without the tensors.
 
     Raises: as :func:`fetch`.
@@ -192,14 +204,15 @@ def peek(repo: str, revision: str | None = None, *, token: str | None = None) ->
     if not commit.cached:
         listing = listing or _ask(repo, commit.sha, token)
         sizes = _sizes(repo, listing)
-        _get_config(repo, commit.sha, sizes, listing, token)
+        config = _get_config(repo, commit.sha, sizes, listing, token)
         wanted = [name for name in (METRICS, CARD) if name in sizes]
     else:
-        wanted = [name for name in (CONFIG, METRICS, CARD) if os.path.lexists(folder / name)]
+        _get(repo, commit.sha, CONFIG, token)
+        config = _read(repo, commit.sha)
+        wanted = [name for name in (METRICS, CARD) if os.path.lexists(folder / name)]
     for name in wanted:
         _get(repo, commit.sha, name, token)
-    promised(folder, repo)
-    return Fetched(folder, commit.sha, revision)
+    return FetchedWeights(folder, commit.sha, revision, config)
 
 
 def describe(repo: str, revision: str | None = None, *, token: str | None = None) -> dict[str, Any]:
@@ -214,12 +227,12 @@ def describe(repo: str, revision: str | None = None, *, token: str | None = None
     """
     fetched = peek(repo, revision, token=token)
     folder = fetched.folder
-    record = weights_record(folder, "hub")
+    record = weights_record(folder, "hub", fetched.config)
     card = folder / CARD
     return {
         "repo": repo,
         "commit": fetched.commit,
-        "config": read_json(folder / CONFIG),
+        "config": dict(fetched.config.facts),
         "metrics": [metric.to_dict() for metric in record.metrics],
         "card": card.read_text("utf-8", "replace") if card.is_file() else "",
         "tensors": _header(repo, fetched, token),
@@ -345,11 +358,11 @@ def _download(
     listing: "ModelInfo",
     sha256: str | None,
     token: str | None,
-    accept: Callable[[Path], object],
-) -> None:
+    accept: Callable[[FolderConfig], object],
+) -> FolderConfig:
     """Fetch what a commit has of a weights folder, from what costs least to the tensors."""
-    folder, sizes = _snapshot(repo, sha), _sizes(repo, listing)
-    _get_config(repo, sha, sizes, listing, token)
+    sizes = _sizes(repo, listing)
+    config = _get_config(repo, sha, sizes, listing, token)
     for path in sorted(sizes):
         if path.lower().endswith(PICKLES):
             raise UnsafeWeights(
@@ -357,14 +370,17 @@ def _download(
                 "it could run any code. Nothing was loaded. If you trust the rest, ask its owner "
                 "to take that file out"
             )
-    size, digest = promised(folder, repo, sha256)
-    accept(folder)
+    _refuse_others(config, sha256)
+    accept(config)
     if TENSORS not in sizes:
         raise WeightsNotFound(f"hf-hub:{repo}@{sha} has no {TENSORS}")
     stored = next(
         (f.lfs.sha256 for f in listing.siblings if f.rfilename == TENSORS and f.lfs), None
     )
-    for what, got, expected in (("size", sizes[TENSORS], size), ("sha256", stored, digest)):
+    for what, got, expected in (
+        ("size", sizes[TENSORS], config.size),
+        ("sha256", stored, config.sha256),
+    ):
         if got is not None and got != expected:
             raise CorruptWeights(
                 f"hf-hub:{repo}@{sha}: {TENSORS} has the {what} {_clean(got, 80)} on the Hub, its "
@@ -374,18 +390,16 @@ def _download(
     for name in (METRICS, CARD, VECTORS, TENSORS):
         if name in sizes:
             _get(repo, sha, name, token)
-    _mend(repo, sha, token)
+    return _mend(repo, sha, token, config)
 
 
 def _get_config(
     repo: str, sha: str, sizes: Mapping[str, Any], listing: "ModelInfo", token: str | None
-) -> None:
+) -> FolderConfig:
     if CONFIG not in sizes:
         raise _foreign(repo, listing)
     _get(repo, sha, CONFIG, token)
-    config = read_json(_snapshot(repo, sha) / CONFIG)
-    if not _is_ours(config):
-        raise _foreign(repo, listing, config)
+    return _read(repo, sha, listing)
 
 
 def _get(repo: str, sha: str, name: str, token: str | None) -> None:
@@ -416,8 +430,12 @@ def _get(repo: str, sha: str, name: str, token: str | None) -> None:
     )
 
 
-def _mend(repo: str, sha: str, token: str | None) -> None:
-    """Check every file of a snapshot, and fetch again what is damaged.
+def _mend(
+    repo: str, sha: str, token: str | None, config: FolderConfig | None = None
+) -> FolderConfig:
+    """Check every file of a snapshot, and fetch again what is damaged; its config.
+
+    ``config``: if it was read already, from a file that was whole.
 
     Raises:
         CorruptWeights: the commit itself is not consistent.
@@ -427,43 +445,46 @@ def _mend(repo: str, sha: str, token: str | None) -> None:
         for name in FILES:
             if os.path.lexists(folder / name):
                 _get(repo, sha, name, token)
-        _, expected = promised(folder, repo)
+        config = config or _read(repo, sha)
         name = _promise_of_name(folder / TENSORS)
         got = name if name and len(name) == 64 else _sha256(folder / TENSORS)
-        if got == expected:
-            return
+        if got == config.sha256:
+            return config
         if again and name is None:
             # Where there are no links, only the two together can tell; either may be the bad one.
             _drop(folder / TENSORS, repo)
             _drop(folder / CONFIG, repo)
             _get(repo, sha, CONFIG, token)
             _get(repo, sha, TENSORS, token)
+            config = None
             continue
         break
     raise CorruptWeights(
-        f"hf-hub:{repo}@{sha}: {TENSORS} has sha256 {got}, its config.json says {expected:.80}. "
+        f"hf-hub:{repo}@{sha}: {TENSORS} has sha256 {got}, its config.json says {config.sha256}. "
         "It was not damaged on the way: its owner should publish it again. Nothing was loaded"
     )
 
 
-def promised(folder: Path, repo: str, sha256: str | None = None) -> tuple[int, str]:
-    """The size and sha256 that config.json says the tensors have.
+def _read(repo: str, sha: str, listing: "ModelInfo | None" = None) -> FolderConfig:
+    """The checked config.json of a snapshot.
 
     Raises:
         WeightsNotFound: it is the config of something else.
         InvalidConfig: what it says is not of the kinds that a config has.
-        CorruptWeights: it says another sha256 than the plugin's record.
     """
-    config = read_json(folder / CONFIG)
-    if not _is_ours(config):
-        raise _foreign(repo, None, config)
-    checked = parse_config(config, f"{CONFIG} of hf-hub:{repo}")
-    if sha256 is not None and checked.sha256 != sha256:
+    facts = read_json(_snapshot(repo, sha) / CONFIG)
+    if not _is_ours(facts):
+        raise _foreign(repo, listing, facts)
+    return parse_config(facts, f"{CONFIG} of hf-hub:{repo}@{sha}")
+
+
+def _refuse_others(config: FolderConfig, sha256: str | None) -> None:
+    """Raises: CorruptWeights: the tensors have another sha256 than the plugin's record."""
+    if sha256 is not None and config.sha256 != sha256:
         raise CorruptWeights(
-            f"{checked.where} says that the tensors have sha256 {checked.sha256}, the "
+            f"{config.where} says that the tensors have sha256 {config.sha256}, the "
             f"plugin's record says {sha256}: these are other weights. Nothing was loaded"
         )
-    return checked.size, checked.sha256
 
 
 def _sizes(repo: str, listing: "ModelInfo") -> dict[str, int | None]:

@@ -26,7 +26,7 @@ from zoo.density import GaussianMixture, fit_density
 from zoo.errors import CapabilityError, InputError
 from zoo.files import path_text
 from zoo.isolation import isolated
-from zoo.spec import ModelSpec, Preprocessing, complete_options
+from zoo.spec import ModelSpec, Preprocessing, Source, complete_options
 
 if TYPE_CHECKING:
     from zoo.transform import Transform
@@ -230,6 +230,8 @@ class ZooModel(nn.Module):
 
     spec: ModelSpec | None = None
     name: str = ""
+    source: Source | None = None
+    """Where it was loaded from; None of a model that was created."""
     config: Mapping[str, Any] = {}
     _preprocessing: Preprocessing | None = None
 

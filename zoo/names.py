@@ -12,9 +12,10 @@
 
 import re
 from collections.abc import Collection
-from typing import NamedTuple
+from dataclasses import dataclass
 
 from zoo.errors import InvalidName
+from zoo.spec import is_prefix
 
 # Compiled when they are first used, which re then remembers.
 _MODEL = (
@@ -24,32 +25,55 @@ _MODEL = (
 _REPO = r"(?a:[\w-][\w.-]{0,95}/[\w-][\w.-]{0,95})"
 _REVISION = r"(?a:\w[\w./-]{0,199})"
 _HUB = rf"(?P<repo>{_REPO})(?:@(?P<revision>{_REVISION}))?"
-_PREFIX = "hf[-_]?hub|hub|local[-_]?dir|dir|file"
+_SLIPS = "hf[-_]?hub|hub|local[-_]?dir|dir|file"
 _FORMS = "deep_ae, deep_ae.mnist, latentzoo-ae:deep_ae.mnist, local-dir:FOLDER, hf-hub:org/name"
 
-OFFERED = {"timm": "latentzoo-timm"}
-"""Prefixes that are names also while the distribution that has them is not installed, so that
-somebody is told to install that one, and not one called like the prefix."""
 
-
-class Name(NamedTuple):
-    """A parsed name; exactly one of ``model``, ``folder``, ``repo`` and ``prefix`` is set."""
+@dataclass(frozen=True)
+class PluginName:
+    """A model that a plugin declares, with or without the tag of weights."""
 
     text: str
-    model: str | None = None
+    model: str
     tag: str | None = None
     distribution: str | None = None
-    folder: str | None = None
-    repo: str | None = None
+
+
+@dataclass(frozen=True)
+class HubName:
+    """A repository on the Hugging Face Hub."""
+
+    text: str
+    repo: str
     revision: str | None = None
-    prefix: str | None = None
-    rest: str | None = None
+
+
+@dataclass(frozen=True)
+class FolderName:
+    """A weights folder, or a training run that holds one."""
+
+    text: str
+    path: str
+
+
+@dataclass(frozen=True)
+class PrefixName:
+    """What the plugin that owns ``prefix`` makes of ``rest``."""
+
+    text: str
+    prefix: str
+    rest: str
+
+
+Name = PluginName | HubName | FolderName | PrefixName
 
 
 def parse_name(text: str, prefixes: Collection[str] = ()) -> Name:
     """The meaning of ``text``; nothing is looked up.
 
-    ``prefixes`` are those that plugins own (:meth:`zoo.registry.Registry.prefixes`).
+    ``prefixes`` are those that plugins own (:meth:`zoo.registry.Registry.prefixes`). What looks
+    like one and is not among them, and is no name of a plugin's model either, is a
+    :class:`PrefixName` too, whose plugin somebody may have to install.
 
     Raises:
         InvalidName: it is of no form that names have; the text has the nearest that would be.
@@ -61,7 +85,7 @@ def parse_name(text: str, prefixes: Collection[str] = ()) -> Name:
     if prefix == "local-dir" and colon:
         if not rest or "\0" in rest:
             raise InvalidName(f"{shown} names no folder; write local-dir:FOLDER")
-        return Name(text, folder=rest)
+        return FolderName(text, rest)
     if prefix == "hf-hub" and colon:
         match = re.fullmatch(_HUB, rest)
         if match is None or ".." in rest or "//" in rest:
@@ -69,20 +93,25 @@ def parse_name(text: str, prefixes: Collection[str] = ()) -> Name:
                 f"{shown} is not a repository on the Hub; write hf-hub:org/name or "
                 "hf-hub:org/name@REVISION"
             )
-        return Name(text, repo=match["repo"], revision=match["revision"])
-    if colon and (prefix in prefixes or prefix in OFFERED):
-        if not rest.strip() or not rest.isprintable() or len(rest) > 300:
-            raise InvalidName(
-                f"{shown}: expected 1 to 300 printable characters after {prefix}:, got "
-                f"{len(rest)}" + ("" if rest.isprintable() else ", some of them not printable")
-            )
-        return Name(text, prefix=prefix, rest=rest)
+        return HubName(text, match["repo"], match["revision"])
+    if colon and prefix in prefixes:
+        return PrefixName(text, prefix, _checked_rest(prefix, rest, shown))
     # local_dir:x would be a model x of the distribution local_dir
-    if not (colon and re.fullmatch(_PREFIX, prefix, re.I)) and (
-        match := re.fullmatch(_MODEL, text)
-    ):
-        return Name(text, match["model"], match["tag"], match["distribution"])
+    slip = colon and re.fullmatch(_SLIPS, prefix, re.I)
+    if not slip and (match := re.fullmatch(_MODEL, text)):
+        return PluginName(text, match["model"], match["tag"], match["distribution"])
+    if not slip and colon and is_prefix(prefix) and not rest.startswith(("/", "\\")):
+        return PrefixName(text, prefix, _checked_rest(prefix, rest, shown))
     raise InvalidName(f"{shown} is not a name of the zoo. {_guess(text)}")
+
+
+def _checked_rest(prefix: str, rest: str, shown: str) -> str:
+    if not rest.strip() or not rest.isprintable() or len(rest) > 300:
+        raise InvalidName(
+            f"{shown}: expected 1 to 300 printable characters after {prefix}:, got {len(rest)}"
+            + ("" if rest.isprintable() else ", some of them not printable")
+        )
+    return rest
 
 
 def is_repo(text: object) -> bool:
@@ -105,7 +134,7 @@ def _guess(text: str) -> str:
     url = re.match(r"https?://(?:huggingface\.co|hf\.co)/([\w.-]+/[\w.-]+)", text)
     if url:
         return f"It looks like a page of the Hub; write {_printable('hf-hub:' + url[1])}"
-    slip = re.match(rf"({_PREFIX})(:/{{0,2}})(.+)", text, re.I)
+    slip = re.match(rf"({_SLIPS})(:/{{0,2}})(.+)", text, re.I)
     if slip:
         right = "hf-hub" if "hub" in slip[1].lower() else "local-dir"
         return f"Write {_printable(f'{right}:{slip[3]}')}"

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from zoo import hub
-from zoo.api import load, weights_folder
+from zoo.api import load
 from zoo.boundary import typed, user_path
 from zoo.errors import (
     AccessDenied,
@@ -52,6 +52,7 @@ from zoo.folder import (
 )
 from zoo.hub import hub_errors
 from zoo.names import is_commit, is_repo, is_revision
+from zoo.sources import weights_folder
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi

@@ -24,8 +24,7 @@ import pluggy
 from zoo import hookspecs
 from zoo.errors import AmbiguousName, PluginError, SpecError, UnknownModel, ZooError
 from zoo.installing import install_command, install_plugins_command
-from zoo.names import OFFERED
-from zoo.spec import ModelSpec, Prefix
+from zoo.spec import ModelSpec, Prefix, is_prefix
 
 _R = TypeVar("_R", ModelSpec, Prefix)
 
@@ -159,14 +158,12 @@ class Registry:
                 "Switch off or uninstall all but one, such as by "
                 f"ZOO_PLUGINS_BLOCK={','.join(owners[1:])}"
             )
-        if name in OFFERED and OFFERED[name] in {
-            *self.switched_off,
-            *(plugin.distribution for plugin in self.plugins),
-        }:
-            self._require(OFFERED[name])
+        owner = usual_owner(name)
+        if owner in {*self.switched_off, *(plugin.distribution for plugin in self.plugins)}:
+            self._require(owner)
         raise UnknownModel(
-            f"no plugin that is installed owns the prefix {name!r}"
-            + (f"\nType: {install_command(OFFERED[name])}" if name in OFFERED else "")
+            f"no plugin that is installed owns the prefix {name!r}\n"
+            f"If it is one of ours, type: {install_command(owner)}"
         )
 
     def find(self, model: str, distribution: str | None = None) -> tuple[Plugin, ModelSpec]:
@@ -204,6 +201,8 @@ class Registry:
             raise UnknownModel(f"the plugin {distribution} is switched off by {variable}")
         plugins = [p for p in self.plugins if p.distribution == distribution]
         if not plugins:
+            if is_prefix(distribution):  # timm:resnet18.a1 looks like a model of a distribution
+                self.find_prefix(distribution)
             have = ", ".join(sorted({p.distribution for p in self.plugins})) or "none"
             raise UnknownModel(
                 f"no plugin distribution {distribution!r} is installed; installed: {have}.\n"
@@ -475,6 +474,11 @@ def builder(spec: ModelSpec | Prefix) -> type:
             f"the builder {spec.builder} of {spec.name} cannot be imported.\n"
             f"{type(error).__name__}: {error}"
         ) from error
+
+
+def usual_owner(prefix: str) -> str:
+    """The distribution that has a prefix, if it is called as ours are."""
+    return normalise(f"latentzoo-{prefix}")
 
 
 def normalise(distribution: str) -> str:

@@ -9,10 +9,11 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Self
 
-from zoo.errors import InputError, InvalidConfig, SpecError
+from zoo.errors import InputError, SettingsError, SpecError
 
 API_VERSION = 1
 """The version of the contract between core, plugins and weights folders."""
@@ -340,6 +341,21 @@ class Option(_Record):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Source:
+    """Where a model came from: what its name meant when it was loaded.
+
+    ``kind`` is ``bundled`` (in the plugin's wheel), ``hub``, ``folder``, or ``prefix`` (behind a
+    plugin's prefix, where there is no weights folder). ``name`` loads the same again: of what is
+    on the Hub it has the commit, unless the plugin's own record pins that.
+    """
+
+    kind: str
+    name: str
+    folder: Path | None = None
+    commit: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class ModelSpec(_Record):
     """What a plugin says of one model, without importing it.
 
@@ -445,6 +461,12 @@ class ModelSpec(_Record):
         return super()._revive(key, value)
 
 
+def is_prefix(value: object) -> bool:
+    """Whether a plugin's prefix can be ``value``; a single letter would be a Windows drive."""
+    slip = str(value).replace("_", "") in ("hfhub", "localdir", *RESERVED_PREFIXES)
+    return is_identifier(value) and len(str(value)) > 1 and not slip
+
+
 RESERVED_PREFIXES = ("dir", "file", "ftp", "hf", "hub", "http", "https", "local", "zoo")
 """What no plugin's prefix may be: too near to ``hf-hub:`` and ``local-dir:``, or to addresses."""
 
@@ -476,11 +498,8 @@ class Prefix(_Record):
     api_version: int = API_VERSION
 
     def __post_init__(self) -> None:
-        # A single letter would be a Windows drive.
-        good = is_identifier(self.name) and len(self.name) > 1
-        slip = str(self.name).replace("_", "") in ("hfhub", "localdir", *RESERVED_PREFIXES)
         _check(
-            good and not slip,
+            is_prefix(self.name),
             "Prefix.name",
             "a lower-case Python identifier of two letters or more, and none of "
             + ", ".join(("hf_hub", "local_dir", *RESERVED_PREFIXES)),
@@ -519,18 +538,22 @@ def complete_config(spec: ModelSpec, config: Mapping[str, Any]) -> dict[str, Any
     """``config`` over the model's defaults, each key known and each value of the default's type.
 
     Raises:
-        InvalidConfig: an unknown key, or a value of another type; the text has the choice.
+        SettingsError: an unknown key, or a value of another type; the text has the choice.
     """
     for key, value in config.items():
         if key not in spec.config:
-            raise InvalidConfig(
+            import difflib
+
+            near = difflib.get_close_matches(str(key), spec.config, n=1)
+            raise SettingsError(
                 f"{spec.name} has no setting {key!r}; it has: "
                 + (", ".join(f"{k}={v!r}" for k, v in spec.config.items()) or "none")
+                + (f".\nDid you mean {near[0]}?" if near else "")
             )
         default = spec.config[key]
         number = isinstance(default, float) and type(value) is int
         if default is not None and type(value) is not type(default) and not number:
-            raise InvalidConfig(
+            raise SettingsError(
                 f"{spec.name}: setting {key!r} should be of type {type(default).__name__} "
                 f"like its default {default!r}, got {value!r}"
             )

@@ -47,9 +47,10 @@ from zoo.errors import CapabilityError, InputError
 from zoo.folder import CONFIG, read_config, weights_root
 from zoo.isolation import isolated
 from zoo.model import BATCH, ZooModel, can_be_trained
-from zoo.names import Name, parse_name
+from zoo.names import FolderName, PluginName, PrefixName
 from zoo.process_state import changes, process_state
 from zoo.registry import Plugin, builder, normalise, registry
+from zoo.sources import parse, weights_folder
 from zoo.spec import complete_config
 
 TOLERANCE = 1e-4
@@ -126,8 +127,12 @@ def expected_failures(name: str) -> Mapping[str, str]:
 
 def has_weights(name: str) -> bool:
     """Whether ``name`` is loaded and not created: it has a tag, or is a folder or repository."""
-    parsed = _parsed(name)
-    return bool(parsed.tag or parsed.folder or parsed.repo)
+    match parse(name):
+        case PluginName(tag=tag):
+            return tag is not None
+        case PrefixName():
+            return False
+    return True
 
 
 @cache
@@ -165,7 +170,7 @@ def _check_record(name: str) -> None:
         _same(model.image_shape, tuple(spec.image_shape), "image_shape of the default config")
         _same(model.code_shape, tuple(spec.code_shape), "code_shape of the default config")
         takes = inspect.signature(type(model)).parameters
-        if _parsed(name).model:
+        if isinstance(parse(name), PluginName):
             _same(sorted(spec.config), sorted(takes), "settings of the record, as the builder's")
     elif spec.weights:
         (record,) = spec.weights
@@ -174,7 +179,7 @@ def _check_record(name: str) -> None:
         # Weights of before a setting was added have that setting's default.
         _same(complete_config(spec, record.config), dict(model.config), "the config")
     else:  # a folder or repository, which is its own record
-        config = read_config(api.weights_folder(name))
+        config = read_config(weights_folder(name))
         _same(config.facts.get("parameters"), parameters, "the number of parameters")
     again = type(spec).from_dict(json.loads(json.dumps(spec.to_dict())))
     _same(again, spec, "the record after a round trip through JSON")
@@ -359,7 +364,7 @@ def check_undeclared_capability(name: str) -> None:
 
 def check_round_trip(name: str) -> None:
     """Through a weights folder and back: the same tensors, the same results."""
-    if _parsed(name).prefix:
+    if isinstance(parse(name), PrefixName):
         raise NotApplicable("the library behind the prefix keeps weights in its own way")
     model = get_model(name)
     images = images_for(model)
@@ -517,7 +522,7 @@ def check_vectors(name: str) -> None:
     """The recorded test vectors come out on this machine."""
     if not has_weights(name):
         raise NotApplicable("it has no weights")
-    weights.verify(get_model(name), api.weights_folder(name))
+    weights.verify(get_model(name), weights_folder(name))
 
 
 def check_preprocess(name: str) -> None:
@@ -534,7 +539,7 @@ def check_preprocess(name: str) -> None:
 
 def check_training(name: str) -> None:
     """Training works: two steps of each phase with finite losses, then weights that load."""
-    if not _parsed(name).model or has_weights(name):
+    if not isinstance(parse(name), PluginName) or has_weights(name):
         raise NotApplicable("only a model that is created by its own name is trained")
     if not _trains(name):
         raise NotApplicable("its class has no loss, no phases and nothing to fit")
@@ -560,7 +565,7 @@ def check_training(name: str) -> None:
 def _trains(name: str) -> bool:
     """Whether ``name`` is of a model that can be trained, and not of weights."""
     kind = type(get_model(name))
-    return can_be_trained(kind) and bool(_parsed(name).model) and not has_weights(name)
+    return can_be_trained(kind) and isinstance(parse(name), PluginName) and not has_weights(name)
 
 
 def _train_shortly(name: str, run: Path) -> Path:
@@ -634,7 +639,7 @@ def _in_a_new_process(script: str, *arguments: str) -> tuple[str, dict[str, Any]
 @cache
 def _elsewhere(name: str) -> tuple[str, dict[str, Any]]:
     """The model of ``name`` in another process: what is printed, written and generated there."""
-    where = api.weights_folder(name) if _parsed(name).folder else None
+    where = weights_folder(name) if isinstance(parse(name), FolderName) else None
     threads = str(torch.get_num_threads())
     return _in_a_new_process(_CALL, f"local-dir:{where.absolute()}" if where else name, threads)
 
@@ -710,11 +715,11 @@ def _require_fitted(model: ZooModel, when: str) -> None:
 
 def check_weights_folders(name: str) -> None:
     """Weights bear the name of the model that they are of, and none is left without a model."""
-    if _parsed(name).prefix:
+    if isinstance(parse(name), PrefixName):
         raise NotApplicable("the library behind the prefix keeps weights in its own way")
     spec, plugin = api.info(name), _plugin(name)
     if has_weights(name):
-        config = api.weights_folder(name) / CONFIG
+        config = weights_folder(name) / CONFIG
         said = read_config(config.parent).model
         if said not in (spec.name, *spec.renamed_from):
             raise CheckFailed(
@@ -728,7 +733,12 @@ def check_weights_folders(name: str) -> None:
     folders = sorted(f.name for f in root.iterdir() if f.is_dir()) if root.is_dir() else []
     if not folders:
         raise NotApplicable("its plugin ships no weights")
-    known = {f"{s.name}.{w.tag}" for s in plugin.specs for w in s.weights}
+    known = {
+        f"{model}.{weights.tag}"
+        for spec in plugin.specs
+        for weights in spec.weights
+        for model in (spec.name, *spec.renamed_from)
+    }
     lost = [
         folder for folder in folders if folder not in known and not folder.startswith(("_", "."))
     ]
@@ -736,8 +746,8 @@ def check_weights_folders(name: str) -> None:
         raise CheckFailed(
             f"no model of the plugin has the weights in {', '.join(lost)}: it declares "
             f"{', '.join(s.name for s in plugin.specs)}, with {', '.join(sorted(known)) or 'none'}"
-            ". After a renaming, the folder and the model in its config.json have to be renamed "
-            "too; weights=bundled_weights(__file__, NAME) in the record finds them",
+            ". weights=bundled_weights(__file__, NAME) in the record finds those of NAME, and "
+            "after a renaming bundled_weights(__file__, NAME, OLD_NAME) those of both",
             f"{root / lost[0] / CONFIG}:1",
         )
 
@@ -749,7 +759,7 @@ def check_publishable(name: str) -> None:
     from zoo.publishing import prepare
 
     with tempfile.TemporaryDirectory() as temporary:
-        prepare(api.weights_folder(name), Path(temporary), "hf-hub:someone/checked")
+        prepare(weights_folder(name), Path(temporary), "hf-hub:someone/checked")
 
 
 CHECKS = (
@@ -782,16 +792,13 @@ CHECKS = (
 """All checks, in the order in which they are run."""
 
 
-def _parsed(name: str) -> Name:
-    return parse_name(name, registry().prefix_names())
-
-
 def _plugin(name: str) -> Plugin:
     """The plugin that declares the model of ``name``."""
-    if prefix := _parsed(name).prefix:
-        return registry().find_prefix(prefix)[0]
-    if (parsed := _parsed(name)).model:
-        return registry().find(parsed.model, parsed.distribution)[0]
+    match parse(name):
+        case PrefixName(prefix=prefix):
+            return registry().find_prefix(prefix)[0]
+        case PluginName(model=model, distribution=distribution):
+            return registry().find(model, distribution)[0]
     spec = api.info(name)
     pairs = [(plugin, s) for plugin, s in registry().specs() if s.name == spec.name]
     return next((plugin for plugin, s in pairs if s.builder == spec.builder), pairs[0][0])
@@ -811,8 +818,8 @@ def line_of(thing: object) -> str:
 
 def record_line(name: str) -> str:
     """The file and line where the plugin declares the model or the prefix of ``name``."""
-    root, prefix = _plugin(name).root, _parsed(name).prefix
-    declared = prefix or api.info(name).name
+    root, parsed = _plugin(name).root, parse(name)
+    declared = parsed.prefix if isinstance(parsed, PrefixName) else api.info(name).name
     wanted = re.compile(rf"""name\s*=\s*["']{re.escape(declared)}["']""")
     lines = Path(root.__file__).read_text("utf-8", "replace").splitlines()
     hits = [n for n, line in enumerate(lines, 1) if wanted.search(line)]

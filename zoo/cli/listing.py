@@ -100,13 +100,14 @@ def info(name: str, as_json: bool) -> None:
 
     Of a repository on the Hub (hf-hub:org/name) it shows what that says, and fetches no tensors.
     """
-    from zoo.names import parse_name
+    from zoo.names import HubName
+    from zoo.sources import parse
 
-    if name.startswith("hf-hub:"):
+    parsed = parse(name)
+    if isinstance(parsed, HubName):
         from zoo.cli import hub
 
-        parsed = parse_name(name)
-        return hub.info(str(parsed.repo), parsed.revision, as_json)
+        return hub.info(parsed.repo, parsed.revision, as_json)
     spec = zoo.info(name)
     if as_json:
         print_json(spec.to_dict())

@@ -230,8 +230,8 @@ def few_images(names: "Iterable[str]") -> "Tensor | None":
 
     Raises: CorruptWeights: they cannot be read.
     """
-    from zoo.api import weights_folder
     from zoo.card import vector_images
+    from zoo.sources import weights_folder
 
     for name in names:
         folder = weights_folder(name)

@@ -36,8 +36,8 @@ def card(name: str | None, out: Path | None) -> None:
     Without --out its text is printed, without pictures. Without NAME the cards of all models
     with weights are written into the folder --out.
     """
-    from zoo.api import weights_folder
     from zoo.card import is_card, render_card, write_card
+    from zoo.sources import weights_folder
 
     if name is None and (out is None or out.suffix == ".md"):
         raise InputError("name a model, or with --out a folder for the cards of all models")

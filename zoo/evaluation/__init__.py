@@ -258,20 +258,19 @@ def evaluate(
         CapabilityError: nothing could be measured at all; the text has each reason.
         ZooError: as :func:`zoo.load` and :func:`zoo.data.load_data`.
     """
-    from zoo.api import has_folder, load, weights_folder
+    from zoo.api import load
     from zoo.card import is_card, write_card
 
     chosen = _chosen(protocols)
     named = frozenset() if protocols is None else _names(protocols) - {"all"}
     model = load(name)
-    if not has_folder(name) and (data is None or against is not None):
+    source = model.source
+    if (source is None or source.folder is None) and (data is None or against is not None):
         raise InputError(
             f"{name} has no weights folder that says what it was trained on"
             + (": leave --against out" if against else f"; type: zoo evaluate {name} --data SET")
         )
-    # A name of the Hub was resolved to a commit once; its branch may move meanwhile.
-    same = model.name if name.startswith("hf-hub:") else name
-    folder = weights_folder(same) if has_folder(name) else Path()
+    folder = (source and source.folder) or Path()
     write = write and name.startswith("local-dir:")
     if write:
         _refuse_cache(folder)
@@ -382,7 +381,7 @@ def verify(
         InputError: there is no such protocol, or nothing is recorded of it.
         ZooError: as :func:`evaluate`.
     """
-    from zoo.api import weights_folder
+    from zoo.sources import weights_folder
 
     folder = weights_folder(name)
     recorded = weights_record(folder, "recorded").metrics

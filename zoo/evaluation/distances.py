@@ -42,7 +42,7 @@ def open_space(name: str, shape: tuple[int, int, int]) -> Space:
         CapabilityError: the model has no features.
         ZooError: as :func:`zoo.load`.
     """
-    from zoo.api import load, weights_folder
+    from zoo.api import load
     from zoo.folder import read_config
 
     if name == "pixels" and (numbers := torch.Size(shape).numel()) > WIDEST:
@@ -59,7 +59,7 @@ def open_space(name: str, shape: tuple[int, int, int]) -> Space:
         )
     called = model.name
     if name.startswith("local-dir:"):  # whose path is nobody's business
-        digest = read_config(weights_folder(name)).sha256
+        digest = read_config(model.source.folder).sha256
         called = f"{model.spec.name}@{digest[:12]}"
     return Space(called, model)
 

@@ -7,10 +7,11 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from zoo.api import load, weights_folder
+from zoo.api import load
 from zoo.evaluation.protocol import Context, Figure
 from zoo.folder import read_config
 from zoo.optional import optional
+from zoo.sources import weights_folder
 
 DAMAGE = (
     ("mask", 0.25),

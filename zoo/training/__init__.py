@@ -39,8 +39,7 @@ from zoo.errors import InvalidConfig, TrainingError
 from zoo.files import path_text, write_json
 from zoo.manifest import MANIFEST, WEIGHTS, read_manifest
 from zoo.model import AutoencoderRecipe, LabelledRecipe, Recipe, ZooModel, can_be_trained
-from zoo.names import parse_name
-from zoo.registry import registry
+from zoo.sources import owner
 from zoo.training import checkpoint
 from zoo.training.loop import Run
 from zoo.training.precision import resolve_precision
@@ -194,8 +193,7 @@ def train(
                 write_json(used, chosen_recipe.to_dict(), folder.workspace)
         run.train()
         if accelerator.is_main_process:
-            distribution = parse_name(model).distribution  # if two plugins have such a model
-            plugin, _ = registry().find(network.spec.name, distribution)
+            plugin = owner(model)  # two plugins may have such a model
             _finish(
                 network, plugin.distribution, dataset, chosen, held_out, run, folder, report, half
             )

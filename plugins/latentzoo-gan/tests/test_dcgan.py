@@ -13,10 +13,10 @@ from torch.nn import functional as F
 from zoo_gan.adversarial import discriminator_loss, generator_loss
 
 import zoo
-from zoo.api import weights_folder
 from zoo.data import Dataset
 from zoo.errors import InvalidConfig, TrainingError
 from zoo.model import Step
+from zoo.sources import weights_folder
 from zoo.training import make_recipe
 from zoo.training.loop import PhaseOptimizers
 

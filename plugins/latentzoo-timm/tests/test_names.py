@@ -114,7 +114,7 @@ def test_what_it_cannot_do():
     with pytest.raises(CapabilityError, match="timm:test_vit cannot generate"):
         model.generate(1)
     with pytest.raises(WeightsNotFound, match="has no weights folder"):
-        zoo.api.weights_folder("timm:test_vit")
+        zoo.sources.weights_folder("timm:test_vit")
 
 
 @pytest.mark.parametrize(

@@ -32,7 +32,7 @@ from timm.models import (
 from zoo import hub
 from zoo.errors import InvalidConfig, UnknownModel, UnknownTag, UnsafeWeights
 from zoo.folder import CONFIG, read_json
-from zoo.names import parse_name
+from zoo.names import HubName, parse_name
 
 _OURS = ("pretrained", "checkpoint", "cache", "features_only", "pruned", "scriptable", "exportable",
          "no_jit", "device", "dtype")  # fmt: skip
@@ -83,8 +83,8 @@ def find(rest: str) -> Source:
         HubError: the repository is not to be had.
     """
     if rest.startswith("hf-hub:"):
-        name = parse_name(rest)
-        return _pushed(name.repo, name.revision)
+        repo, revision = _repository(rest)
+        return _pushed(repo, revision)
     name, at, revision = rest.partition("@")
     if ":" in name or "/" in name:
         raise UnknownModel(
@@ -97,8 +97,15 @@ def find(rest: str) -> Source:
     if source.repo is None:
         source.require_weights()
     # So that a wrong revision is found here, and said as it is said of any repository.
-    revision = parse_name(f"hf-hub:{source.repo}@{revision}").revision
+    _, revision = _repository(f"hf-hub:{source.repo}@{revision}")
     return Source(name, source.architecture, source.cfg, source.repo, revision)
+
+
+def _repository(text: str) -> tuple[str, str | None]:
+    """The repository and the revision of ``hf-hub:org/name@revision``."""
+    name = parse_name(text)
+    assert isinstance(name, HubName), "a name that begins with hf-hub: is one, or is refused"
+    return name.repo, name.revision
 
 
 def _listed(name: str) -> Source:
