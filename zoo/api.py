@@ -228,7 +228,7 @@ def _prefixed(name: PrefixName, *, pretrained: bool) -> "ZooModel":
 
 
 def _build(spec: ModelSpec, config: dict[str, Any]) -> "ZooModel":
-    model = builder(spec)(**config)
+    model: ZooModel = builder(spec)(**config)
     model.spec = spec
     model.config = config
     return model

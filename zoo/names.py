@@ -121,8 +121,9 @@ def is_repo(text: object) -> bool:
 
 def is_revision(text: object) -> bool:
     """Whether ``text`` can be a branch, a tag or a commit, of which a path can be made."""
-    good = isinstance(text, str) and re.fullmatch(_REVISION, text)
-    return bool(good) and ".." not in text and "//" not in text
+    if not isinstance(text, str) or ".." in text or "//" in text:
+        return False
+    return bool(re.fullmatch(_REVISION, text))
 
 
 def is_commit(text: object) -> bool:

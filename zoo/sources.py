@@ -6,6 +6,7 @@ measuring, publishing and cards are given.
 """
 
 import os
+import sys
 import warnings
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -153,8 +154,16 @@ def _warn_of_old_name(used: str, spec: ModelSpec) -> None:
         warnings.warn(
             f"{used!r} is now called {spec.name!r}; the old name works for the time being",
             FutureWarning,
-            stacklevel=6,  # whoever calls zoo.load
+            stacklevel=_levels_to_the_caller(),
         )
+
+
+def _levels_to_the_caller() -> int:
+    """How far up the stack, from where this is called, the zoo's own code ends."""
+    frame, levels = sys._getframe(1), 1
+    while frame.f_back and frame.f_globals["__name__"].partition(".")[0] in ("zoo", "contextlib"):
+        frame, levels = frame.f_back, levels + 1
+    return levels
 
 
 def find_weights(spec: ModelSpec, tag: str) -> Weights:
