@@ -233,10 +233,34 @@ def test_pictures_are_written(folder):
         out.unlink()
 
 
-def test_generate_is_repeatable(tmp_path):
-    for i in range(2):
-        run("generate", "dcgan", "-n", 4, "--seed", 3, "--out", tmp_path / f"{i}.png")
-    assert (tmp_path / "0.png").read_bytes() == (tmp_path / "1.png").read_bytes()
+def test_generate_follows_its_seed(tmp_path):
+    pictures = []
+    for i, seed in enumerate([(), (0,), (3,), (3,), (4,)]):
+        more = [f"--seed={number}" for number in seed]
+        result = run("generate", "dcgan", "-n", 4, *more, "--out", tmp_path / f"{i}.png")
+        assert result.exit_code == 0, result.stderr
+        pictures.append((tmp_path / f"{i}.png").read_bytes())
+    assert pictures[2] == pictures[3]
+    assert pictures[0] == pictures[1], "0 is the default"
+    assert len(set(pictures)) == 3, "other seeds give other pictures"
+    own = zoo.load("dcgan").generate(4, seed=3)
+    with Image.open(tmp_path / "2.png") as picture:
+        first = np.asarray(picture.convert("L"))[6 : 6 + 84 : 3, 6 : 6 + 84 : 3]
+    assert np.abs(first / 255 - own[0, 0].numpy()).max() < 0.01, "the pictures of that seed"
+
+
+@pytest.mark.parametrize("what", ["codes", "features", "scores"])
+def test_encode_writes_what_was_asked_for(folder, what):
+    """Of a model whose codes are not its features."""
+    out = folder / "table.npz"
+    result = run("encode", "simclr.mnist", folder, "--what", what, "--out", out)
+    assert result.exit_code == 0, result.stderr
+    model = zoo.load("simclr.mnist")
+    images = model.preprocess([folder / f"{i}.png" for i in range(3)])
+    call = {"codes": model.encode, "features": model.features, "scores": model.score}[what]
+    with np.load(out) as file:
+        assert set(file.files) == {what, "paths"}
+        np.testing.assert_allclose(file[what], call(images).numpy(), rtol=1e-3, atol=1e-3)
 
 
 def test_train_then_use(tmp_path):

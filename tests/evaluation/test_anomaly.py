@@ -14,6 +14,7 @@ from zoo.errors import DataError
 from zoo.evaluation import anomaly
 from zoo.evaluation.anomaly import auroc, only, pca_error
 from zoo.evaluation.protocol import Context, LeftOut
+from zoo.isolation import isolated
 from zoo.sample import sample
 from zoo.spec import Preprocessing
 
@@ -55,7 +56,8 @@ def test_only():
 
 
 def context(**more):
-    model = zoo.create("ae", hidden=8, latent_dim=4)
+    with isolated(0):  # which gives the initial weights
+        model = zoo.create("ae", hidden=8, latent_dim=4)
     return Context(model=model, name="ae", train=data("train", **more), test=data("test", **more))
 
 

@@ -139,6 +139,32 @@ def weights_of(folder):
     return weights_record(folder, "mine").metrics
 
 
+def test_parts_are_what_the_file_calls_them(folder, data, inject):
+    """What a protocol gets as train and test, and what the record says that it was measured on."""
+    with np.load(data) as file:
+        arrays = dict(file)
+    seen = {}
+
+    def measure(context):
+        for split in ("train", "test"):
+            part = context.data(split)
+            seen[split] = (part.split, part.images[:, 0].numpy(), context.labels(split).numpy())
+        yield Figure(name="own", value=1.0, protocol="-", samples=len(context.test))
+
+    inject("own", measure)
+    result = evaluate(f"local-dir:{folder}", data=data, protocols=["own", "knn"])
+    for split, (called, images, labels) in seen.items():
+        assert called == split
+        assert np.array_equal(images, arrays[f"{split}_images"])
+        assert np.array_equal(labels, arrays[f"{split}_labels"])
+    assert {(m["split"], m["samples"]) for m in result["metrics"]} == {("test", 40)}
+    knn1 = next(m for m in result["metrics"] if m["name"] == "knn1")
+    train, test = (arrays[f"{split}_images"].reshape(-1, 144) / 255 for split in ("train", "test"))
+    nearest = ((test[:, None] - train[None]) ** 2).sum(2).argmin(1)
+    right = arrays["train_labels"][nearest] == arrays["test_labels"]
+    assert knn1["baselines"]["pixels"] == pytest.approx(right.mean())
+
+
 def test_data_are_those_of_the_weights_by_default(folder, data):
     assert evaluate(f"local-dir:{folder}", protocols=["knn"])["data"] == "tiny"
 
@@ -359,6 +385,26 @@ def test_verify_lists_every_deviation(folder, data):
     result = run("evaluate", name, "--verify", "--data", data)
     assert result.exit_code == 2
     assert "3 of 8 figures" in result.stderr
+
+
+@pytest.mark.parametrize("protocol", ["few", "kmeans"])
+def test_verify_finds_a_seeded_figure_that_is_off(folder, data, protocol):
+    """Seeded figures have a wider tolerance, and still one."""
+    name = f"local-dir:{folder}"
+    evaluate(name, data=data, protocols=[protocol], with_baselines=False)
+    record = read_json(folder / "metrics.json")
+    figure = record["metrics"][0]
+    assert figure["seed"] == 0
+    true = figure["value"]
+    for off, wrong in ((0.009, False), (-0.009, False), (0.011, True), (-0.011, True), (9, True)):
+        figure["value"] = true + off
+        (folder / "metrics.json").write_text(json.dumps(record))
+        if not wrong:
+            verify(name, data=data)
+            continue
+        with pytest.raises(WeightsError, match=f"1 of {len(record['metrics'])} figures") as caught:
+            verify(name, data=data)
+        assert figure["name"] in str(caught.value)
 
 
 def test_verify_without_a_record(folder):

@@ -67,6 +67,13 @@ def test_matching_is_one_to_one_where_the_largest_class_would_not_be():
     assert grouping.matched_accuracy(labels, clusters) == pytest.approx(3 / 6)
 
 
+def test_matching_is_the_best_and_not_the_nearest_at_hand():
+    """[[5, 4], [4, 0]]: taking the largest number first leaves 5 + 0, the best is 4 + 4."""
+    labels = np.repeat([0, 0, 1], [5, 4, 4])
+    clusters = np.repeat([0, 1, 0], [5, 4, 4])
+    assert grouping.matched_accuracy(labels, clusters) == pytest.approx(8 / 13)
+
+
 def test_more_clusters_than_classes_and_other_numbers():
     labels = np.array([7, 7, 7, 3, 3])
     clusters = np.array([20, 20, 5, 9, 9])

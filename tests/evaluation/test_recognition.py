@@ -18,6 +18,7 @@ from zoo.evaluation.recognition import (
     standardisation,
     vote,
 )
+from zoo.isolation import isolated
 
 
 def blobs(n, width, classes=3, seed=0, spread=1.0):
@@ -111,7 +112,9 @@ def context():
     labels[:14] = 1 - labels[:14]
     train = Dataset("two", "train", images[:100], labels[:100], "", "")
     test = Dataset("two", "test", images[100:], labels[100:], "", "")
-    return Context(zoo.create("ae", size=12, latent_dim=8), "ae", train, test, seed=1)
+    with isolated(0):  # which gives the initial weights
+        model = zoo.create("ae", size=12, latent_dim=8)
+    return Context(model, "ae", train, test, seed=1)
 
 
 def test_measure_probe(context):
@@ -173,3 +176,64 @@ def test_untrained_is_the_same_network_with_other_weights(context):
     again = Context(context.model, "ae", context.train, context.test, seed=1).untrained
     assert torch.equal(torch.random.get_rng_state(), before), "no global random state is used"
     assert torch.equal(again.state_dict()["encoder.0.weight"], twin["encoder.0.weight"])
+
+
+def flattened(model):
+    """``model`` with an encoder that makes the same code of every image."""
+    with torch.no_grad():
+        for parameter in model.encoder.parameters():
+            parameter.zero_()
+    return model
+
+
+def test_the_untrained_baseline_is_not_the_model_itself(context):
+    """The model knows nothing here, and its untrained twin does: the figures must differ."""
+    model = flattened(zoo.create("ae", size=12, latent_dim=8))
+    blind = Context(model, "ae", context.train, context.test, seed=1)
+    with torch.no_grad():
+        train, test = (
+            blind.untrained.features(d.images / 255) for d in (context.train, context.test)
+        )
+    labels, answers = context.train.labels, context.test.labels
+    most = float((answers == labels.mode().values).double().mean())
+    (figure,) = measure_probe(blind)
+    assert figure.value == most, "one class for all images"
+    assert figure.baselines["untrained"] == fit_linear(train, labels).accuracy(test, answers)
+    assert figure.baselines["untrained"] > most
+    knn1, _ = measure_neighbours(blind)
+    nearest = labels[torch.cdist(test.double(), train.double()).argmin(1)]
+    assert knn1.baselines["untrained"] == float((nearest == answers).double().mean())
+    (figure,) = measure_few(blind)
+    assert figure.baselines["untrained"] > max(figure.value, most)
+
+
+def test_ten_labels_are_of_train_and_so_is_the_scale(context, monkeypatch):
+    """Test images of another scale show where labels and standardisation come from."""
+    shifted = Dataset("two", "test", context.test.images // 3, context.test.labels, "", "")
+    other = Context(context.model, "ae", context.train, shifted, seed=1, with_baselines=False)
+    given, real = [], recognition.fit_linear
+    monkeypatch.setattr(
+        recognition, "fit_linear", lambda *a, **k: given.append((*a, *k.values())) or real(*a, **k)
+    )
+    (figure,) = measure_few(other)
+    features = {
+        split: context.model.features(d.images / 255)
+        for split, d in (("train", context.train), ("test", shifted))
+    }
+    mean, scale = standardisation(features["train"])
+    rows = {
+        tuple(row): int(y)
+        for row, y in zip(features["train"].tolist(), context.train.labels, strict=True)
+    }
+    scores = []
+    assert len(given) == 10
+    for drawn, labels, (used_mean, used_scale) in given:
+        assert torch.equal(used_mean, mean)
+        assert torch.equal(used_scale, scale)
+        assert labels.bincount().tolist() == [10, 10]
+        assert [rows[tuple(row)] for row in drawn.tolist()] == labels.tolist()
+        fitted = real(drawn, labels, (mean, scale))
+        scores.append(fitted.accuracy(features["test"], shifted.labels))
+    assert figure.value == pytest.approx(sum(scores) / 10)
+    draws = {tuple(sorted(map(tuple, drawn.tolist()))) for drawn, *_ in given}
+    assert len(draws) == 10, "each draw is another"

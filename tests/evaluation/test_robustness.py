@@ -9,6 +9,7 @@ from zoo.data import Dataset
 from zoo.evaluation.protocol import Context
 from zoo.evaluation.recognition import fit_linear
 from zoo.evaluation.robustness import long_tail, measure
+from zoo.isolation import isolated
 
 
 def test_long_tail():
@@ -34,7 +35,9 @@ def context():
     images = (images * 255).byte()
     train = Dataset("three", "train", images[:240], labels[:240], "", "")
     test = Dataset("three", "test", images[240:], labels[240:], "", "")
-    return Context(zoo.create("ae", size=12, latent_dim=8), "ae", train, test, seed=2)
+    with isolated(0):  # which gives the initial weights
+        model = zoo.create("ae", size=12, latent_dim=8)
+    return Context(model, "ae", train, test, seed=2)
 
 
 def test_measure(context):

@@ -15,6 +15,7 @@ from zoo_contrastive.vicreg import covariance_loss, variance_loss
 import zoo
 from zoo.cli import main
 from zoo.errors import CapabilityError, InvalidConfig, RunStopped
+from zoo.model import Step
 from zoo.sample import sample
 
 MODELS = ("simclr", "vicreg")
@@ -46,6 +47,64 @@ def test_variance_and_covariance_are_equations_1_and_4():
     # 6 covariances of 1 each, over 3 numbers.
     assert float(covariance_loss(same)) == pytest.approx(2 * float(z[:, 0].var()) ** 2, rel=1e-2)
     assert float(covariance_loss(z)) < 0.01
+
+
+def test_the_loss_of_simclr_has_the_temperature_of_the_recipe():
+    model, one, two = zoo.create("simclr", width=2), normal(6, 5), normal(12, 5)[6:]
+    for temperature in (0.05, 0.2, 1.0):
+        recipe = model.recipe(temperature=temperature)
+        assert model.losses(one, two, recipe) == {"nt_xent": nt_xent(one, two, temperature)}
+    assert float(nt_xent(one, two, 0.05)) > 2 * float(nt_xent(one, two, 1.0))
+
+
+def test_the_loss_of_vicreg_has_three_terms_and_their_weights():
+    model, one, two = zoo.create("vicreg", width=2), normal(40, 3), normal(80, 3)[40:]
+    one[:, 1] = one[:, 0]  # which the covariance is there to prevent
+    terms = {
+        "invariance": F.mse_loss(one, two),
+        "variance": (variance_loss(one) + variance_loss(two)) / 2,
+        "covariance": covariance_loss(one) + covariance_loss(two),
+    }
+    assert float(terms["covariance"]) > 0.3
+    for weights in ((25.0, 25.0, 1.0), (1.0, 2.0, 3.0)):
+        recipe = model.recipe(**dict(zip(terms, weights, strict=True)))
+        losses = model.losses(one, two, recipe)
+        assert {name: float(loss) for name, loss in losses.items()} == pytest.approx(
+            {name: w * float(terms[name]) for name, w in zip(terms, weights, strict=True)}
+        )
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_a_step_compares_two_different_views_of_each_picture(name, monkeypatch):
+    """And of the same picture: row by row they are nearer than to other rows."""
+    model = zoo.create(name, width=2)
+    recipe = model.recipe(flip=0.0, crop=0.7, precision="fp32")
+    (phase,) = model.phases(recipe)
+    seen, compared = [], []
+    encode, losses = model._encode, type(model).losses
+    monkeypatch.setattr(model, "_encode", lambda views: seen.append(views) or encode(views))
+
+    def watched(self, one, two, recipe):
+        compared.append((one, two))
+        return losses(self, one, two, recipe)
+
+    monkeypatch.setattr(type(model), "losses", watched)
+    images = torch.from_numpy(sample()[0][:24, None]).float() / 255
+    step = Step(
+        0.0, torch.Generator().manual_seed(0), lambda: torch.autocast("cpu", enabled=False),
+        lambda player, loss: None, images,
+    )  # fmt: skip
+    phase.step(images, step)
+    (views,), ((one, two),) = seen, compared
+    first, second = views.chunk(2)
+    assert len(first) == len(images)
+    assert float((first - second).abs().mean((1, 2, 3)).min()) > 0.01, "both views alike"
+    distances = torch.cdist(first.flatten(1), second.flatten(1))
+    own = distances.diagonal()
+    assert float((own < distances.median(1).values).float().mean()) > 0.8
+    projected = model.head(encode(views)).detach().chunk(2)
+    assert torch.allclose(one, projected[0], atol=1e-5)
+    assert torch.allclose(two, projected[1], atol=1e-5)
 
 
 @pytest.mark.parametrize(

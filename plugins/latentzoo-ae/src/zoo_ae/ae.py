@@ -35,7 +35,7 @@ class AE(Autoencoder):
         if not (channels in (1, 3) and 1 <= size <= 512 and hidden > 0 and latent_dim > 0):
             raise InvalidConfig(
                 f"ae: expected 1 or 3 channels, a size from 1 to 512 and positive widths, got "
-                f"channels={channels}, size={size}, hidden={hidden}, code={latent_dim}"
+                f"channels={channels}, size={size}, hidden={hidden}, latent_dim={latent_dim}"
             )
         pixels = channels * size * size
         self.image_shape = (channels, size, size)
