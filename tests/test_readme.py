@@ -154,6 +154,32 @@ def test_shell(folder):
     assert abs(tiles(folder / "mine.png", columns=8) - mine).max() < 0.01
 
 
+def test_tour(folder):
+    from zoo.sample import sample
+
+    text = "\n".join(blocks(page("tutorial"), "python"))
+    names, nearest, strangest, error, spread, between = ask(
+        text,
+        folder,
+        "[path.stem for path in paths]",
+        "[path.stem for path in nearest]",
+        "strangest",
+        "float(error)",
+        "float(images.var())",
+        "[float((halfway - images[i]).square().mean()) for i in (0, 1)]",
+    )
+    kinds = sample()[1]
+    same = [kinds[int(a)] == kinds[int(b)] for a, b in zip(names, nearest, strict=True)]
+    assert sum(same) / len(same) > 0.5, "most neighbours are of one kind"
+    assert strangest == len(names) == 40, "the noise"
+    assert error < spread / 4
+    assert min(between) > error, "neither of the two"
+    (commands,) = blocks(page("tutorial"), "sh")
+    said = shell(commands, folder)
+    assert "psnr" in said
+    assert "peak signal-to-noise ratio" in (folder / "runs/tour/weights/README.md").read_text()
+
+
 def test_training_guide(folder):
     text = (TREE / "docs" / "training.md").read_text("utf-8")
     (folder / "recipe.toml").write_text("epochs = 1\nbatch_size = 8\n")

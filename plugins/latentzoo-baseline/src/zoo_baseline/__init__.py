@@ -6,7 +6,7 @@ __all__ = ["zoo_models"]
 
 
 @hookimpl
-def zoo_models():
+def zoo_models() -> list[ModelSpec]:
     pca, patch_kmeans = (bundled_weights(__file__, name) for name in ("pca", "patch_kmeans"))
     return [
         ModelSpec(

@@ -9,7 +9,7 @@ ENCODER = {"channels": 1, "size": 28, "width": 32, "encoder": "resnet", "grid": 
 
 
 @hookimpl
-def zoo_models():
+def zoo_models() -> list[ModelSpec]:
     simclr, vicreg = (bundled_weights(__file__, name) for name in ("simclr", "vicreg"))
     return [
         ModelSpec(

@@ -6,7 +6,7 @@ __all__ = ["zoo_models"]
 
 
 @hookimpl
-def zoo_models():
+def zoo_models() -> list[ModelSpec]:
     return [
         ModelSpec(
             name="dcgan",

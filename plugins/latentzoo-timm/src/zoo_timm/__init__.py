@@ -6,7 +6,7 @@ __all__ = ["zoo_prefixes"]
 
 
 @hookimpl
-def zoo_prefixes():
+def zoo_prefixes() -> list[Prefix]:
     return [
         Prefix(
             name="timm",
