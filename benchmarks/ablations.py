@@ -20,7 +20,7 @@ from weights import measured, protocols, say, show
 # What comes above sets the environment of threads, which has to be before torch.
 
 import zoo
-from zoo import figures
+from zoo.report import figures
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,7 +4,7 @@ import multiprocessing
 import os
 
 _CONTEXT = multiprocessing.get_context("forkserver")
-_CONTEXT.set_forkserver_preload(["torch", "zoo.card", "zoo.publishing", "zoo.weights"])
+_CONTEXT.set_forkserver_preload(["torch", "zoo.report.card", "zoo.publishing", "zoo.weights"])
 
 
 def publish(environ, *args, **options):

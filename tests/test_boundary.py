@@ -10,7 +10,8 @@ import torch
 import zoo
 from zoo.boundary import typed, typed_error, usable_device, user_path
 from zoo.errors import FileError, ImageError, InputError, OutOfMemory, TrainingError
-from zoo.images import grid, to_images, write_png
+from zoo.images import to_images
+from zoo.pictures import grid, write_png
 
 LONG = "x" * 300
 

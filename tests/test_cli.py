@@ -13,10 +13,10 @@ from click.testing import CliRunner
 from PIL import Image
 
 import zoo
-from zoo.card import vector_images
 from zoo.cli import main
 from zoo.cli.pictures import nearest
-from zoo.images import grid
+from zoo.pictures import grid
+from zoo.report.card import vector_images
 from zoo.sample import sample
 from zoo.sources import weights_folder
 

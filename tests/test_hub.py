@@ -21,11 +21,12 @@ from huggingface_hub import constants, get_session, hf_hub_download
 import zoo
 import zoo.hub
 import zoo.registry
-from zoo import checking, errors
-from zoo.card import render_card
+from zoo import errors
+from zoo.authoring import checking
 from zoo.cli import main
 from zoo.hub import hub_errors
 from zoo.names import is_commit, is_repo, is_revision
+from zoo.report.card import render_card
 from zoo.sample import sample
 from zoo.sources import weights_folder
 

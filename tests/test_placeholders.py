@@ -14,13 +14,13 @@ from PIL import Image
 
 import zoo
 from zoo import weights
-from zoo.card import vector_images
 from zoo.cli import main
 from zoo.data import load_data
 from zoo.errors import CorruptWeights, DataError, ImageError, InvalidConfig, ZooError
 from zoo.files import placeholder
 from zoo.folder import weights_record
 from zoo.images import decode_many, read_pictures, to_images
+from zoo.report.card import vector_images
 from zoo.spec import Preprocessing
 
 GREY = Preprocessing(channels=1, height=8, width=8)

@@ -22,10 +22,10 @@ from torch import nn
 import zoo
 from zoo import images, weights
 from zoo.api import pulled
-from zoo.card import write_card
 from zoo.data import load_data, split_validation
 from zoo.evaluation.generation import kernel_distance
 from zoo.process_state import changes, process_state
+from zoo.report.card import write_card
 from zoo.sample import sample
 from zoo.sources import weights_folder
 

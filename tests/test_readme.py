@@ -16,8 +16,8 @@ from PIL import Image
 
 import zoo
 from zoo.cli import main
-from zoo.figures import BASELINES, DATASETS, LOWER, meaning
 from zoo.registry import registry
+from zoo.report.figures import BASELINES, DATASETS, LOWER, meaning
 
 TREE = Path(__file__).resolve().parents[1]
 README = (TREE / "README.md").read_text("utf-8")

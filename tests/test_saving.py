@@ -11,7 +11,7 @@ from torch import nn
 
 import zoo
 from zoo import weights
-from zoo.checking import check
+from zoo.authoring.checking import check
 from zoo.cli import main
 from zoo.errors import InputError, TensorMismatch, UnknownModel, WeightsError
 from zoo.model import Step, ZooModel

@@ -18,12 +18,12 @@ from PIL import Image
 
 import zoo
 from zoo import weights
-from zoo.card import is_card, write_card
+from zoo.authoring.scaffold import new_plugin
 from zoo.cli import main
 from zoo.errors import InputError, WeightsError
 from zoo.files import HALF_WRITTEN, new_folder, replacing, write_atomically
+from zoo.report.card import is_card, write_card
 from zoo.sample import sample
-from zoo.scaffold import new_plugin
 from zoo.sources import weights_folder
 
 ROOT = Path(__file__).parents[1]

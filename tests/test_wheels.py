@@ -96,12 +96,12 @@ def test_one_plugin_alone_works_offline(clean_env, wheels, plugin, models):
 def test_what_a_wheel_holds(wheels, project):
     with zipfile.ZipFile(wheels[project]) as wheel:
         names = wheel.namelist()
-    own = [n for n in names if not n.startswith("zoo/template/")]
+    own = [n for n in names if not n.startswith("zoo/authoring/template/")]
     assert not [n for n in own if n.endswith(PICKLES) or "test_" in n or "tests/" in n]
     (typed,) = (n for n in names if n.endswith("/py.typed"))
     assert typed.count("/") == 1, "beside the root module, so that type checkers read the package"
     if project == "core":
-        template = TREE / "zoo" / "template"
+        template = TREE / "zoo" / "authoring" / "template"
         files = {str(p.relative_to(TREE)) for p in template.rglob("*") if p.is_file()}
         assert files == set(names) - set(own), "the template, with its hidden files"
         assert "zoo/sample/NOTICE" in names

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field
 from fnmatch import fnmatchcase
 from typing import Any
 
-from zoo.figures import BASELINES, BOUNDS, HIGHER, baselines, finite, meaning
+from zoo.report.figures import BASELINES, BOUNDS, HIGHER, baselines, finite, meaning
 from zoo.spec import Metric, Weights
 
 
@@ -34,7 +34,7 @@ class Goal:
 
     @property
     def better(self) -> int:
-        """:data:`zoo.figures.LOWER` or :data:`zoo.figures.HIGHER`."""
+        """:data:`zoo.report.figures.LOWER` or :data:`zoo.report.figures.HIGHER`."""
         return meaning(self.metrics[0]).better
 
     def takes(self, name: str, weights: Weights) -> bool:

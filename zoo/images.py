@@ -1,4 +1,4 @@
-"""Pictures of any kind in, images of a model out; and images out as PNG grids.
+"""Pictures of any kind in, images of a model out.
 
 Pillow decodes; everything after that (transparency, grey, proportions, size) is done in torch, in
 the same way for files, arrays and tensors.
@@ -6,7 +6,6 @@ the same way for files, arrays and tensors.
 
 import contextlib
 import io
-import math
 import os
 import struct
 from collections import deque
@@ -503,73 +502,14 @@ def _fit(x: Tensor, p: Preprocessing) -> Tensor:
     return F.pad(x.clamp(0, 1), frame, value=p.background).contiguous()
 
 
-@isolated(grad=False)
-def grid(
-    images: Tensor, *, columns: int | None = None, scale: int = 3, gap: int = 2
-) -> Image.Image:
-    """One picture of ``images`` (N x C x H x W in [0, 1]) in rows of ``columns``.
-
-    Args:
-        columns: images in a row; a square by default.
-        scale: pixels of the picture for one pixel of an image.
-        gap: pixels between images, before scaling.
-    """
-    n, channels, height, width = images.shape
-    columns = columns or math.ceil(math.sqrt(n))
-    rows = math.ceil(n / columns)
-    sheet = torch.ones(channels, rows * (height + gap) + gap, columns * (width + gap) + gap)
-    for i, image in enumerate(images.detach().cpu()):
-        top = gap + (i // columns) * (height + gap)
-        left = gap + (i % columns) * (width + gap)
-        sheet[:, top : top + height, left : left + width] = image
-    pixels = (sheet * 255).round().to(torch.uint8).permute(1, 2, 0).numpy()
-    picture = Image.fromarray(pixels[:, :, 0] if channels == 1 else pixels)
-    return picture.resize((picture.width * scale, picture.height * scale), Image.Resampling.NEAREST)
-
-
-def pairs(originals: Tensor, rebuilt: Tensor, columns: int) -> Tensor:
-    """Rows of ``columns`` originals, each above the row of what was made of them."""
-    rows: list[Tensor] = []
-    for above, below in zip(originals.split(columns), rebuilt.split(columns), strict=True):
-        missing = columns - len(above)
-        blank = above.new_ones(missing, *above.shape[1:])
-        rows += [above, blank, below, blank]
-    return torch.cat(rows)
-
-
-@typed()
-def write_png(picture: Image.Image, path: Path, workspace: Path | None = None) -> None:
-    """Write ``picture`` as a PNG, atomically, making its folder.
-
-    ``workspace`` is where it lies until it is whole, as in :func:`zoo.files.replacing`.
-    """
-    from zoo.files import write_atomically
-
-    buffer = io.BytesIO()
-    picture.save(buffer, "PNG", optimize=True)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(path, buffer.getvalue(), workspace)
-
-
-@isolated(grad=False)
-def interpolate(start: Tensor, end: Tensor, steps: int) -> Tensor:
-    """``steps`` codes on the straight line from ``start`` to ``end``, both included."""
-    at = torch.linspace(0, 1, steps).reshape(-1, *(1 for _ in start.shape))
-    return torch.lerp(start[None], end[None], at)
-
-
 __all__: Sequence[str] = [
     "Pictures",
     "chunk_size",
     "decode_many",
-    "grid",
-    "interpolate",
     "nothing_read",
-    "pairs",
     "read_pictures",
     "refuse_unreadable",
     "skipped_text",
     "to_images",
     "why_not_opened",
-    "write_png",
 ]

@@ -309,7 +309,7 @@ def prepare(source: str | Path, folder: Path, name: str, report: Report = _silen
     with _speaking_of(folder, origin):
         _copy(origin, folder)
         summary = validate(folder, report)
-        from zoo.card import write_card
+        from zoo.report.card import write_card
 
         write_card(folder, name=name)
         _check_sizes(folder)

@@ -102,8 +102,8 @@ def save(
 
 def _check_and_describe(written: Path, folder: Path) -> None:
     """The card of what was written, which must be fit to be published."""
-    from zoo.card import write_card
     from zoo.publishing import validate
+    from zoo.report.card import write_card
 
     validate(written)
     write_card(written, name=f"local-dir:{path_text(folder.resolve().name)}")

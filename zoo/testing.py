@@ -6,7 +6,7 @@ A plugin's whole test file::
 
     test_contract = contract("latentzoo-mine")
 
-``zoo check`` runs the same checks and reports them (:mod:`zoo.checking`).
+``zoo check`` runs the same checks and reports them (:mod:`zoo.authoring.checking`).
 
 Each check takes a name: of a model with weights, which is loaded, or of a model alone, which is
 created untrained. It raises AssertionError, or whatever the model raises; the first line of its

@@ -21,7 +21,7 @@ def new_plugin(name: str, out: Path | None) -> None:
     NAME is mine or latentzoo-mine. The package has the record, the model with its recipe, tests,
     an example for CI and a page for its card; its README says what to do next.
     """
-    from zoo.scaffold import new_plugin as write
+    from zoo.authoring.scaffold import new_plugin as write
 
     folder = write(name, out)
     click.echo(
@@ -48,7 +48,7 @@ def check(target: str, as_json: bool) -> None:
     nothing to look at (a call that is not declared, no weights) is not applicable, and named with
     its reason. Exit code 0 if all is well, 1 if a check says otherwise, 2 if TARGET means nothing.
     """
-    from zoo import checking
+    from zoo.authoring import checking
 
     counts: dict[str, int] = {}
     skipped: dict[tuple[str, str], list[str]] = {}

@@ -129,7 +129,7 @@ def info(name: str, as_json: bool) -> None:
     print_table(facts)
     if not spec.weights:
         return
-    from zoo.leaderboard import COLUMNS
+    from zoo.report.leaderboard import COLUMNS
 
     table = new_table("weights", "data", "parameters", "sha256", "measured on the test part")
     for w in spec.weights:

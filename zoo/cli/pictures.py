@@ -120,7 +120,7 @@ def reconstruct(
 
     Without SOURCES, the first 30 of the embedded Fashion-MNIST sample.
     """
-    from zoo.images import grid, pairs, write_png
+    from zoo.pictures import grid, pairs, write_png
 
     refuse_loss(out, ".png", sources)
     model = zoo.load(name)
@@ -158,7 +158,7 @@ def generate(
     name: str, number: int, seed: int, settings: tuple[str, ...], out: Path, as_json: bool
 ) -> None:
     """Write a grid of new pictures."""
-    from zoo.images import grid, write_png
+    from zoo.pictures import grid, write_png
     from zoo.spec import complete_options
 
     refuse_loss(out, ".png")
@@ -187,7 +187,7 @@ def interpolate(
 
     Without them, five walks between pictures that the model generates.
     """
-    from zoo.images import grid, write_png
+    from zoo.pictures import grid, write_png
 
     refuse_loss(out, ".png", [path for path in (start, end) if path is not None])
     model = zoo.load(name)
@@ -208,7 +208,7 @@ def walks(model: "ZooModel", ends: "Tensor", steps: int) -> "Tensor":
     """A row of images from the first to the second, from the third to the fourth, ..."""
     import torch
 
-    from zoo.images import interpolate
+    from zoo.pictures import interpolate
 
     codes = model.encode(ends)
     walks = [interpolate(a, b, steps) for a, b in zip(codes[::2], codes[1::2], strict=True)]
@@ -230,7 +230,7 @@ def few_images(names: "Iterable[str]") -> "Tensor | None":
 
     Raises: CorruptWeights: they cannot be read.
     """
-    from zoo.card import vector_images
+    from zoo.report.card import vector_images
     from zoo.sources import weights_folder
 
     for name in names:
@@ -260,7 +260,7 @@ def demo(out: Path, as_json: bool) -> None:
 
     import torch
 
-    from zoo.images import grid, write_png
+    from zoo.pictures import grid, write_png
     from zoo.sample import sample
 
     names = usable_weights()

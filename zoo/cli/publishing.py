@@ -36,7 +36,7 @@ def card(name: str | None, out: Path | None) -> None:
     Without --out its text is printed, without pictures. Without NAME the cards of all models
     with weights are written into the folder --out.
     """
-    from zoo.card import is_card, render_card, write_card
+    from zoo.report.card import is_card, render_card, write_card
     from zoo.sources import weights_folder
 
     if name is None and (out is None or out.suffix == ".md"):
@@ -85,7 +85,7 @@ def leaderboard(
     has a star. With --goals there is a row for each goal instead: the best weights for it, by how
     much they miss it, and what others published. The Markdown has both.
     """
-    from zoo import leaderboard as lb
+    from zoo.report import leaderboard as lb
 
     boards = [] if goals else lb.leaderboard(data, metrics)
     standings = []

@@ -259,7 +259,7 @@ def evaluate(
         ZooError: as :func:`zoo.load` and :func:`zoo.data.load_data`.
     """
     from zoo.api import load
-    from zoo.card import is_card, write_card
+    from zoo.report.card import is_card, write_card
 
     chosen = _chosen(protocols)
     named = frozenset() if protocols is None else _names(protocols) - {"all"}

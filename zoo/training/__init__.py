@@ -31,7 +31,6 @@ import zoo
 from zoo import weights
 from zoo.api import create
 from zoo.boundary import typed, user_path
-from zoo.card import write_card
 from zoo.corruption import check_corruption
 from zoo.data import NAMED, Dataset, load_data, split_validation, to_float
 from zoo.data.fingerprint import digest, fingerprint
@@ -39,6 +38,7 @@ from zoo.errors import InvalidConfig, TrainingError
 from zoo.files import path_text, write_json
 from zoo.manifest import MANIFEST, WEIGHTS, read_manifest
 from zoo.model import AutoencoderRecipe, LabelledRecipe, Recipe, ZooModel, can_be_trained
+from zoo.report.card import write_card
 from zoo.sources import owner
 from zoo.training import checkpoint
 from zoo.training.loop import Run

@@ -14,9 +14,9 @@ from torch import Tensor
 
 from zoo.errors import ZooError
 from zoo.files import path_text, write_atomically
-from zoo.images import grid, pairs, write_png
 from zoo.model import Phase, ZooModel
 from zoo.optional import optional
+from zoo.pictures import grid, pairs, write_png
 from zoo.training.runfolder import RunFolder
 
 LOG = "log.jsonl"

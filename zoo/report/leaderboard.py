@@ -12,7 +12,10 @@ from typing import Any
 
 from zoo.api import info, list_models
 from zoo.errors import InputError
-from zoo.figures import (
+from zoo.files import write_atomically
+from zoo.goals import GOALS, SOURCES, Standing, judge
+from zoo.registry import registry
+from zoo.report.figures import (
     BASELINES,
     BOUNDS,
     DATASETS,
@@ -24,10 +27,7 @@ from zoo.figures import (
     meaning,
     number,
 )
-from zoo.files import write_atomically
-from zoo.goals import GOALS, SOURCES, Standing, judge
-from zoo.markdown import code, line, table, text
-from zoo.registry import registry
+from zoo.report.markdown import code, line, table, text
 from zoo.spec import Metric, Weights
 
 COLUMNS = (

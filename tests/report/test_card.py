@@ -17,14 +17,15 @@ from markdown_it import MarkdownIt
 from PIL import Image
 
 import zoo
-from zoo import figures, weights
-from zoo.card import HUB_LICENCES, MOST_BYTES, draw, render_card, write_card
+from zoo import weights
 from zoo.errors import CorruptWeights, WeightsError, ZooError
 from zoo.folder import read_json
+from zoo.report import figures
+from zoo.report.card import HUB_LICENCES, MOST_BYTES, draw, render_card, write_card
 from zoo.sample import sample
 from zoo.sources import weights_folder
 
-CARDS = Path(__file__).resolve().parents[1] / "model_cards"
+CARDS = Path(__file__).resolve().parents[2] / "model_cards"
 NAMES = zoo.list_models(pretrained=True)
 DRAWN = [n for n in NAMES if {"decode", "generate"} & set(zoo.info(n).capabilities)]
 PARSER = MarkdownIt("commonmark").enable("table")

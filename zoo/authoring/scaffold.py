@@ -1,7 +1,8 @@
 """``zoo new-plugin``: a complete separate package for a model of one's own.
 
-copier renders the template in ``zoo/template``, which comes in the zoo's own wheel. It runs no
-task and no extension: copier refuses templates that want to unless it is told to trust them.
+copier renders the template in ``zoo/authoring/template``, which comes in the zoo's own wheel. It
+runs no task and no extension: copier refuses templates that want to unless it is told to trust
+them.
 """
 
 import keyword

@@ -13,12 +13,12 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from zoo import scaffold
+from zoo.authoring import scaffold
+from zoo.authoring.scaffold import new_plugin
 from zoo.cli import main
 from zoo.errors import InvalidName, MissingDependency, PluginError
-from zoo.scaffold import new_plugin
 
-TREE = Path(__file__).resolve().parents[1]
+TREE = Path(__file__).resolve().parents[2]
 
 
 @pytest.mark.parametrize(

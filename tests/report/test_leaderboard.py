@@ -9,10 +9,11 @@ import pytest
 from click.testing import CliRunner
 
 import zoo
-from zoo import figures, goals, leaderboard
+from zoo import goals
 from zoo.cli import main
 from zoo.errors import InputError
 from zoo.folder import read_json
+from zoo.report import figures, leaderboard
 from zoo.sources import weights_folder
 from zoo.spec import Metric, ModelSpec, Weights
 

@@ -16,14 +16,14 @@ from click.testing import CliRunner
 import zoo
 import zoo.registry
 from zoo import hookspecs, testing
-from zoo.checking import check, names_of
+from zoo.authoring.checking import check, names_of
+from zoo.authoring.scaffold import new_plugin
 from zoo.cli import main
 from zoo.errors import InvalidName, PluginError, UnknownModel, WeightsError, WeightsNotFound
 from zoo.publishing import prepare
-from zoo.scaffold import new_plugin
 from zoo.sources import weights_folder
 
-TREE = Path(__file__).resolve().parents[1]
+TREE = Path(__file__).resolve().parents[2]
 BROKEN = [
     # what is replaced in the template's files, by what, the check that says so, what came, where
     (

@@ -195,7 +195,7 @@ def _result(name: str, function: Callable[[str], None], reason: str) -> Result:
             if why_not is None
             else NOT_APPLICABLE
         ),
-        expected=inspect.getdoc(function).splitlines()[0],
+        expected=(inspect.getdoc(function) or function.__name__).splitlines()[0],
         got="" if error is None else _said(error),
         look="" if error is None else _where(name, error),
         reason=why_not or reason,
@@ -223,7 +223,7 @@ def _where(name: str, error: BaseException) -> str:
         start = testing.line_of(kind)
     except Exception:  # the class cannot be imported, or has no source
         pass
-    frames = traceback.extract_tb(error.__traceback__)
+    frames = list(traceback.extract_tb(error.__traceback__))
     if file is not None:
         frames = [f for f in frames if Path(f.filename).is_relative_to(file.parent)]
         if frames:

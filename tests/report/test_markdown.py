@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt  # which rich brings
 
-from zoo.markdown import LONGEST, code, line, table, text
+from zoo.report.markdown import LONGEST, code, line, table, text
 
 PARSER = MarkdownIt("commonmark").enable(["table", "strikethrough"])
 

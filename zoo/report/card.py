@@ -13,15 +13,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from zoo import figures
 from zoo.api import info, load
 from zoo.boundary import typed
 from zoo.errors import CorruptWeights, InputError
-from zoo.figures import BASELINES, BOUNDS, DATASETS, KINDS, NEITHER, meaning, number
 from zoo.files import openable, path_text, refuse_placeholder, write_atomically
 from zoo.folder import CARD, METRICS, read_config, read_json, weights_record
 from zoo.installing import install_anywhere
-from zoo.markdown import code, line, table, text
+from zoo.report import figures
+from zoo.report.figures import BASELINES, BOUNDS, DATASETS, KINDS, NEITHER, meaning, number
+from zoo.report.markdown import code, line, table, text
 from zoo.spec import Metric, ModelSpec, Weights
 
 if TYPE_CHECKING:
@@ -163,7 +163,8 @@ def _originals(folder: Path, dataset: str, preprocess: Any) -> "Tensor":
     if dataset == "fashion_mnist":
         from zoo.sample import sample
 
-        return preprocess(sample()[0][:PAIRS])
+        images: Tensor = preprocess(sample()[0][:PAIRS])
+        return images
     return vector_images(folder)[:PAIRS]
 
 
@@ -178,7 +179,8 @@ def vector_images(folder: Path) -> "Tensor":
     refuse_placeholder(path, CorruptWeights)
     try:
         with openable(path) as name, safetensors.safe_open(name, "pt") as file:
-            return file.get_tensor("images")
+            images: Tensor = file.get_tensor("images")
+            return images
     except (safetensors.SafetensorError, OSError) as error:
         raise CorruptWeights(f"{path} does not hold images: {error}") from None
 
@@ -187,7 +189,7 @@ def _sheet(images: "Tensor", columns: int, side: int) -> "Image.Image":
     """A grid of ``images``, each at most ``side`` pixels wide and high and small ones doubled."""
     from torch.nn import functional as F
 
-    from zoo.images import grid
+    from zoo.pictures import grid
 
     longest = max(images.shape[-2:])
     if longest > side:
