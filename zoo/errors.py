@@ -28,6 +28,7 @@
     ├── InputError          images or codes of a wrong shape, range or dtype (also a ValueError)
     ├── ImageError          a picture that cannot be read
     ├── CapabilityError     the model truly cannot do this
+    ├── ConversionError     the model cannot be written in another format
     ├── DataError           a data set that is not to be had, or does not fit the model
     ├── FileError           a file, folder or path that the system refuses (also an OSError)
     ├── OutOfMemory         there is not enough (also a MemoryError)
@@ -44,6 +45,7 @@ __all__ = [
     "AccessDenied",
     "AmbiguousName",
     "CapabilityError",
+    "ConversionError",
     "CorruptWeights",
     "DataError",
     "FileError",
@@ -189,6 +191,10 @@ class ImageError(ZooError):
 
 class CapabilityError(ZooError):
     """The model cannot do what was asked; the text names models that can."""
+
+
+class ConversionError(ZooError):
+    """The model cannot be written in another format, or gives something else there."""
 
 
 class DataError(ZooError):

@@ -346,22 +346,9 @@ def verify(model: ZooModel, folder: Path) -> dict[str, float]:
         WeightsError: a deviation is over its tolerance; the text names each.
     """
     path = folder / VECTORS
-    if not path.is_file():
-        raise WeightsNotFound(f"{folder} has no {VECTORS}")
-    refuse_placeholder(path, CorruptWeights)
-    try:
-        with openable(path) as name, safetensors.safe_open(name, "pt") as file:
-            metadata = file.metadata() or {}
-            recorded = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (safetensors.SafetensorError, OSError) as error:
-        raise CorruptWeights(f"{path} is not a valid safetensors file: {error}") from None
-    if "images" not in recorded:
-        raise CorruptWeights(f"{path} has no images")
-    counts = {name: len(tensor) if tensor.ndim else 0 for name, tensor in recorded.items()}
-    images, most = recorded.pop("images"), counts.pop("images")
-    few = min(counts.values(), default=0)
-    if not 1 <= few == max(counts.values()) <= most:
-        raise CorruptWeights(f"{path} has not one number of answers to some of its images")
+    recorded, tolerances = read_vectors(folder)
+    images = recorded.pop("images")
+    few = len(next(iter(recorded.values())))
     made = measure(model, images[:few])
     if made.keys() != recorded.keys():
         raise CorruptWeights(
@@ -375,7 +362,7 @@ def verify(model: ZooModel, folder: Path) -> dict[str, float]:
                 f"{path}: {name} is {tuple(expected.shape)} {expected.dtype}, the model gives "
                 f"{tuple(got.shape)} {got.dtype}"
             )
-        bound = _tolerance(path, metadata, name) * (1 + float(expected.abs().max()))
+        bound = tolerances[name] * (1 + float(expected.abs().max()))
         deviations[name] = float((got - expected).abs().max()) / bound
     wrong = {name: d for name, d in deviations.items() if not d <= 1}
     if wrong:
@@ -384,6 +371,34 @@ def verify(model: ZooModel, folder: Path) -> dict[str, float]:
             + ", ".join(f"{name} by {d:.3g} times the tolerance" for name, d in wrong.items())
         )
     return deviations
+
+
+def read_vectors(folder: Path) -> tuple[dict[str, Tensor], dict[str, float]]:
+    """The recorded vectors of a folder, ``images`` included, and the tolerance of each other one.
+
+    Raises:
+        WeightsNotFound: the folder has no vectors.
+        CorruptWeights: they cannot be read, or are not answers to images.
+    """
+    path = folder / VECTORS
+    if not path.is_file():
+        raise WeightsNotFound(f"{folder} has no {VECTORS}")
+    refuse_placeholder(path, CorruptWeights)
+    try:
+        with openable(path) as name, safetensors.safe_open(name, "pt") as file:
+            metadata = file.metadata() or {}
+            recorded = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (safetensors.SafetensorError, OSError) as error:
+        raise CorruptWeights(f"{path} is not a valid safetensors file: {error}") from None
+    if "images" not in recorded:
+        raise CorruptWeights(f"{path} has no images")
+    counts = {name: len(tensor) if tensor.ndim else 0 for name, tensor in recorded.items()}
+    most = counts.pop("images")
+    few = min(counts.values(), default=0)
+    if not 1 <= few == max(counts.values()) <= most:
+        raise CorruptWeights(f"{path} has not one number of answers to some of its images")
+    tolerances = {name: _tolerance(path, metadata, name) for name in counts}
+    return recorded, tolerances
 
 
 def _tolerance(path: Path, metadata: Mapping[str, str], name: str) -> float:

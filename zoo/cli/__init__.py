@@ -31,6 +31,7 @@ COMMANDS = {
     "reconstruct": "pictures:reconstruct",
     "generate": "pictures:generate",
     "interpolate": "pictures:interpolate",
+    "convert": "converting:convert",
     "train": "learning:train",
     "evaluate": "measuring:evaluate",
     "leaderboard": "publishing:leaderboard",

@@ -82,6 +82,8 @@ _SIGNATURES: "dict[str, tuple[str, Callable[[bytes], bool]]]" = {
     ".npz": ("an .npz file", lambda head: head.startswith(b"PK")),
     ".parquet": ("a Parquet file", lambda head: head.startswith(b"PAR1")),
     ".safetensors": ("a .safetensors file", lambda head: head[8:9] == b"{"),
+    ".onnx": ("an ONNX file", lambda head: head.startswith(b"\x08")),  # the field of its version
+    ".pt2": ("a .pt2 file", lambda head: head.startswith(b"PK")),
     ".json": ("a JSON file", lambda head: head.lstrip()[:1] in (b"{", b"[")),
 }
 
