@@ -16,12 +16,13 @@ from torch import Tensor, nn
 import zoo
 from zoo.api import blank
 from zoo.boundary import typed, user_path
+from zoo.discovery import Plugin
 from zoo.errors import InputError, UnknownModel
 from zoo.files import path_text
 from zoo.folder import refuse_to_overwrite
 from zoo.isolation import isolated
 from zoo.model import ZooModel
-from zoo.registry import Plugin, builder, registry
+from zoo.registry import builder, registry
 from zoo.spec import ModelSpec
 from zoo.weights import Tensors, stored_half
 from zoo.weights import save as write_weights

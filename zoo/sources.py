@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from zoo.boundary import typed, user_path
+from zoo.discovery import Plugin
 from zoo.errors import (
     InvalidConfig,
     ModelNameError,
@@ -25,7 +26,7 @@ from zoo.errors import (
 )
 from zoo.folder import FolderConfig, inside_run, is_unread, read_config, weights_root
 from zoo.names import FolderName, HubName, Name, PluginName, PrefixName, parse_name
-from zoo.registry import Plugin, builder, registry
+from zoo.registry import builder, registry
 from zoo.spec import ModelSpec, Source, Weights
 
 _T = TypeVar("_T")

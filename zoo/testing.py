@@ -43,13 +43,14 @@ from torch import Tensor
 
 from zoo import api, weights
 from zoo.density import GaussianMixture
+from zoo.discovery import Plugin, normalise
 from zoo.errors import CapabilityError, InputError
 from zoo.folder import CONFIG, read_config, weights_root
 from zoo.isolation import isolated
 from zoo.model import BATCH, ZooModel, can_be_trained
 from zoo.names import FolderName, PluginName, PrefixName
 from zoo.process_state import changes, process_state
-from zoo.registry import Plugin, builder, normalise, registry
+from zoo.registry import builder, registry
 from zoo.sources import parse, weights_folder
 from zoo.spec import complete_config
 
@@ -599,7 +600,7 @@ def check_import(name: str) -> None:
 
 _DISCOVER = """
 import importlib.util, json, os, sys, traceback
-from zoo.registry import HEAVY, Candidate, discover
+from zoo.discovery import HEAVY, Candidate, discover
 candidate = Candidate(*sys.argv[1:5])
 origin = importlib.util.find_spec(candidate.module.partition(".")[0]).origin
 home, where = os.path.dirname(origin), []

@@ -16,9 +16,10 @@ from typing import Any
 
 from zoo import api, testing
 from zoo.boundary import typed, user_path
+from zoo.discovery import normalise
 from zoo.errors import InvalidName, PluginError, UnknownModel
 from zoo.names import FolderName, HubName, PluginName
-from zoo.registry import builder, normalise, registry
+from zoo.registry import builder, registry
 from zoo.sources import parse, weights_folder
 
 __all__ = ["Result", "check", "names_of"]
