@@ -37,7 +37,7 @@ def test_list_and_help(env, checkout):
         "how = dict(skip_validation=True, trust_repo=True)\n"
         "names = torch.hub.list('OWNER/latentzoo:main', **how)\n"
         "texts = [torch.hub.help('OWNER/latentzoo:main', n, **how) for n in names]\n"
-        "print(json.dumps([names, texts, 'zoo' in sys.modules]))"
+        "print(json.dumps([names, texts, [m for m in ('timm', 'zoo.model') if m in sys.modules]]))"
     )
     names, texts, imported = json.loads(env.run("-c", script).stdout.splitlines()[-1])
     assert sorted(names) == zoo.list_models(), "an entry point for each model of the tree"
@@ -45,7 +45,8 @@ def test_list_and_help(env, checkout):
         tags = re.search(r"Tags: (.+?)\.", text)
         said = re.sub(r" \(default\)", "", tags[1]).split(", ") if tags else []
         assert sorted(said) == sorted(w.tag for w in zoo.info(name).weights), name
-    assert not imported
+        assert zoo.info(name).summary in text
+    assert imported == []
 
 
 def test_load_as_from_github(env, checkout):
@@ -95,14 +96,58 @@ def test_a_foreign_module_named_zoo(env, tmp_path):
     assert str(tmp_path / "zoo.py") in result.stderr
 
 
-def test_only_the_standard_library_at_import(env):
+def test_plugins_that_are_installed_have_entry_points_too(clean_env):
+    code = """
+from zoo import ModelSpec, hookimpl
+
+@hookimpl
+def zoo_models():
+    return [ModelSpec(name="their_model", family="f", builder="theirs.net:Net", summary="Theirs",
+                      image_shape=(1, 8, 8), code_shape=(2,))]
+"""
+    net = """
+import torch
+from zoo.model import ZooModel
+
+class Net(ZooModel):
+    def __init__(self):
+        super().__init__()
+        self.image_shape, self.code_shape = (1, 8, 8), (2,)
+        self.layer = torch.nn.Linear(64, 2)
+"""
+    environment = clean_env()
+    info = environment.site_packages / "their_zoo-1.0.dist-info"
+    package = environment.site_packages / "theirs"
+    for folder in (info, package):
+        folder.mkdir()
+    (info / "entry_points.txt").write_text("[zoo]\ntheirs = theirs\n")
+    (package / "__init__.py").write_text(code)
+    (package / "net.py").write_text(net)
+    script = (
+        f"import torch\nload = lambda *a: torch.hub.load({str(TREE)!r}, *a, source='local')\n"
+        "print(load('their_model').name, load('ae').name)"
+    )
+    assert environment.run("-c", script).stdout.split() == ["their_model", "ae.mnist"]
+
+
+def test_a_missing_dependency_is_named_by_torch_hub(env):
+    script = (
+        "import sys, torch\nsys.modules['pluggy'] = None\n"
+        f"torch.hub.load({str(TREE)!r}, 'ae', source='local')"
+    )
+    result = env.run("-c", script, check=False)
+    assert "Missing dependencies: pluggy" in result.stderr
+
+
+def test_nothing_heavy_at_import(env):
     script = (
         f"import sys; sys.path.insert(0, {str(TREE)!r}); before = set(sys.modules)\n"
         "import hubconf\n"
         "new = {m.split('.')[0] for m in set(sys.modules) - before} - {'hubconf'}\n"
         "print(sorted(new - sys.stdlib_module_names))"
     )
-    assert env.run("-c", script).stdout.strip() == "[]"
+    new = json.loads(env.run("-c", script).stdout.replace("'", '"'))
+    assert {name for name in new if not name.startswith("zoo")} == {"pluggy"}
 
 
 def test_dependencies_are_named_as_they_are_imported():
