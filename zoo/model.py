@@ -380,6 +380,10 @@ class ZooModel(nn.Module):
         """
         return self._decode(self._sample_codes(n, generator).to(self.device))
 
+    def _reconstruct(self, images: Tensor) -> Tensor:
+        """The images once more, where that is not the decoding of their codes."""
+        return self._decode(self._encode(images))
+
     def _features(self, images: Tensor) -> Tensor:
         return self._encode(images).flatten(1)
 
@@ -402,7 +406,10 @@ class ZooModel(nn.Module):
         """
         if type(self).loss is ZooModel.loss:
             return []
-        return [Phase.of_loss("training", recipe.epochs, self, self.loss, averaged=self)]
+        shows = "reconstruct" if "reconstruct" in self.capabilities else "generate"
+        return [
+            Phase.of_loss("training", recipe.epochs, self, self.loss, averaged=self, shows=shows)
+        ]
 
     def fit(self, images: Callable[[], Iterator[Tensor]], seed: int) -> None:
         """What is computed in closed form, after all phases; ``images()`` gives batches of train.
@@ -460,9 +467,6 @@ class ZooModel(nn.Module):
         from zoo.spec import CAPABILITIES
 
         return CAPABILITIES if self.spec is None else self.spec.capabilities
-
-    def _reconstruct(self, images: Tensor) -> Tensor:
-        return self._decode(self._encode(images))
 
     @contextlib.contextmanager
     def _answering(self, seed: int = 0) -> Iterator[None]:

@@ -7,12 +7,12 @@ learn at once, where the paper trains them one after the other.
 """
 
 from dataclasses import dataclass
-from itertools import pairwise
 
 from torch import Tensor, nn
 
 from zoo.errors import InvalidConfig
 from zoo.model import Autoencoder, AutoencoderRecipe, GaussianMixture, Step
+from zoo.nn import conv_down, conv_up, halved
 
 __all__ = ["ConvAE"]
 
@@ -38,27 +38,15 @@ class ConvAE(Autoencoder):
             )
         self.image_shape = (channels, size, size)
         self.code_shape = (latent_dim,)
-        sizes = [size]  # 28, 14, 7, 4
-        while sizes[-1] > 4:
-            sizes.append((sizes[-1] + 1) // 2)
+        sizes = halved(size)  # 28, 14, 7, 4
         # 1, 32, 64, 128; no wider than eight times the first, however large the picture
         widths = [channels, *(width * min(2**i, 8) for i in range(len(sizes) - 1))]
-        down = [
-            nn.Sequential(nn.Conv2d(a, b, 3, 2, 1, bias=False), nn.BatchNorm2d(b), nn.SiLU())
-            for a, b in pairwise(widths)
-        ]  # 32 x 14 x 14, 64 x 7 x 7, 128 x 4 x 4
-        up = []
-        for (b, a), (to, start) in zip(pairwise(widths), pairwise(sizes), strict=True):
-            # 4, a multiple of the stride, leaves no checkerboard (Odena et al. 2016); 3 for 4 to 7
-            kernel = 4 if to == 2 * start else 3
-            conv = nn.ConvTranspose2d(a, b, kernel, 2, 1, bias=not up)
-            up.append(nn.Sequential(conv, nn.BatchNorm2d(b), nn.SiLU()) if up else conv)
+        down = conv_down(widths)  # 32 x 14 x 14, 64 x 7 x 7, 128 x 4 x 4
+        up = conv_up(widths, sizes)  # 64 x 7 x 7, 32 x 14 x 14, 1 x 28 x 28
         shape = (widths[-1], sizes[-1], sizes[-1])
         flat = shape[0] * shape[1] * shape[2]
         self.encoder = nn.Sequential(*down, nn.Flatten(), nn.Linear(flat, latent_dim))
-        self.decoder = nn.Sequential(
-            nn.Linear(latent_dim, flat), nn.Unflatten(1, shape), *reversed(up)
-        )
+        self.decoder = nn.Sequential(nn.Linear(latent_dim, flat), nn.Unflatten(1, shape), *up)
         self.density = GaussianMixture(latent_dim, components=20)
 
     def _encode(self, images: Tensor) -> Tensor:

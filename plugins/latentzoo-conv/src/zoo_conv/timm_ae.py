@@ -6,12 +6,12 @@ transposed convolutions as in :mod:`zoo_conv.conv_ae`.
 """
 
 from dataclasses import dataclass
-from itertools import pairwise
 
 from torch import Tensor, nn
 
 from zoo.errors import InvalidConfig
 from zoo.model import Autoencoder, AutoencoderRecipe, GaussianMixture, Step
+from zoo.nn import conv_up
 from zoo.optional import optional
 
 __all__ = ["TimmAE"]
@@ -61,15 +61,10 @@ class TimmAE(Autoencoder):
             # Between two of the network's sizes: half the width for each doubling.
             width = stages[min(coarser)] * 2**i // min(coarser) if coarser else widths[-1]
             widths.append(max(width, 8))
-        up = []
-        for (b, a), (to, start) in zip(pairwise(widths), pairwise(sizes), strict=True):
-            conv = nn.ConvTranspose2d(a, b, 4 if to == 2 * start else 3, 2, 1, bias=not up)
-            up.append(nn.Sequential(conv, nn.BatchNorm2d(b), nn.SiLU()) if up else conv)
+        up = conv_up(widths, sizes)
         shape = (widths[-1], sizes[-1], sizes[-1])
         flat = shape[0] * shape[1] * shape[2]
-        self.decoder = nn.Sequential(
-            nn.Linear(latent_dim, flat), nn.Unflatten(1, shape), *reversed(up)
-        )
+        self.decoder = nn.Sequential(nn.Linear(latent_dim, flat), nn.Unflatten(1, shape), *up)
         self.density = GaussianMixture(latent_dim, components=20)
 
     def _encode(self, images: Tensor) -> Tensor:

@@ -1,7 +1,7 @@
 """What the adversarial models share: the losses of the game, and the encoder that inverts it."""
 
 import contextlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -11,6 +11,7 @@ from torch.nn import functional as F
 from zoo.errors import InvalidConfig
 from zoo.model import Phase, Step, ZooModel
 from zoo.model import Recipe as BaseRecipe
+from zoo.nn import update_bn
 
 __all__ = [
     "GameRecipe",
@@ -20,7 +21,6 @@ __all__ = [
     "discriminator_loss",
     "frozen",
     "generator_loss",
-    "settle_batch_norm",
     "settle_generator",
     "uniform",
 ]
@@ -74,30 +74,11 @@ def uniform(n: int, dim: int, generator: torch.Generator) -> Tensor:
     return torch.rand(n, dim, generator=generator) * 2 - 1
 
 
-def settle_batch_norm(module: nn.Module, outputs: Iterable[object]) -> None:
-    """Averaged weights have activations of their own: measure their mean and variance.
-
-    ``outputs`` runs a batch through ``module`` each time that it is asked for the next.
-    """
-    norms = [m for m in module.modules() if isinstance(m, nn.BatchNorm1d | nn.BatchNorm2d)]
-    if not norms:
-        return
-    for norm in norms:
-        norm.reset_running_stats()
-        norm.momentum = None  # a plain mean over all batches
-    module.train()
-    with torch.no_grad():
-        for _ in outputs:
-            pass
-    for norm in norms:
-        norm.momentum = 0.1
-
-
-def settle_generator(model: ZooModel) -> None:
-    """:func:`settle_batch_norm` of ``model.generator``, on 100 batches of sampled codes."""
+def settle_generator(model: ZooModel, generator: nn.Module) -> None:
+    """Averaged weights have activations of their own: measure the mean and variance that batch
+    norm needs, on 100 batches of sampled codes."""
     rng = torch.Generator().manual_seed(0)
-    codes = (model._sample_codes(256, rng).to(model.device) for _ in range(100))
-    settle_batch_norm(model.generator, map(model.generator, codes))
+    update_bn((model._sample_codes(256, rng).to(model.device) for _ in range(100)), generator)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -198,7 +179,7 @@ class InvertedGAN(ZooModel):
             step,
             averaged=self.generator,
             shows="generate",
-            finish=lambda: settle_generator(self),
+            finish=lambda: settle_generator(self, self.generator),
         )
 
     def _inversion(self, recipe: InvertedRecipe) -> Phase:

@@ -24,13 +24,13 @@ from torch import Tensor, nn
 
 from zoo.errors import InvalidConfig
 from zoo.model import Phase, Step, ZooModel
+from zoo.nn import update_bn
 from zoo_gan.adversarial import (
     GameRecipe,
     check_loss,
     discriminator_loss,
     frozen,
     generator_loss,
-    settle_batch_norm,
     settle_generator,
     uniform,
 )
@@ -140,11 +140,10 @@ class BiGAN(ZooModel):
                 {"generator and encoder": both, "discriminator": self.discriminator},
                 step,
                 averaged=both,
-                finish=lambda: settle_generator(self),
+                finish=lambda: settle_generator(self, self.generator),
             )
         ]
 
     def fit(self, images: Callable[[], Iterator[Tensor]], seed: int) -> None:
         """The averaged encoder's batch norm is settled on images, as the generator's on codes."""
-        settle_batch_norm(self.encoder, map(self._encode, images()))
-        self.eval()
+        update_bn((x.flatten(1) * 2 - 1 for x in images()), self.encoder)

@@ -38,6 +38,7 @@ from torch.nn.utils.parametrizations import spectral_norm
 
 from zoo.errors import InvalidConfig, TrainingError
 from zoo.model import LabelledRecipe, Phase, Step
+from zoo.nn import shape_after
 from zoo_gan.adversarial import InvertedGAN, InvertedRecipe
 
 __all__ = ["DCGAN", "Generator", "Trunk"]
@@ -264,8 +265,6 @@ class DCGAN(InvertedGAN):
 def check_fit(model: DCGAN) -> None:
     """The generator's images must be the data's, and the other two must take them.
 
-    Computed from the layers' own numbers: running them, even on the meta device, costs seconds.
-
     Raises:
         InvalidConfig: they do not fit together; the text names the part.
     """
@@ -286,20 +285,3 @@ def check_fit(model: DCGAN) -> None:
                 f"dcgan: images of the data are {data}, but the {name} turns {start} into "
                 f"{got}, expected {end}"
             )
-
-
-def shape_after(part: nn.Module, shape: tuple[int, int, int]) -> tuple[int, int, int] | str:
-    """(C, H, W) after all convolutions of ``part``, or the first that does not take its input."""
-    channels, height, width = shape
-    for conv in part.modules():
-        if not isinstance(conv, nn.Conv2d | nn.ConvTranspose2d):
-            continue
-        if conv.in_channels != channels:
-            return f"{channels} channels before a layer for {conv.in_channels}"
-        (k, _), (s, _), (p, _) = conv.kernel_size, conv.stride, conv.padding
-        if isinstance(conv, nn.ConvTranspose2d):
-            height, width = ((n - 1) * s - 2 * p + k for n in (height, width))
-        else:
-            height, width = ((n + 2 * p - k) // s + 1 for n in (height, width))
-        channels = conv.out_channels
-    return channels, height, width

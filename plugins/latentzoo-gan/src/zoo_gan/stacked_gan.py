@@ -28,13 +28,13 @@ from torch import Tensor, nn
 from zoo.density import fit_density
 from zoo.errors import InvalidConfig
 from zoo.model import GaussianMixture, Phase, Step, ZooModel
+from zoo.nn import update_bn
 from zoo_gan.adversarial import (
     GameRecipe,
     check_loss,
     discriminator_loss,
     frozen,
     generator_loss,
-    settle_batch_norm,
     uniform,
 )
 from zoo_gan.dcgan import Generator, Trunk
@@ -89,6 +89,17 @@ class Top(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.trunk(x)[-1].flatten(1)  # N x 4w * 16
+
+
+class Stack(nn.Module):
+    """All generators as one module, for what wants a module that is called."""
+
+    def __init__(self, generators: nn.ModuleList, write: Callable[[Tensor], Tensor]):
+        super().__init__()
+        self.generators, self.write = generators, write
+
+    def forward(self, codes: Tensor) -> Tensor:
+        return self.write(codes)
 
 
 class StackedGAN(ZooModel):
@@ -289,5 +300,4 @@ class StackedGAN(ZooModel):
         fit_density(self.density, images, lambda batch: self.encode(batch)[:, :top], seed)
         rng = torch.Generator().manual_seed(seed)
         codes = (self._sample_codes(256, rng).to(self.device) for _ in range(100))
-        settle_batch_norm(self.generators, map(self._decode, codes))
-        self.eval()
+        update_bn(codes, Stack(self.generators, self._decode))

@@ -10,13 +10,13 @@ as in Radford et al. 2015 (arXiv:1511.06434), with batch norm.
 
 import math
 from dataclasses import dataclass
-from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
 
 from zoo.errors import InvalidConfig
 from zoo.model import AutoencoderRecipe, Step
+from zoo.nn import conv_down, conv_up, halved
 from zoo_vae.variational import VariationalAutoencoder, draw, kl
 
 __all__ = ["ConvVAE"]
@@ -51,28 +51,16 @@ class ConvVAE(VariationalAutoencoder):
             )
         self.image_shape = (channels, size, size)
         self.code_shape = (latent_dim,)
-        sizes = [size]  # 28, 14, 7, 4
-        while sizes[-1] > 4:
-            sizes.append((sizes[-1] + 1) // 2)
+        sizes = halved(size)  # 28, 14, 7, 4
         # 1, 32, 64, 128; no wider than eight times the first, however large the picture
         widths = [channels, *(width * min(2**i, 8) for i in range(len(sizes) - 1))]
-        down = [
-            nn.Sequential(nn.Conv2d(a, b, 3, 2, 1, bias=False), nn.BatchNorm2d(b), nn.SiLU())
-            for a, b in pairwise(widths)
-        ]  # 32 x 14 x 14, 64 x 7 x 7, 128 x 4 x 4
-        up = []
-        for (b, a), (to, start) in zip(pairwise(widths), pairwise(sizes), strict=True):
-            # 4, a multiple of the stride, leaves no checkerboard (Odena et al. 2016); 3 for 4 to 7
-            kernel = 4 if to == 2 * start else 3
-            conv = nn.ConvTranspose2d(a, b, kernel, 2, 1, bias=not up)
-            up.append(nn.Sequential(conv, nn.BatchNorm2d(b), nn.SiLU()) if up else conv)
+        down = conv_down(widths)  # 32 x 14 x 14, 64 x 7 x 7, 128 x 4 x 4
+        up = conv_up(widths, sizes)  # 64 x 7 x 7, 32 x 14 x 14, 1 x 28 x 28
         shape = (widths[-1], sizes[-1], sizes[-1])
         flat = shape[0] * shape[1] * shape[2]
         # mean and logarithm of the deviation
         self.encoder = nn.Sequential(*down, nn.Flatten(), nn.Linear(flat, 2 * latent_dim))
-        self.decoder = nn.Sequential(
-            nn.Linear(latent_dim, flat), nn.Unflatten(1, shape), *reversed(up)
-        )
+        self.decoder = nn.Sequential(nn.Linear(latent_dim, flat), nn.Unflatten(1, shape), *up)
         self.log_sigma = nn.Parameter(torch.full((), math.log(0.2)))  # of a pixel
         self.set_density(latent_dim, components)
 

@@ -1,0 +1,3 @@
+from zoo.testing import contract
+
+test_contract = contract("latentzoo-flow")
