@@ -43,6 +43,7 @@ def test_a_config_is_read_into_a_record(tmp_path):
         ({"api_version": True}, "api_version should be a whole number"),
         ({"api_version": 0}, "api_version should be a whole number"),
         ({"model": None}, "model should be str"),
+        ({"plugin_version": 2}, "plugin_version should be str"),
         ({"config": []}, "config should be dict"),
         ({"size": True}, "size should be int"),
         ({"size": "8"}, "size should be int"),

@@ -1,14 +1,16 @@
 """A name is resolved once: what a model says of where it came from, and what that costs."""
 
 import copy
+import hashlib
 import json
 import shutil
 from dataclasses import replace
 
 import pytest
+import torch
 
 import zoo
-from zoo.errors import InvalidConfig, UnknownTag, WeightsNotFound
+from zoo.errors import InvalidConfig, TensorMismatch, UnknownTag, WeightsNotFound
 from zoo.folder import bundled_weights
 from zoo.names import PluginName
 from zoo.registry import registry
@@ -153,3 +155,74 @@ def test_a_folder_with_unknown_settings_says_where(folder):
 
 def test_parse_knows_the_prefixes_that_are_installed():
     assert parse("timm:net") != parse("thing:net")
+
+
+# -- weights of another version of the plugin ----------------------------------------------------
+
+
+def rename_tensors(folder, **config):
+    """Tensors as an earlier version called them."""
+    import safetensors.torch
+
+    path = folder / "model.safetensors"
+    tensors = safetensors.torch.load_file(path)
+    data = safetensors.torch.save(
+        {name.replace("encoder.", "enc."): t for name, t in tensors.items()}
+    )
+    path.write_bytes(data)
+    facts = json.loads((folder / "config.json").read_text())
+    digest = hashlib.sha256(data).hexdigest()
+    facts |= {"sha256": digest, "size": len(data), **config}
+    (folder / "config.json").write_text(json.dumps(facts))
+
+
+def test_a_class_gives_tensors_of_before_their_names_of_today(folder, monkeypatch):
+    rename_tensors(folder, plugin_version="0.1.0")
+    kind, seen = type(zoo.create("ae")), []
+
+    def upgrade(tensors, version):
+        seen.append(version)
+        return {name.replace("enc.", "encoder."): tensor for name, tensor in tensors.items()}
+
+    monkeypatch.setattr(kind, "upgrade_tensors", staticmethod(upgrade))
+    model, expected = zoo.load(f"local-dir:{folder}"), zoo.load("ae.mnist")
+    assert seen[0] == "0.1.0"
+    assert all(torch.equal(t, expected.state_dict()[k]) for k, t in model.state_dict().items())
+
+
+@pytest.mark.parametrize(
+    ("upgrade", "says"),
+    [
+        (lambda tensors, version: None, "should return a dict of tensors by name, got None"),
+        (lambda tensors, version: {1: 2}, "should return a dict of tensors"),
+        (lambda tensors, version: 1 / 0, "upgrade_tensors failed .*ZeroDivisionError"),
+        (lambda tensors, version: {}, "missing: "),
+    ],
+)
+def test_what_a_class_makes_of_them_is_held_to_what_it_is(folder, monkeypatch, upgrade, says):
+    monkeypatch.setattr(type(zoo.create("ae")), "upgrade_tensors", staticmethod(upgrade))
+    with pytest.raises(TensorMismatch, match=f"(?s){says}"):
+        zoo.load(f"local-dir:{folder}")
+
+
+def test_tensors_that_do_not_fit_say_which_version_wrote_them(folder):
+    rename_tensors(folder, plugin_version="0.1.0")
+    with pytest.raises(TensorMismatch, match=r"latentzoo-ae 0\.1\.0, installed is \d"):
+        zoo.load(f"local-dir:{folder}")
+    installed = registry().version("latentzoo-ae")
+    for same in (installed, None):
+        rename_tensors(folder, plugin_version=same)
+        with pytest.raises(TensorMismatch) as caught:
+            zoo.load(f"local-dir:{folder}")
+        assert "written by" not in str(caught.value)
+
+
+def test_what_is_saved_says_the_version(tmp_path):
+    zoo.save(zoo.create("ae"), tmp_path / "new", dataset="mnist", licence="MIT")
+    facts = json.loads((tmp_path / "new" / "config.json").read_text())
+    assert facts["plugin_version"] == registry().version("latentzoo-ae") is not None
+
+
+def test_all_that_ships_says_the_version():
+    for name in zoo.list_models(pretrained=True):
+        assert locate(name).config.plugin_version, name

@@ -11,6 +11,7 @@ from zoo.errors import (
     InputError,
     InvalidConfig,
     SettingsError,
+    TensorMismatch,
     WeightsError,
     ZooError,
 )
@@ -187,8 +188,11 @@ def opened(located: Located) -> "ZooModel":
             located.folder, config.size, config.sha256, located.recorded, mapped=located.cached
         )
     model = blank(located.spec, config.config, f"{config.where}: ")
-    with isolated():
-        tensors.into(model)
+    try:
+        with isolated():
+            tensors.upgraded(type(model), config.plugin_version).into(model)
+    except TensorMismatch as error:
+        raise TensorMismatch(f"{error}{_versions(config)}") from error
     model._preprocessing = _preprocessing(config, model)
     model.name, model.source = located.name, located.source
     return model.eval()
@@ -232,6 +236,17 @@ def _build(spec: ModelSpec, config: dict[str, Any]) -> "ZooModel":
     model.spec = spec
     model.config = config
     return model
+
+
+def _versions(config: FolderConfig) -> str:
+    """For a message: that another version of the plugin wrote the weights, if so."""
+    installed = registry().version(config.plugin)
+    if installed is None or config.plugin_version in (None, installed):
+        return ""
+    return (
+        f".\nThe weights were written by {config.plugin} {config.plugin_version!s:.40}, installed "
+        f"is {installed}"
+    )
 
 
 def _preprocessing(config: FolderConfig, model: "ZooModel") -> Preprocessing | None:

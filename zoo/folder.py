@@ -2,7 +2,7 @@
 
 ::
 
-    config.json           model, plugin, config, preprocessing, api_version, size and sha256
+    config.json           model, plugin and its version, config, preprocessing, size, sha256
     model.safetensors     every tensor, fitted densities and inverting encoders included
     vectors.safetensors   a few inputs and what the model made of them, with tolerances
     metrics.json          what the evaluator measured
@@ -68,12 +68,14 @@ WEIGHTS = "weights"
 class FolderConfig:
     """What config.json says, read once and checked for its form. It is only a claim.
 
-    ``facts`` is all of it; ``where`` is what messages call it.
+    ``plugin_version`` is that of the plugin that wrote it, if it says so; ``facts`` is all of it;
+    ``where`` is what messages call it.
     """
 
     where: str
     model: str
     plugin: str
+    plugin_version: str | None
     config: Mapping[str, Any]
     size: int
     sha256: str
@@ -137,6 +139,9 @@ def parse_config(facts: Mapping[str, Any], where: str) -> FolderConfig:
         raise InvalidConfig(
             f"{where}: sha256 should be 64 hexadecimal digits, got {facts['sha256']!r:.80}"
         )
+    written_by = facts.get("plugin_version")
+    if written_by is not None and not isinstance(written_by, str):
+        raise InvalidConfig(f"{where}: plugin_version should be str, got {written_by!r:.80}")
     try:
         given = facts.get("preprocessing")
         preprocessing = None if given is None else Preprocessing.from_dict(given)
@@ -144,6 +149,7 @@ def parse_config(facts: Mapping[str, Any], where: str) -> FolderConfig:
         raise InvalidConfig(f"{where}: {error}") from None
     return FolderConfig(
         where=where,
+        plugin_version=written_by,
         preprocessing=preprocessing,
         facts=MappingProxyType(dict(facts)),
         **{key: facts[key] for key in _KINDS},

@@ -400,6 +400,16 @@ class ZooModel(nn.Module):
         """
         raise _not_written(self, "loss(self, images, step)")
 
+    @classmethod
+    def upgrade_tensors(cls, tensors: dict[str, Tensor], plugin_version: str) -> dict[str, Tensor]:
+        """The tensors of a weights folder as the class calls and shapes them today.
+
+        Override it when a tensor gets another name or shape, so that weights of before still load.
+        ``plugin_version`` is the version of the plugin that wrote them, empty if it is not known.
+        What is returned has to fit the class exactly; by default it is what was read.
+        """
+        return tensors
+
     def phases(self, recipe: Any) -> list[Phase]:
         """The stretches of training: one in which all of the model learns :meth:`loss`, if it has
         one. A model with several players, or stretches one after the other, has its own.

@@ -36,6 +36,11 @@ class Registry:
         often = repeated(spec.name for _, spec in pairs)
         return [f"{p.distribution}:{s.name}" if s.name in often else s.name for p, s in pairs]
 
+    def version(self, distribution: str) -> str | None:
+        """The version of a plugin distribution that is installed; None if it is not."""
+        versions = (p.candidate.version for p in self.plugins if p.distribution == distribution)
+        return next(versions, None)
+
     def names_with(self, capability: str) -> list[str]:
         """Those of :meth:`names` whose models declare ``capability``, then such prefixes."""
         pairs = zip(self.names(), self.specs(), strict=True)

@@ -28,6 +28,7 @@ from zoo.files import new_folder, openable, refuse_placeholder, write_atomically
 from zoo.folder import CONFIG, TENSORS, VECTORS, refuse_pickles, refuse_to_overwrite
 from zoo.isolation import isolated
 from zoo.model import ZooModel
+from zoo.registry import registry
 from zoo.spec import API_VERSION
 
 TOLERANCES = {
@@ -103,6 +104,28 @@ class Tensors:
             return cls(path, safetensors.torch.load(data))
         except (safetensors.SafetensorError, KeyError, ValueError, RuntimeError, OSError) as error:
             raise CorruptWeights(f"{path} is not a valid safetensors file: {error}") from None
+
+    def upgraded(self, kind: type[ZooModel], plugin_version: str | None) -> "Tensors":
+        """These tensors as the class ``kind`` has them today (``ZooModel.upgrade_tensors``).
+
+        Raises:
+            TensorMismatch: the class's own method fails, or returns something else.
+        """
+        try:
+            tensors = kind.upgrade_tensors(dict(self.tensors), plugin_version or "")
+        except Exception as error:
+            raise TensorMismatch(
+                f"{self.path}: {kind.__name__}.upgrade_tensors failed on tensors of the version "
+                f"{plugin_version!r:.80}.\n{type(error).__name__}: {error}"
+            ) from error
+        if not isinstance(tensors, dict) or not all(
+            isinstance(name, str) and isinstance(tensor, Tensor) for name, tensor in tensors.items()
+        ):
+            raise TensorMismatch(
+                f"{self.path}: {kind.__name__}.upgrade_tensors should return a dict of tensors by "
+                f"name, got {tensors!r:.200}"
+            )
+        return Tensors(self.path, tensors)
 
     def into(self, model: nn.Module) -> None:
         """Give ``model``, built under :func:`zoo.isolation.on_meta_device`, exactly these tensors.
@@ -248,6 +271,8 @@ def save(
         WeightsError: the folder exists, or cannot be written.
     """
     refuse_to_overwrite(folder)
+    spec = model.spec
+    assert spec is not None, "only models that a record declares are saved"
     # Statistics of batch norm, counters and the like stay as they are.
     learned = {name for name, _ in model.named_parameters(remove_duplicate=False)} | {
         f"{name}.scales" for name, m in model.named_modules() if isinstance(m, GaussianMixture)
@@ -264,8 +289,9 @@ def save(
     model.load_state_dict(stored)
     config = {
         "api_version": API_VERSION,
-        "model": model.spec.name,
+        "model": spec.name,
         "plugin": plugin,
+        "plugin_version": registry().version(plugin),
         "config": dict(model.config),
         "preprocessing": model.preprocessing.to_dict(),
         "sha256": hashlib.sha256(data).hexdigest(),
