@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import timm
-import timm.data
 import torch
+from timm.data.config import resolve_model_data_config
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
@@ -38,13 +38,17 @@ _FITS = {"squash": "stretch", "border": "pad"}
 class TimmModel(ZooModel):
     """Any model of timm that classifies, without its classifier."""
 
+    mean: Tensor
+    std: Tensor
+
     def __init__(self, net: nn.Module):
         """Args: net: of timm, with ``num_classes=0``; or on the meta device, to look at."""
         super().__init__()
-        data = timm.data.resolve_model_data_config(net)
+        data = resolve_model_data_config(net)
         channels, height, width = self.image_shape = tuple(data["input_size"])
-        self.code_shape = (net.head_hidden_size,)
-        self.net = net
+        width_of_codes: Any = net.head_hidden_size
+        self.code_shape = (width_of_codes,)
+        self.net: Any = net  # with the methods that timm gives its models
         # timm's crop_pct is not followed: it cuts an eighth off a picture, which may matter.
         fit = _FITS.get(data["crop_mode"], "crop")
         self._preprocessing = Preprocessing(channels=channels, height=height, width=width, fit=fit)
@@ -55,7 +59,8 @@ class TimmModel(ZooModel):
     def _encode(self, images: Tensor) -> Tensor:
         maps = self.net.forward_features((images - self.mean) / self.std)
         try:
-            return self.net.forward_head(maps, pre_logits=True)  # N x F
+            features: Tensor = self.net.forward_head(maps, pre_logits=True)  # N x F
+            return features
         except NotImplementedError as error:  # it makes maps, of which nothing is said
             raise CapabilityError(f"{self.name} makes no features of pictures: {error}") from None
 
@@ -135,7 +140,7 @@ def _create(source: Source, kind: type[ZooError], what: str, **more: Any) -> nn.
 def _trained(source: Source, looked_at: TimmModel | None) -> tuple[nn.Module, str]:
     """The network with the weights of one commit, which every tensor of it has to come from."""
     try:
-        fetched = hub.fetch_files(source.repo, (CONFIG, TENSORS), source.revision)
+        fetched = hub.fetch_files(str(source.repo), (CONFIG, TENSORS), source.revision)
     except WeightsNotFound as error:
         raise WeightsNotFound(
             f"{error}.\nOf timm's repositories the zoo reads {TENSORS} and nothing else: a "
@@ -187,7 +192,9 @@ class _Filling(TorchFunctionMode):
         super().__init__()
         self.filled: set[int] = set()
 
-    def __torch_function__(self, func, types, args=(), kwargs=None):
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
         if func in self._RANDOM:
             return args[0]
         if func is Tensor.copy_:

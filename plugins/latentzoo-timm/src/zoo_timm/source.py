@@ -14,7 +14,7 @@ gives them numbers, and nothing else of it is used.
 import difflib
 import math
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -201,8 +201,10 @@ def _checked_cfg(declared: Mapping[str, Any]) -> dict[str, Any]:
     return checked
 
 
-def _numbers(length: int | None, low: float, high: float, whole: bool = False):
-    kinds = (int,) if whole else (int, float)
+def _numbers(
+    length: int | None, low: float, high: float, whole: bool = False
+) -> Callable[[Any], bool]:
+    kinds: tuple[type, ...] = (int,) if whole else (int, float)
 
     def good(value: Any) -> bool:
         return (
