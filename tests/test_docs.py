@@ -81,6 +81,26 @@ SHOWN = (
 )
 
 
+def test_the_map_of_the_code_is_true():
+    """Every path of CONTRIBUTING.md is there, and every target that it names."""
+    page = (TREE / "CONTRIBUTING.md").read_text("utf-8")
+    for path in re.findall(
+        r"`((?:zoo|plugins|examples|tests|docs|benchmarks|model_cards)/[\w./-]*)`", page
+    ):
+        if not re.search(r"[A-Z]{4}", path):  # NAME, PLUGIN
+            module = TREE / f"{path.rstrip('/')}.py"
+            assert (TREE / path).exists() or module.is_file(), path
+    rows = set(re.findall(r"`zoo/(\w+)/`", page)) | {"sample"}  # pictures for the demo
+    folders = {path.parent.name for path in (TREE / "zoo").glob("*/__init__.py")}
+    assert folders <= rows, "every package is in the table"
+
+
+def test_the_extras_are_in_the_page():
+    extras = tomllib.loads((TREE / "pyproject.toml").read_text("utf-8"))["project"]
+    page = (TREE / "docs" / "install.md").read_text("utf-8")
+    assert set(re.findall(r"^\| `(\w+)` \|", page, re.M)) == set(extras["optional-dependencies"])
+
+
 def test_every_pip_command_that_is_shown_works():
     """All are of forms that tests/test_installing.py types, with folders and extras that exist."""
     extras = tomllib.loads((TREE / "pyproject.toml").read_text("utf-8"))["project"]
