@@ -75,7 +75,7 @@ docs: .venv/installed-dev
 # After new weights or figures: the model cards with their pictures, and the tables in docs/results.md.
 cards: .venv/installed
 	$(BIN)/zoo card --out model_cards
-	$(BIN)/zoo leaderboard --into docs/results.md
+	$(BIN)/python benchmarks/goals.py --into docs/results.md
 
 .venv/installed: $(PROJECTS)
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "latentzoo needs Python 3.11 or newer, this is " + sys.version)'

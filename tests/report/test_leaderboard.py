@@ -9,7 +9,6 @@ import pytest
 from click.testing import CliRunner
 
 import zoo
-from zoo import goals
 from zoo.cli import main
 from zoo.errors import InputError
 from zoo.folder import read_json
@@ -48,7 +47,7 @@ def test_figures_are_exactly_those_of_metrics_json():
 HEAVY = {"torch", "torchvision", "numpy", "sklearn", "timm", "huggingface_hub"}
 
 
-@pytest.mark.parametrize("option", [[], ["--json"], ["--markdown"], ["--goals"]], ids=str)
+@pytest.mark.parametrize("option", [[], ["--json"], ["--markdown"]], ids=str)
 def test_needs_no_heavy_library(option):
     code = f"""
 import sys
@@ -126,7 +125,7 @@ def test_best_of_each_column(measured):
 
 def test_the_time_of_learning(monkeypatch):
     took = {"a.x": weights(metric("sse", 2.0), seconds=5340), "b.x": weights(metric("sse", 3.0))}
-    monkeypatch.setattr(leaderboard, "_measured", lambda: took)
+    monkeypatch.setattr(leaderboard, "measured_weights", lambda: took)
     said = leaderboard.markdown(leaderboard.leaderboard())
     rows = [line.split("|")[-2].strip() for line in said.splitlines() if line.startswith("|")]
     assert rows == ["minutes", "--:", "89", "-"]
@@ -217,8 +216,6 @@ def test_shell(measured):
         (["--data", "mnits"], "nothing was measured on 'mnits'; there is: mnist"),
         (["--metric", "ssse"], "no weights have a figure 'ssse'; there is: sse"),
         (["--into", "nowhere.md"], "does not exist"),
-        (["--goals", "--data", "usps"], "no goal is on 'usps'; there is: cifar10, fashion_mnist, "),
-        (["--goals", "--metric", "mse"], "no goal is judged by 'mse'; there is: few10, "),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
@@ -243,109 +240,6 @@ def test_into_a_file(measured, tmp_path):
     assert "write the lines\n<!-- figures: " in run("--into", file).stderr
     with pytest.raises(InputError, match="cannot be read"):
         leaderboard.write_into(Path("nowhere.md"), "")
-
-
-# -- goals -----------------------------------------------------------------------------------------
-
-
-def standing(what, dataset, **measured):
-    """How these weights stand to one goal; ``a__x`` is named ``a.x``."""
-    named = {name.replace("__", "."): record for name, record in measured.items()}
-    (found,) = (s for s in goals.judge(named) if (s.goal.what, s.goal.dataset) == (what, dataset))
-    return found
-
-
-def test_best_of_the_zoo_is_judged():
-    a, b = weights(metric("probe", 0.97)), weights(metric("probe", 0.98, baselines={"pixels": 0.9}))
-    missed = standing("linear probe", "mnist", a__x=a, b__x=b)
-    assert (missed.name, missed.metric.value, missed.baseline) == ("b.x", 0.98, ("pixels", 0.9))
-    assert missed.missed_by == pytest.approx(0.005)
-    assert missed.to_dict()["met"] is False
-    met = standing("linear probe", "mnist", a__x=weights(metric("probe", 0.985)))
-    assert (met.missed_by, met.to_dict()["met"]) == (0, True)
-    nothing = standing("linear probe", "mnist")
-    assert (nothing.missed_by, nothing.to_dict()["met"], nothing.to_dict()["best"]) == (None,) * 3
-
-
-def test_lower_is_better_where_it_is():
-    net = {"config": {"hidden": [1000, 500, 250], "latent_dim": 30}}
-    a, b = weights(metric("sse", 2.0), **net), weights(metric("sse", 1.9), **net)
-    found = standing("squared error, 784-1000-500-250-30", "mnist", deep_ae__a=a, deep_ae__b=b)
-    assert found.name == "deep_ae.b"
-    assert found.missed_by == pytest.approx(0.15)
-    better = weights(metric("sse", 1.0), **net)
-    assert not standing(found.goal.what, "mnist", deep_ae__a=better).missed_by
-
-
-@pytest.mark.parametrize(
-    "answer",
-    [
-        {"conv_ae__x": weights(metric("sse", 1.0), config={"latent_dim": 32})},
-        {"other__x": weights(metric("sse", 1.0), config={"latent_dim": 30})},
-        {"conv_ae__x": weights(metric("sse", 1.0), config={"latent_dim": 30}, dataset="usps")},
-        {"conv_ae__x": weights(metric("sse", 1.0, "usps"), config={"latent_dim": 30})},
-        {"conv_ae__x": weights(metric("sse", 1.0), config={"latent_dim": 30}, labels=True)},
-        {"conv_ae__x": weights(metric("mse", 1.0), config={"latent_dim": 30})},
-        {"conv_ae__x": weights(metric("sse", float("nan")), config={"latent_dim": 30})},
-    ],
-    ids=["config", "model", "learnt from", "measured on", "labels", "figure", "not finite"],
-)
-def test_what_is_no_answer_to_a_goal(answer):
-    assert standing("squared error, code of 30 numbers", "mnist", **answer).name is None
-
-
-def test_a_goal_for_generators_of_classes_is_for_them_alone():
-    figure = metric("generated_1nn", 0.98, baselines={"train_set": 0.968})
-    without, classes = weights(figure), weights(figure, labels=True)
-    found = standing("1-NN of generated digits", "mnist", dcgan__a=without, dcgan__b=classes)
-    assert found.name == "dcgan.b"
-    assert found.baseline == ("train_set", 0.968), "there is no other"
-
-
-def test_best_baseline():
-    beside = {"mean_image": 52.9, "pca": 12.6, "ablated": 2.4, "train_set": 0.1, "my own": 0.0}
-    net = {"config": {"hidden": [1000, 500, 250], "latent_dim": 30}}
-    found = standing(
-        "squared error, 784-1000-500-250-30",
-        "mnist",
-        deep_ae__x=weights(metric("sse", 2.0, baselines=beside), **net),
-    )
-    assert found.baseline == ("pca", 12.6)
-
-
-def test_goals_in_the_shell(measured):
-    measured(a=[metric("probe", 0.97, baselines={"pixels": 0.9}), metric("knn20", 0.99)])
-    lines = run("--goals", "--data", "mnist").stdout.splitlines()
-    (probe,) = (line for line in lines if "MNIST: linear probe" in line)
-    assert "≥ 0.985" in probe
-    assert "0.97 a.x" in probe
-    assert "raw pixels 0.9" in probe
-    rows = {
-        line.strip("| ").partition(" |")[0]: line
-        for line in run("--goals", "--markdown").stdout.splitlines()
-        if line.startswith("| ")
-    }
-    assert "| missed by 0.015 | raw pixels 0.9 | - |" in rows["MNIST: linear probe"]
-    assert "| **met** | - | ACN 0.97 |" in rows["MNIST: 20 nearest neighbours"]
-    assert "| - | not measured yet |" in rows["CIFAR-10: linear probe"]
-    chosen = json.loads(run("--goals", "--json", "--metric", "knn20").stdout)
-    assert [(goal["dataset"], goal["met"]) for goal in chosen] == [
-        ("mnist", True), ("fashion_mnist", None),
-    ]  # fmt: skip
-    assert chosen[0]["best"]["name"] == "a.x"
-    assert "### Goals" in run("--markdown").stdout
-    assert "### Goals" not in run("--markdown", "--data", "mnist").stdout
-
-
-def test_goals_are_of_figures_and_data_that_there_are():
-    for goal in goals.GOALS:
-        assert goal.dataset in figures.DATASETS
-        assert {figures.meaning(name).better for name in goal.metrics} in (
-            {figures.HIGHER},
-            {figures.LOWER},
-        )
-    assert {who for goal in goals.GOALS for who in goal.published} == set(goals.SOURCES)
-    assert len({(g.what, g.dataset) for g in goals.GOALS}) == len(goals.GOALS)
 
 
 # -- what figures mean -----------------------------------------------------------------------------

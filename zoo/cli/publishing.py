@@ -69,46 +69,30 @@ def card(name: str | None, out: Path | None) -> None:
     type=UserPath(exists=True, dir_okay=False),
     help="Write the Markdown between the markers in this file.",
 )
-@click.option("--goals", is_flag=True, help="What was to be reached, and whether it was.")
 @as_json
 def leaderboard(
     data: str | None,
     metrics: tuple[str, ...],
     as_markdown: bool,
     into: Path | None,
-    goals: bool,
     as_json: bool,
 ) -> None:
     """Compare all models with weights, by the figures that they were measured to have.
 
     Figures of raw pixels and the like (baselines) are rows of their own; the best of each column
-    has a star. With --goals there is a row for each goal instead: the best weights for it, by how
-    much they miss it, and what others published. The Markdown has both.
+    has a star.
     """
     from zoo.report import leaderboard as lb
+    from zoo.report.figures import BASELINES
 
-    boards = [] if goals else lb.leaderboard(data, metrics)
-    standings = []
-    if goals or ((as_markdown or into) and not (data or metrics)):
-        standings = lb.standings(data, metrics)
+    boards = lb.leaderboard(data, metrics)
     if into is not None:
-        lb.write_into(into, lb.markdown(boards, standings))
-        click.echo(
-            path_text(
-                f"the figures of {len(boards)} data sets and {len(standings)} goals are in {into}"
-            )
-        )
+        lb.write_into(into, lb.markdown(boards))
+        click.echo(path_text(f"the figures of {len(boards)} data sets are in {into}"))
     elif as_json:
-        rows = standings if goals else boards
-        print_json([row.to_dict() for row in rows])
+        print_json([board.to_dict() for board in boards])
     elif as_markdown:
-        click.echo(lb.markdown(boards, standings))
-    elif goals:
-        table = new_table(*lb.GOAL_HEADER)
-        table.columns[2].no_wrap = True
-        for standing in standings:
-            table.add_row(*lb.goal_cells(standing))
-        print_table(table)
+        click.echo(lb.markdown(boards))
     elif not boards:
         click.echo("Nothing was measured yet. Type: zoo evaluate NAME --data SET")
     for board in boards if not (into or as_json or as_markdown) else ():
@@ -116,7 +100,7 @@ def leaderboard(
         for column in table.columns[1:]:
             column.justify = "right"
         for row in board.rows:
-            name = lb.BASELINES[row.name] if row.parameters is None else row.name + lb.label(row)
+            name = BASELINES[row.name] if row.parameters is None else row.name + lb.label(row)
             table.add_row(name, *lb.cells(board, row, "*{}"))
         print_table(table)
     warn_of_faults()

@@ -1,6 +1,6 @@
-"""The tables over all models, out of the figures that their records hold. Torch is not needed.
+"""The tables over all models, one for each data set, out of the figures that their records hold.
 
-One for each data set, and one of the goals: met, missed, or not measured yet.
+Torch is not needed.
 """
 
 import math
@@ -13,7 +13,6 @@ from typing import Any
 from zoo.api import info, list_models
 from zoo.errors import InputError
 from zoo.files import write_atomically
-from zoo.goals import GOALS, SOURCES, Standing, judge
 from zoo.registry import registry
 from zoo.report.figures import (
     BASELINES,
@@ -98,15 +97,15 @@ def leaderboard(dataset: str | None = None, metrics: Sequence[str] = ()) -> list
     Raises:
         InputError: nothing was measured on ``dataset``, or nothing has a figure of ``metrics``.
     """
-    measured = _measured()
+    measured = measured_weights()
     everything = [m for weights in measured.values() for m in weights.metrics]
     datasets = sorted({m.dataset for m in everything})
     if dataset is not None:
-        _require(dataset, datasets, "nothing was measured on")
+        require_known(dataset, datasets, "nothing was measured on")
         datasets = [dataset]
     there = sorted({m.name for m in everything if m.dataset in datasets})
     for name in metrics:
-        _require(name, there, "no weights have a figure")
+        require_known(name, there, "no weights have a figure")
     boards = []
     for each in datasets:
         of_data = {
@@ -131,36 +130,15 @@ def leaderboard(dataset: str | None = None, metrics: Sequence[str] = ()) -> list
     return boards
 
 
-def standings(dataset: str | None = None, metrics: Sequence[str] = ()) -> list[Standing]:
-    """Each goal, and how the weights of the installed plugins stand to it.
-
-    Args:
-        dataset: only the goals on this one.
-        metrics: only the goals that are judged by one of these figures.
-
-    Raises:
-        InputError: no goal is on ``dataset``, or judged by a figure of ``metrics``.
-    """
-    if dataset is not None:
-        _require(dataset, sorted({goal.dataset for goal in GOALS}), "no goal is on")
-    there = sorted({name for goal in GOALS for name in goal.metrics})
-    for name in metrics:
-        _require(name, there, "no goal is judged by")
-    return [
-        standing
-        for standing in judge(_measured())
-        if dataset in (None, standing.goal.dataset)
-        and (not metrics or not set(metrics).isdisjoint(standing.goal.metrics))
-    ]
-
-
-def _measured() -> dict[str, Weights]:
+def measured_weights() -> dict[str, Weights]:
+    """All weights of the installed plugins by name, but for those whose record cannot be read."""
     broken = {name for _, name, _ in registry().broken_weights()}
     names = [name for name in list_models(pretrained=True) if name not in broken]
     return {name: info(name).weights[0] for name in names}
 
 
-def _require(asked: str, there: list[str], problem: str) -> None:
+def require_known(asked: str, there: list[str], problem: str) -> None:
+    """Raises: InputError: ``asked`` is none of those that are there."""
     if asked not in there:
         raise InputError(f"{problem} {asked!r}; there is: {', '.join(there) or 'nothing at all'}")
 
@@ -224,53 +202,8 @@ def label(row: Row) -> str:
 LABELS = "(labels): learnt with the labels of the data, and so out of competition."
 
 
-GOAL_HEADER = ("goal", "to reach", "reached", "", "best baseline", "published")
-
-
-def goal_cells(standing: Standing) -> list[str]:
-    """A row for a goal, as texts, under :data:`GOAL_HEADER`."""
-    goal, metric, baseline = standing.goal, standing.metric, standing.baseline
-    judged = "" if goal.over == "*" else f"{goal.over}{' (labels)' if goal.labels else ''}, "
-    sign = "≥" if goal.better == HIGHER else "≤"
-    published = [f"{who} {number(value, _FORM)}" for who, value in goal.published.items()]
-    return [
-        f"{DATASETS[goal.dataset][0]}: {judged}{goal.what}",
-        f"{sign} {number(goal.value, _FORM)}",
-        f"{number(metric.value, _FORM)} {line(standing.name)}" if metric else "-",
-        _verdict(standing.missed_by),
-        f"{BASELINES[baseline[0]]} {number(baseline[1], _FORM)}" if baseline else "-",
-        ", ".join(published) or "-",
-    ]
-
-
-_FORM = ".4g"
-
-
-def _verdict(missed_by: float | None) -> str:
-    if missed_by is None:
-        return "not measured yet"
-    return f"missed by {number(missed_by, '.2g')}" if missed_by else "met"
-
-
-def goals_markdown(standings: Sequence[Standing]) -> str:
-    """The goals as Markdown: a heading, a table, and where the published figures were read."""
-    plain = {"met": "**met**", "-": "-"}
-    rows = [[plain.get(cell) or text(cell) for cell in goal_cells(each)] for each in standings]
-    parts = ["### Goals", table(GOAL_HEADER, rows)]
-    read: dict[str, list[str]] = {}
-    for who in dict.fromkeys(who for each in standings for who in each.goal.published):
-        read.setdefault(SOURCES[who], []).append(who)
-    if read:
-        sources = "; ".join(f"{' and '.join(who)}: {source}" for source, who in read.items())
-        parts.append(f"Published, not always by the same protocol, and read in: {sources}.")
-    return "\n\n".join(parts)
-
-
-def markdown(boards: Sequence[Board], standings: Sequence[Standing] = ()) -> str:
-    """The boards as Markdown, a heading and a table each; the best of a column is bold.
-
-    The goals follow, if there are any.
-    """
+def markdown(boards: Sequence[Board]) -> str:
+    """The boards as Markdown, a heading and a table each; the best of a column is bold."""
     parts = []
     for board in boards:
         rows = [
@@ -287,8 +220,6 @@ def markdown(boards: Sequence[Board], standings: Sequence[Standing] = ()) -> str
             parts.append(LABELS)
     if hours := sum(row.seconds or 0 for board in boards for row in board.rows) / 3600:
         parts.append(f"Learning took all of these together {hours:.1f} hours by the clock.")
-    if standings:
-        parts.append(goals_markdown(standings))
     return "\n\n".join(parts)
 
 

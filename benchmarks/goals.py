@@ -1,15 +1,35 @@
 """What the zoo means to reach, and what it did reach.
 
+    python benchmarks/goals.py                          a row for each goal
+    python benchmarks/goals.py --data mnist --json      of one data set, as JSON
+    python benchmarks/goals.py --into docs/results.md   the leaderboard and the goals as Markdown
+
 A goal is judged by the figures of the weights' records alone. What others published stands beside
 it, with where that was read; it is not always of the very same protocol.
 """
 
-from collections.abc import Mapping
+import argparse
+import json
+import sys
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from fnmatch import fnmatchcase
+from pathlib import Path
 from typing import Any
 
-from zoo.report.figures import BASELINES, BOUNDS, HIGHER, baselines, finite, meaning
+from zoo.errors import ZooError
+from zoo.report import leaderboard
+from zoo.report.figures import (
+    BASELINES,
+    BOUNDS,
+    DATASETS,
+    HIGHER,
+    baselines,
+    finite,
+    meaning,
+    number,
+)
+from zoo.report.markdown import line, table, text
 from zoo.spec import Metric, Weights
 
 
@@ -207,3 +227,110 @@ SOURCES = {
     "BiGAN": "encoder's features, log of github.com/jeffdonahue/bigan at epoch 400",
 }
 """Where each published figure was read: mostly in code that quotes the paper."""
+
+
+def standings(dataset: str | None = None, metrics: Sequence[str] = ()) -> list[Standing]:
+    """Each goal, and how the weights of the installed plugins stand to it.
+
+    Args:
+        dataset: only the goals on this one.
+        metrics: only the goals that are judged by one of these figures.
+
+    Raises:
+        InputError: no goal is on ``dataset``, or judged by a figure of ``metrics``.
+    """
+    if dataset is not None:
+        leaderboard.require_known(
+            dataset, sorted({goal.dataset for goal in GOALS}), "no goal is on"
+        )
+    there = sorted({name for goal in GOALS for name in goal.metrics})
+    for name in metrics:
+        leaderboard.require_known(name, there, "no goal is judged by")
+    return [
+        standing
+        for standing in judge(leaderboard.measured_weights())
+        if dataset in (None, standing.goal.dataset)
+        and (not metrics or not set(metrics).isdisjoint(standing.goal.metrics))
+    ]
+
+
+GOAL_HEADER = ("goal", "to reach", "reached", "", "best baseline", "published")
+
+
+def goal_cells(standing: Standing) -> list[str]:
+    """A row for a goal, as texts, under :data:`GOAL_HEADER`."""
+    goal, metric, baseline = standing.goal, standing.metric, standing.baseline
+    judged = "" if goal.over == "*" else f"{goal.over}{' (labels)' if goal.labels else ''}, "
+    sign = "≥" if goal.better == HIGHER else "≤"
+    published = [f"{who} {number(value, _FORM)}" for who, value in goal.published.items()]
+    return [
+        f"{DATASETS[goal.dataset][0]}: {judged}{goal.what}",
+        f"{sign} {number(goal.value, _FORM)}",
+        f"{number(metric.value, _FORM)} {line(standing.name)}" if metric else "-",
+        _verdict(standing.missed_by),
+        f"{BASELINES[baseline[0]]} {number(baseline[1], _FORM)}" if baseline else "-",
+        ", ".join(published) or "-",
+    ]
+
+
+_FORM = ".4g"
+
+
+def _verdict(missed_by: float | None) -> str:
+    if missed_by is None:
+        return "not measured yet"
+    return f"missed by {number(missed_by, '.2g')}" if missed_by else "met"
+
+
+def goals_markdown(standings: Sequence[Standing]) -> str:
+    """The goals as Markdown: a heading, a table, and where the published figures were read."""
+    plain = {"met": "**met**", "-": "-"}
+    rows = [[plain.get(cell) or text(cell) for cell in goal_cells(each)] for each in standings]
+    parts = ["### Goals", table(GOAL_HEADER, rows)]
+    read: dict[str, list[str]] = {}
+    for who in dict.fromkeys(who for each in standings for who in each.goal.published):
+        read.setdefault(SOURCES[who], []).append(who)
+    if read:
+        sources = "; ".join(f"{' and '.join(who)}: {source}" for source, who in read.items())
+        parts.append(f"Published, not always by the same protocol, and read in: {sources}.")
+    return "\n\n".join(parts)
+
+
+def whole_markdown() -> str:
+    """The leaderboard and the goals, as docs/results.md has them."""
+    return "\n\n".join(
+        [leaderboard.markdown(leaderboard.leaderboard()), goals_markdown(standings())]
+    )
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """What ``python benchmarks/goals.py`` does."""
+    parser = argparse.ArgumentParser(description="How the weights stand to the goals of the zoo.")
+    parser.add_argument("--data", metavar="SET", help="only the goals on this data set")
+    parser.add_argument(
+        "--metric", action="append", default=[], help="only goals judged by this figure"
+    )
+    how = parser.add_mutually_exclusive_group()
+    how.add_argument("--json", action="store_true", help="print JSON")
+    how.add_argument(
+        "--into", type=Path, help="write leaderboard and goals between the markers in this file"
+    )
+    asked = parser.parse_args(arguments)
+    if asked.into and (asked.data or asked.metric):
+        parser.error("--into writes all figures and goals: leave --data and --metric out")
+    try:
+        if asked.into:
+            leaderboard.write_into(asked.into, whole_markdown())
+            return
+        found = standings(asked.data, asked.metric)
+    except ZooError as error:
+        parser.error(str(error))
+    if asked.json:
+        json.dump([standing.to_dict() for standing in found], sys.stdout, indent=2)
+        print()
+    else:
+        print(goals_markdown(found))
+
+
+if __name__ == "__main__":
+    main()
