@@ -99,7 +99,7 @@ def convert(name: str, out: Path | str, *, to: str, what: str = "features") -> C
     model = zoo.load(name)
     model._require(what)
     drawn = _drawn(model, what)
-    recorded = _recorded(name, what)
+    recorded = _recorded(model, what)
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
         temporary = Path(folder) / f"converted.{to}"
@@ -131,15 +131,14 @@ def _drawn(model: ZooModel, what: str) -> _Answers:
     return _Answers(given, getattr(model, what)(given), TOLERANCES[WHATS[what][1]])
 
 
-def _recorded(name: str, what: str) -> list[_Answers]:
+def _recorded(model: ZooModel, what: str) -> list[_Answers]:
     """Those that came with the weights, if some did."""
-    from zoo.api import has_folder, weights_folder
-
-    if not has_folder(name):
+    folder = model.source.folder if model.source else None
+    if folder is None:  # another library's weights
         return []
     ins, outs = WHATS[what]
     try:
-        vectors, tolerances = read_vectors(weights_folder(name))
+        vectors, tolerances = read_vectors(folder)
     except WeightsNotFound:
         return []
     if ins not in vectors or outs not in vectors:
