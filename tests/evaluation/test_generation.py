@@ -12,7 +12,8 @@ import scipy.linalg
 import torch
 
 import zoo
-from zoo.data import Dataset
+from zoo.data import Dataset, ImageFile
+from zoo.data.imagefile import write
 from zoo.evaluation import generation
 from zoo.evaluation.generation import (
     class_shares,
@@ -203,6 +204,16 @@ class OfClasses(Noisy):
 
     def decode(self, codes):
         return self.images[codes[:, 0]].float() / 255
+
+
+def test_images_that_lie_in_a_file_are_measured_alike(context, tmp_path):
+    in_file = {}
+    for split in ("train", "test"):
+        data = context.data(split)
+        write([data.images], len(data), tuple(data.images.shape[1:]), tmp_path / split)
+        in_file[split] = replace(data, images=ImageFile(tmp_path / split))
+    expected = list(generation.measure(context))
+    assert list(generation.measure(replace(context, **in_file))) == expected
 
 
 def figure(context, name="generated_1nn"):
