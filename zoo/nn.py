@@ -10,7 +10,7 @@ from torch import nn
 from torch.optim.swa_utils import update_bn
 
 from zoo.density import GaussianMixture, fit_density
-from zoo.errors import InvalidConfig
+from zoo.errors import SettingsError
 
 __all__ = [
     "GaussianMixture",
@@ -30,11 +30,11 @@ def square(
     """The ``image_shape`` of square images, grey or in colour.
 
     Raises:
-        InvalidConfig: other channels, or a size out of range or that ``divisor`` does not divide.
+        SettingsError: other channels, or a size out of range or that ``divisor`` does not divide.
     """
     if channels not in (1, 3) or not smallest <= size <= largest or size % divisor:
         divided = f" that {divisor} divides" if divisor > 1 else ""
-        raise InvalidConfig(
+        raise SettingsError(
             f"expected 1 or 3 channels and a size from {smallest} to {largest}{divided}, got "
             f"{channels=}, {size=}"
         )

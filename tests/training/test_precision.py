@@ -12,7 +12,7 @@ from timm.optim.muon import _COEFFICIENTS, get_lr_scale, zeropower_via_newtonsch
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from zoo.errors import InvalidConfig, TrainingError
+from zoo.errors import SettingsError, TrainingError
 from zoo.model import Phase, Recipe
 from zoo.training import checkpoint, make_recipe
 from zoo.training.loop import PhaseOptimizers
@@ -186,7 +186,7 @@ def test_what_is_settled(recipe, began, precision, muon_precision):
 
 
 def test_an_unknown_precision_is_refused():
-    with pytest.raises(InvalidConfig, match="muon_precision should be auto, fp32 or bf16, got 'x'"):
+    with pytest.raises(SettingsError, match="muon_precision should be auto, fp32 or bf16, got 'x'"):
         make_recipe(Recipe, {"muon_precision": "x"})
 
 

@@ -10,7 +10,7 @@ from PIL import Image
 
 import zoo
 from zoo.data import Dataset
-from zoo.errors import DataError, InputError, InvalidConfig, TrainingError
+from zoo.errors import DataError, InputError, SettingsError, TrainingError
 from zoo.sample import sample
 from zoo.training import make_recipe, read_recipe
 from zoo.training.rng import affine_maps, generator, seeded, warp
@@ -72,19 +72,20 @@ def test_same_seed_same_tensors(tmp_path, train, model):
     ("changes", "kind", "text"),
     [
         ({"resume": True}, TrainingError, "has no checkpoint to resume from"),
-        ({"settings": {"speed": 1}}, InvalidConfig, "no setting 'speed'; it has: epochs=60"),
-        ({"settings": {"epochs": "3"}}, InvalidConfig, "epochs should be of type int"),
-        ({"settings": {"epochs": 0}}, InvalidConfig, "expected epochs from 1"),
-        ({"settings": {"lr": -1.0}}, InvalidConfig, "lr should be a finite number from 0"),
-        ({"settings": {"lr": float("nan")}}, InvalidConfig, "lr should be a finite number"),
-        ({"settings": {"precision": "fp8"}}, InvalidConfig, "auto, fp32 or bf16, got 'fp8'"),
+        ({"settings": {"epoch": 1}}, SettingsError, "Did you mean epochs?"),
+        ({"settings": {"speed": 1}}, SettingsError, "no setting 'speed'; it has: epochs=60"),
+        ({"settings": {"epochs": "3"}}, SettingsError, "epochs should be of type int"),
+        ({"settings": {"epochs": 0}}, SettingsError, "expected epochs from 1"),
+        ({"settings": {"lr": -1.0}}, SettingsError, "lr should be a finite number from 0"),
+        ({"settings": {"lr": float("nan")}}, SettingsError, "lr should be a finite number"),
+        ({"settings": {"precision": "fp8"}}, SettingsError, "auto, fp32 or bf16, got 'fp8'"),
         ({"settings": {"batch_size": 4096}}, TrainingError, "fewer than a batch of 4096"),
         ({"config": {"size": 32}}, DataError, "--config size=28"),
         ({"seed": -1}, InputError, "expected a seed from 0"),
         ({"data": "no-such-folder"}, DataError, "no data set 'no-such-folder'"),
         ({"settings": {"lr": 1e38}}, TrainingError, "Try a lower rate"),
-        ({"settings": {"average": 1.0}}, InvalidConfig, "average should be below 1"),
-        ({"settings": {"decay": 0.0}}, InvalidConfig, "decay should be over 0"),
+        ({"settings": {"average": 1.0}}, SettingsError, "average should be below 1"),
+        ({"settings": {"decay": 0.0}}, SettingsError, "decay should be over 0"),
         ({"device": "quantum"}, TrainingError, "the device 'quantum' cannot be used"),
     ],
     ids=str,
@@ -122,7 +123,7 @@ def test_recipe_from_a_file(tmp_path, train):
     ):
         if text is not None:
             (tmp_path / name).write_text(text)
-        with pytest.raises(InvalidConfig, match=name.replace(".", r"\.")):
+        with pytest.raises(SettingsError, match=name.replace(".", r"\.")):
             read_recipe(tmp_path / name)
 
 
@@ -228,7 +229,7 @@ def test_schedules_and_optimisers_by_timms_names(tmp_path, train):
         ({"optimizer": "nonsense"}, "optimizer='nonsense' cannot be used"),
         ({"schedule": "nonsense"}, "schedule='nonsense' cannot be used"),
     ):
-        with pytest.raises(InvalidConfig, match=text):
+        with pytest.raises(SettingsError, match=text):
             train("ae", tmp_path / "refused", settings=settings)
 
 

@@ -14,6 +14,7 @@
 The folder may hold files of the user's: see :mod:`zoo.training.runfolder`.
 """
 
+import difflib
 import json
 import math
 import os
@@ -34,7 +35,7 @@ from zoo.boundary import typed, user_path
 from zoo.corruption import check_corruption
 from zoo.data import NAMED, Dataset, load_data, split_validation, to_float
 from zoo.data.fingerprint import digest, fingerprint
-from zoo.errors import InvalidConfig, TrainingError
+from zoo.errors import SettingsError, TrainingError
 from zoo.files import path_text, write_json
 from zoo.manifest import MANIFEST, WEIGHTS, read_manifest
 from zoo.model import AutoencoderRecipe, LabelledRecipe, Recipe, ZooModel, can_be_trained
@@ -110,7 +111,7 @@ def train(
             full, or another process of the run is gone.
         RunStopped: ``stop`` said so; a checkpoint was written, ``resume`` goes on.
         DataError, ImageError: the data are not to be had.
-        InvalidConfig: a setting of the model or the recipe is unknown or refused.
+        SettingsError: a setting of the model or the recipe is unknown or refused.
         InputError: another dtype.
     """
     out = user_path(out, "out, the run's folder,")
@@ -343,18 +344,18 @@ def read_recipe(path: Path) -> dict[str, Any]:
     """Settings from a TOML or JSON file.
 
     Raises:
-        InvalidConfig: not there, not readable, or not of that form.
+        SettingsError: not there, not readable, or not of that form.
     """
     try:
         text = path.read_text("utf-8")
         settings = json.loads(text) if path.suffix == ".json" else tomllib.loads(text)
     except (OSError, ValueError, RecursionError) as error:
-        raise InvalidConfig(
+        raise SettingsError(
             f"{path} is not a recipe: {error}. Expected KEY = VALUE lines (.toml) or an object "
             "(.json), such as a run's recipe.json"
         ) from None
     if not isinstance(settings, dict):
-        raise InvalidConfig(f"{path}: expected an object, got {type(settings).__name__}")
+        raise SettingsError(f"{path}: expected an object, got {type(settings).__name__}")
     return settings
 
 
@@ -362,37 +363,39 @@ def make_recipe(kind: type[Recipe], settings: Mapping[str, Any]) -> Recipe:
     """The model's own recipe with ``settings`` over it.
 
     Raises:
-        InvalidConfig: an unknown setting, or a value of another type than the default's.
+        SettingsError: an unknown setting, or a value of another type than the default's.
     """
     known = {f.name: f.default for f in fields(kind)}
     for key, value in settings.items():
         if key not in known:
-            raise InvalidConfig(
+            near = difflib.get_close_matches(str(key), known, n=1)
+            raise SettingsError(
                 f"the recipe has no setting {key!r}; it has: "
                 + ", ".join(f"{k}={v!r}" for k, v in known.items())
+                + (f".\nDid you mean {near[0]}?" if near else "")
             )
         wanted = type(known[key])
         if type(value) is not wanted and not (wanted is float and type(value) is int):
-            raise InvalidConfig(
+            raise SettingsError(
                 f"{key} should be of type {wanted.__name__} like its default {known[key]!r}, "
                 f"got {value!r}"
             )
         if isinstance(value, int | float) and not (math.isfinite(value) and value >= 0):
-            raise InvalidConfig(f"{key} should be a finite number from 0, got {value!r}")
+            raise SettingsError(f"{key} should be a finite number from 0, got {value!r}")
     recipe = kind(**settings)
     if recipe.batch_size < 2 or recipe.epochs < 1:
-        raise InvalidConfig(
+        raise SettingsError(
             f"expected epochs from 1 and a batch_size from 2, got {recipe.epochs} and "
             f"{recipe.batch_size}"
         )
     for key in ("precision", "muon_precision"):
         if (value := getattr(recipe, key)) not in ("auto", "fp32", "bf16"):
-            raise InvalidConfig(f"{key} should be auto, fp32 or bf16, got {value!r}")
+            raise SettingsError(f"{key} should be auto, fp32 or bf16, got {value!r}")
     for key in ("beta1", "average"):
         if not getattr(recipe, key) < 1:
-            raise InvalidConfig(f"{key} should be below 1, got {getattr(recipe, key)!r}")
+            raise SettingsError(f"{key} should be below 1, got {getattr(recipe, key)!r}")
     if isinstance(recipe, AutoencoderRecipe) and recipe.corrupt:
         check_corruption(recipe.corrupt, recipe.corrupt_strength)
     if not 0 < recipe.decay <= 1:
-        raise InvalidConfig(f"decay should be over 0 and at most 1, got {recipe.decay!r}")
+        raise SettingsError(f"decay should be over 0 and at most 1, got {recipe.decay!r}")
     return recipe

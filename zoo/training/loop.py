@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from zoo.corruption import corrupt
 from zoo.data import to_float
-from zoo.errors import InvalidConfig, RunStopped, TrainingError
+from zoo.errors import RunStopped, SettingsError, TrainingError
 from zoo.isolation import isolated, without_isolation
 from zoo.model import AutoencoderRecipe, Phase, Recipe, Step, ZooModel
 from zoo.optional import optional
@@ -130,7 +130,7 @@ def _optimizer(module: nn.Module, recipe: Recipe, lr: float) -> torch.optim.Opti
             weight_decay=recipe.weight_decay, betas=(recipe.beta1, 0.999), **more,
         )  # fmt: skip
     except (ValueError, TypeError, AttributeError, AssertionError) as error:
-        raise InvalidConfig(
+        raise SettingsError(
             f"optimizer={recipe.optimizer!r} cannot be used: {error}. timm's names are taken; "
             "adamw, adam, sgd, lion and lamb are some"
         ) from None
@@ -144,7 +144,7 @@ def _schedule(optimizer: Any, recipe: Recipe, epochs: int, steps: int) -> Any:
             step_on_epochs=False, decay_epochs=recipe.decay, decay_fn="linear",
         )  # fmt: skip
     except (ValueError, TypeError, AssertionError) as error:
-        raise InvalidConfig(
+        raise SettingsError(
             f"schedule={recipe.schedule!r} cannot be used: {error}. timm's names are taken; "
             "cosine, constant and wsd are some"
         ) from None

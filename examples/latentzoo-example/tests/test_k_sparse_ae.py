@@ -4,7 +4,7 @@ import pytest
 import torch
 
 import zoo
-from zoo.errors import InvalidConfig
+from zoo.errors import SettingsError
 
 
 def test_only_the_largest_stay():
@@ -24,5 +24,5 @@ def test_sampled_codes_are_sparse_too():
 
 @pytest.mark.parametrize("config", [{"active": 0}, {"active": 129}, {"channels": 2}])
 def test_refused_configs(config):
-    with pytest.raises(InvalidConfig, match="k_sparse_ae: expected 1 or 3 channels"):
+    with pytest.raises(SettingsError, match="k_sparse_ae: expected 1 or 3 channels"):
         zoo.create("k_sparse_ae", **config)

@@ -10,7 +10,7 @@ from zoo_ae.deep_ae import RBM
 
 import zoo
 from zoo.data import Dataset
-from zoo.errors import InvalidConfig
+from zoo.errors import SettingsError
 from zoo.model import Step
 from zoo.sample import sample
 from zoo.training import make_recipe
@@ -107,7 +107,7 @@ def test_pretraining(tmp_path):
 )
 def test_refused_pretraining(config, settings, message):
     model = zoo.create("deep_ae", **config)
-    with pytest.raises(InvalidConfig) as caught:
+    with pytest.raises(SettingsError) as caught:
         model.phases(make_recipe(model.recipe, settings))
     assert message in str(caught.value)
 
@@ -126,7 +126,7 @@ def test_refused_pretraining(config, settings, message):
     ],
 )
 def test_refused_configs(name, config, message):
-    with pytest.raises(InvalidConfig) as caught:
+    with pytest.raises(SettingsError) as caught:
         zoo.create(name, **config)
     assert message in str(caught.value)
 

@@ -6,7 +6,7 @@ from torch.nn import functional as F
 from zoo_baseline.patch_kmeans import CONTRAST, even
 
 import zoo
-from zoo.errors import InvalidConfig, TrainingError
+from zoo.errors import SettingsError, TrainingError
 from zoo.sample import sample
 
 
@@ -139,5 +139,5 @@ def test_learns_at_the_sizes_it_claims(channels, size):
     ids=str,
 )  # fmt: skip
 def test_refused_configs(config):
-    with pytest.raises(InvalidConfig, match="patch_kmeans: expected 1 or 3 channels"):
+    with pytest.raises(SettingsError, match="patch_kmeans: expected 1 or 3 channels"):
         zoo.create("patch_kmeans", **config)

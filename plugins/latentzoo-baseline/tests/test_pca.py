@@ -4,7 +4,7 @@ import pytest
 import torch
 
 import zoo
-from zoo.errors import InvalidConfig
+from zoo.errors import SettingsError
 
 
 def images(n=200, channels=1, size=6):
@@ -83,5 +83,5 @@ def test_untrained_components_are_orthonormal():
     ids=str,
 )
 def test_refused_configs(config):
-    with pytest.raises(InvalidConfig, match="pca: expected 1 or 3 channels"):
+    with pytest.raises(SettingsError, match="pca: expected 1 or 3 channels"):
         zoo.create("pca", **config)

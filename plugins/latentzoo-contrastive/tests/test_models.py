@@ -14,7 +14,7 @@ from zoo_contrastive.vicreg import covariance_loss, variance_loss
 
 import zoo
 from zoo.cli import main
-from zoo.errors import CapabilityError, InvalidConfig, RunStopped
+from zoo.errors import CapabilityError, RunStopped, SettingsError
 from zoo.model import Step
 from zoo.sample import sample
 
@@ -203,12 +203,12 @@ def test_nets_of_timm(encoder, tmp_path):
     ],
 )
 def test_refused_configs(name, config, text):
-    with pytest.raises(InvalidConfig, match=text):
+    with pytest.raises(SettingsError, match=text):
         zoo.create(name, **config)
 
 
 def test_a_net_of_tokens_is_refused():
-    with pytest.raises(InvalidConfig, match="expected a convolutional net"):
+    with pytest.raises(SettingsError, match="expected a convolutional net"):
         zoo.create("simclr", encoder="vit_tiny_patch16_224", size=224, channels=3).encode(
             torch.rand(1, 3, 224, 224)
         )

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 import zoo
-from zoo.errors import InvalidConfig
+from zoo.errors import SettingsError
 
 
 def test_layers():
@@ -35,7 +35,7 @@ def test_sizes(size, channels):
     "config", [{"channels": 2}, {"size": 7}, {"size": 257}, {"width": 0}, {"latent_dim": -1}]
 )
 def test_refused_configs(config):
-    with pytest.raises(InvalidConfig, match="conv_ae: expected 1 or 3 channels, a size from 8"):
+    with pytest.raises(SettingsError, match="conv_ae: expected 1 or 3 channels, a size from 8"):
         zoo.create("conv_ae", **config)
 
 

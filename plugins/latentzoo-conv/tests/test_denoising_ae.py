@@ -7,7 +7,7 @@ from zoo_conv.denoising_ae import DAMAGE, damaged
 import zoo
 from zoo.corruption import corrupt
 from zoo.data import Dataset
-from zoo.errors import CapabilityError, InvalidConfig
+from zoo.errors import CapabilityError, SettingsError
 from zoo.sample import sample
 
 
@@ -61,5 +61,5 @@ def test_it_repairs(tmp_path, kind):
     "config", [{"channels": 2}, {"size": 29}, {"size": 6}, {"width": 0}, {"blocks": 0}]
 )
 def test_refused_configs(config):
-    with pytest.raises(InvalidConfig, match="denoising_ae: expected 1 or 3 channels, an even size"):
+    with pytest.raises(SettingsError, match="denoising_ae: expected 1 or 3 channels, an even size"):
         zoo.create("denoising_ae", **config)

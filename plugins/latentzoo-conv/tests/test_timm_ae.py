@@ -6,7 +6,7 @@ from torch import nn
 
 import zoo
 from zoo.data import Dataset
-from zoo.errors import InvalidConfig
+from zoo.errors import SettingsError
 from zoo.sample import sample
 
 
@@ -63,6 +63,6 @@ def test_it_learns(tmp_path):
     ],
 )
 def test_refused_configs(config, message):
-    with pytest.raises(InvalidConfig) as caught:
+    with pytest.raises(SettingsError) as caught:
         zoo.create("timm_ae", **config)
     assert message in str(caught.value)

@@ -8,7 +8,7 @@ from torch import nn
 
 import zoo
 from zoo.data import Dataset
-from zoo.errors import InvalidConfig
+from zoo.errors import SettingsError
 from zoo.model import Step
 from zoo.sample import sample
 from zoo.training import make_recipe
@@ -210,12 +210,12 @@ def test_together_the_lower_generator_hears_of_the_upper_one():
     ],
 )
 def test_refused_configs(name, config, text):
-    with pytest.raises(InvalidConfig, match=text):
+    with pytest.raises(SettingsError, match=text):
         zoo.create(name, **config)
 
 
 @pytest.mark.parametrize("name", SMALL)
 def test_an_unknown_loss_is_refused(name):
     model = small(name)
-    with pytest.raises(InvalidConfig, match="should be non_saturating or hinge, got 'wasserstein'"):
+    with pytest.raises(SettingsError, match="should be non_saturating or hinge, got 'wasserstein'"):
         model.phases(make_recipe(model.recipe, {"loss": "wasserstein"}))

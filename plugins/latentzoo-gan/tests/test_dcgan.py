@@ -14,7 +14,7 @@ from zoo_gan.adversarial import discriminator_loss, generator_loss
 
 import zoo
 from zoo.data import Dataset
-from zoo.errors import InvalidConfig, TrainingError
+from zoo.errors import SettingsError, TrainingError
 from zoo.model import Step
 from zoo.sources import weights_folder
 from zoo.training import make_recipe
@@ -145,7 +145,7 @@ def test_the_inversion_moves_the_encoder_alone(model):
     "config", [{"size": 48}, {"channels": 2}, {"latent_dim": 0}, {"width": -1}]
 )
 def test_refused_configs(config):
-    with pytest.raises(InvalidConfig, match="expected channels 1 or 3, size 28, 32 or 64"):
+    with pytest.raises(SettingsError, match="expected channels 1 or 3, size 28, 32 or 64"):
         zoo.create("dcgan", **config)
 
 
@@ -154,7 +154,7 @@ def test_parts_that_do_not_fit_are_refused(monkeypatch):
 
     # As if somebody changed the generator's middle layer and forgot the discriminator's.
     monkeypatch.setattr(dcgan, "middle_kernel", lambda size: 4)
-    with pytest.raises(InvalidConfig) as caught:
+    with pytest.raises(SettingsError) as caught:
         zoo.create("dcgan", **SMALL)
     assert "the generator turns (6, 1, 1) into (1, 32, 32), expected (1, 28, 28)" in str(
         caught.value
@@ -262,18 +262,18 @@ def test_the_game_moves_every_tensor_of_both_players(config, settings):
 
 def test_labels_have_to_be_asked_for_and_fit():
     conditional, plain = (zoo.create("dcgan", classes=n, **SMALL) for n in (3, 0))
-    with pytest.raises(InvalidConfig, match=r"learns from the labels.*--set labels=true"):
+    with pytest.raises(SettingsError, match=r"learns from the labels.*--set labels=true"):
         conditional.phases(make_recipe(conditional.recipe, {}))
-    with pytest.raises(InvalidConfig, match="without classes it has no use for labels"):
+    with pytest.raises(SettingsError, match="without classes it has no use for labels"):
         plain.phases(make_recipe(plain.recipe, {"labels": True}))
-    with pytest.raises(InvalidConfig, match="--config norm=spectral"):
+    with pytest.raises(SettingsError, match="--config norm=spectral"):
         plain.phases(make_recipe(plain.recipe, {"r1": 1.0}))
-    with pytest.raises(InvalidConfig, match="non_saturating or hinge, got 'wasserstein'"):
+    with pytest.raises(SettingsError, match="non_saturating or hinge, got 'wasserstein'"):
         plain.phases(make_recipe(plain.recipe, {"loss": "wasserstein"}))
-    with pytest.raises(InvalidConfig, match="norm should be batch, spectral or none, got 'layer'"):
+    with pytest.raises(SettingsError, match="norm should be batch, spectral or none, got 'layer'"):
         zoo.create("dcgan", norm="layer")
     for classes in (1, -2, 10_001):
-        with pytest.raises(InvalidConfig, match=f"2 to 10,000, got {classes}"):
+        with pytest.raises(SettingsError, match=f"2 to 10,000, got {classes}"):
             zoo.create("dcgan", classes=classes)
     few = zoo.create("dcgan", classes=2, **SMALL)
     game, _ = few.phases(make_recipe(few.recipe, {"labels": True}))

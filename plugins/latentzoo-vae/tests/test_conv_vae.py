@@ -9,7 +9,7 @@ from zoo_vae.variational import draw, kl
 
 import zoo
 from zoo.data import Dataset
-from zoo.errors import InvalidConfig
+from zoo.errors import SettingsError
 from zoo.model import Step
 from zoo.sample import sample
 from zoo.training import make_recipe
@@ -116,10 +116,10 @@ def test_colour_pictures(tmp_path, size):
     "config", [{"channels": 2}, {"size": 7}, {"size": 257}, {"width": 0}, {"latent_dim": -1}]
 )
 def test_refused_configs(config):
-    with pytest.raises(InvalidConfig, match="conv_vae: expected 1 or 3 channels, a size from 8"):
+    with pytest.raises(SettingsError, match="conv_vae: expected 1 or 3 channels, a size from 8"):
         zoo.create("conv_vae", **config)
 
 
 def test_refused_components():
-    with pytest.raises(InvalidConfig, match="components from 1 to 1,000, or 0 for the prior"):
+    with pytest.raises(SettingsError, match="components from 1 to 1,000, or 0 for the prior"):
         zoo.create("conv_vae", components=1001)

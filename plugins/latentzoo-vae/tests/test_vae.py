@@ -10,7 +10,7 @@ from zoo_vae.variational import draw, kl
 
 import zoo
 from zoo.data import Dataset
-from zoo.errors import InvalidConfig
+from zoo.errors import SettingsError
 from zoo.evaluation.likelihood import Variational, log_likelihood
 from zoo.model import Step
 from zoo.sample import sample
@@ -207,12 +207,12 @@ def test_damage_stays_out_of_the_target(tmp_path):
     ],
 )
 def test_refused_configs(config, message):
-    with pytest.raises(InvalidConfig) as caught:
+    with pytest.raises(SettingsError) as caught:
         zoo.create("vae", **config)
     assert message in str(caught.value)
 
 
 def test_refused_samples():
     model = zoo.create("vae")
-    with pytest.raises(InvalidConfig, match="vae: samples should be from 1, got 0"):
+    with pytest.raises(SettingsError, match="vae: samples should be from 1, got 0"):
         model.phases(make_recipe(model.recipe, {"samples": 0}))

@@ -9,7 +9,7 @@ from zoo_vae.vq_vae import DECAY, Codebook, Prior
 
 import zoo
 from zoo.data import Dataset
-from zoo.errors import InputError, InvalidConfig
+from zoo.errors import InputError, SettingsError
 from zoo.model import Step
 from zoo.sample import sample
 
@@ -203,6 +203,6 @@ def test_refused_numbers(model, indices, message):
     ],
 )
 def test_refused_configs(config, message):
-    with pytest.raises(InvalidConfig) as caught:
+    with pytest.raises(SettingsError) as caught:
         zoo.create("vq_vae", **config)
     assert message in str(caught.value)

@@ -7,7 +7,7 @@ a sigmoid, for images are in [0, 1].
 import torch
 from torch import Tensor, nn
 
-from zoo.errors import InvalidConfig
+from zoo.errors import SettingsError
 from zoo.model import Autoencoder, GaussianMixture, Step
 
 __all__ = ["KSparseAE"]
@@ -21,7 +21,7 @@ class KSparseAE(Autoencoder):
     ):
         super().__init__()
         if not (channels in (1, 3) and 1 <= size <= 512 and 0 < active <= latent_dim):
-            raise InvalidConfig(
+            raise SettingsError(
                 f"k_sparse_ae: expected 1 or 3 channels, a size from 1 to 512 and active from 1 to "
                 f"code, got {channels=}, {size=}, {latent_dim=}, {active=}"
             )

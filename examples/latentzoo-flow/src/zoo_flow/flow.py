@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from zoo.errors import InvalidConfig
+from zoo.errors import SettingsError
 from zoo.model import Recipe as BaseRecipe
 from zoo.model import Step, ZooModel
 from zoo.nn import square
@@ -52,7 +52,7 @@ class RectifiedFlow(ZooModel):
         super().__init__()
         self.image_shape = square(channels, size, smallest=8, largest=64, divisor=4)
         if width < 8 or width % 8:
-            raise InvalidConfig(f"rectified_flow: expected a width that 8 divides, got {width}")
+            raise SettingsError(f"rectified_flow: expected a width that 8 divides, got {width}")
         w, time = width, 4 * width
         self.frequencies = width // 2
         self.time = nn.Sequential(nn.Linear(width, time), nn.SiLU(), nn.Linear(time, time))

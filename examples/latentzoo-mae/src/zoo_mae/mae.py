@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from zoo.errors import InvalidConfig
+from zoo.errors import SettingsError
 from zoo.model import Recipe as BaseRecipe
 from zoo.model import Step, ZooModel
 from zoo.nn import square
@@ -48,7 +48,7 @@ class MAE(ZooModel):
     ):
         super().__init__()
         if not (2 <= patch <= 32 and 8 <= width <= 1024 and width % 8 == 0 and 1 <= depth <= 24):
-            raise InvalidConfig(
+            raise SettingsError(
                 "mae: expected a patch from 2 to 32, a width from 8 to 1,024 that 8 divides and 1 "
                 f"to 24 layers, got {patch=}, {width=}, {depth=}"
             )

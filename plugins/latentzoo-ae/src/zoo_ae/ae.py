@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from zoo.errors import InvalidConfig
+from zoo.errors import SettingsError
 from zoo.model import Autoencoder, AutoencoderRecipe, GaussianMixture, Step
 
 __all__ = ["AE"]
@@ -33,7 +33,7 @@ class AE(Autoencoder):
     ):
         super().__init__()
         if not (channels in (1, 3) and 1 <= size <= 512 and hidden > 0 and latent_dim > 0):
-            raise InvalidConfig(
+            raise SettingsError(
                 f"ae: expected 1 or 3 channels, a size from 1 to 512 and positive widths, got "
                 f"channels={channels}, size={size}, hidden={hidden}, latent_dim={latent_dim}"
             )

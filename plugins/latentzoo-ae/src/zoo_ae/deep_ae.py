@@ -16,7 +16,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from zoo.errors import InvalidConfig
+from zoo.errors import SettingsError
 from zoo.model import Autoencoder, AutoencoderRecipe, GaussianMixture, Phase, Step
 
 __all__ = ["DeepAE"]
@@ -86,13 +86,13 @@ class DeepAE(Autoencoder):
             and 0 < len(widths) <= 16
             and all(isinstance(w, int) and w > 0 for w in [*widths, latent_dim])
         ):
-            raise InvalidConfig(
+            raise SettingsError(
                 f"deep_ae: expected 1 or 3 channels, a size from 1 to 512, 1 to 16 hidden widths "
                 f"and latent_dim, all positive, got {channels=}, {size=}, hidden={widths}, "
                 f"{latent_dim=}"
             )
         if activation not in ACTIVATIONS:
-            raise InvalidConfig(
+            raise SettingsError(
                 f"deep_ae: activation should be one of {list(ACTIVATIONS)}, got {activation!r}"
             )
         self.image_shape = (channels, size, size)
@@ -131,11 +131,11 @@ class DeepAE(Autoencoder):
 
     def phases(self, recipe: Recipe) -> list[Phase]:
         if recipe.pretrain not in ("", "rbm"):
-            raise InvalidConfig(
+            raise SettingsError(
                 f"deep_ae: pretrain should be rbm or empty, got {recipe.pretrain!r}"
             )
         if recipe.pretrain and not isinstance(self.activation, nn.Sigmoid):
-            raise InvalidConfig(
+            raise SettingsError(
                 "deep_ae: pretrain=rbm is for logistic units; add --config activation=sigmoid"
             )
         pairs = range(len(self.encoder)) if recipe.pretrain else ()

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from zoo.errors import InvalidConfig, TrainingError
+from zoo.errors import SettingsError, TrainingError
 from zoo.model import FittedModel
 from zoo.optional import optional
 
@@ -53,7 +53,7 @@ class PatchKMeans(FittedModel):
             better for small pictures whose things lie all alike.
 
     Raises:
-        InvalidConfig: a setting that is not of these.
+        SettingsError: a setting that is not of these.
     """
 
     def __init__(
@@ -68,7 +68,7 @@ class PatchKMeans(FittedModel):
         super().__init__()
         fits = 8 <= size <= 512 and 2 <= patch <= 16 and patch + grid <= size + 1
         if not (channels in (1, 3) and fits and 2 <= centroids <= 16_384 and 1 <= grid <= 8):
-            raise InvalidConfig(
+            raise SettingsError(
                 "patch_kmeans: expected 1 or 3 channels, a size from 8 to 512, a patch from 2 to "
                 "16, a grid from 1 to 8 (patch and grid together at most 1 more than the size), "
                 "and 2 to 16,384 centroids, got "

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor, nn
 
-from zoo.errors import InvalidConfig
+from zoo.errors import SettingsError
 from zoo.model import FittedModel
 
 __all__ = ["PCA"]
@@ -35,7 +35,7 @@ class PCA(FittedModel):
         if not (
             channels in (1, 3) and size >= 1 and pixels <= MOST_PIXELS and 0 < latent_dim <= pixels
         ):
-            raise InvalidConfig(
+            raise SettingsError(
                 f"pca: expected 1 or 3 channels, a size from 1 with at most {MOST_PIXELS:,} "
                 f"numbers an image, and a latent_dim of 1 to as many, got {channels=}, {size=}, "
                 f"{latent_dim=}"

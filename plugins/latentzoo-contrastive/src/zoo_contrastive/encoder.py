@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from zoo.density import fit_density
-from zoo.errors import InvalidConfig
+from zoo.errors import SettingsError
 from zoo.model import GaussianMixture, Phase, Step, ZooModel
 from zoo.model import Recipe as BaseRecipe
 from zoo.optional import optional
@@ -93,7 +93,7 @@ class TimmNet(nn.Module):
     """A convolutional net of timm's, untrained, up to its last map.
 
     Raises:
-        InvalidConfig: timm has no net of this name, or it cannot be stored whole.
+        SettingsError: timm has no net of this name, or it cannot be stored whole.
         MissingDependency: timm is not installed.
     """
 
@@ -102,7 +102,7 @@ class TimmNet(nn.Module):
         timm = optional("timm", "timm", "train")
         # A prefix (hf-hub:, local-dir:) would make timm read what the config of a stranger names.
         if ":" in name or not timm.is_model(name):
-            raise InvalidConfig(
+            raise SettingsError(
                 f"encoder={name!r:.80} is no net of timm's: expected {RESNET!r}, or one of the "
                 "names that timm.list_models() gives, such as 'resnet10t' or 'convnext_atto'"
             )
@@ -110,7 +110,7 @@ class TimmNet(nn.Module):
         self.widths = [self.net.num_features]
         lost = {key for key, _ in self.net.named_buffers()} - self.net.state_dict().keys()
         if lost:
-            raise InvalidConfig(
+            raise SettingsError(
                 f"encoder={name!r} cannot be stored whole: it keeps {min(lost)!r} out of its "
                 "state_dict; 'resnet10t' and 'convnext_atto' can"
             )
@@ -119,7 +119,7 @@ class TimmNet(nn.Module):
         """The last map, alone."""
         last = self.net.forward_features(x)
         if last.ndim != 4 or last.shape[1] != self.widths[-1]:
-            raise InvalidConfig(
+            raise SettingsError(
                 f"encoder: expected a convolutional net with N x {self.widths[-1]} x h x w at its "
                 f"end, got {tuple(last.shape)}; 'resnet10t' and 'convnext_atto' are such"
             )
@@ -145,7 +145,7 @@ class TwoViews(ZooModel):
         grid: parts of a map, across and down, whose averages are ``features``.
 
     Raises:
-        InvalidConfig: a setting that is not of these.
+        SettingsError: a setting that is not of these.
         MissingDependency: a net of timm's without timm.
     """
 
@@ -155,7 +155,7 @@ class TwoViews(ZooModel):
     def __init__(self, *, channels: int, size: int, width: int, encoder: str, grid: int):
         super().__init__()
         if not (channels in (1, 3) and 8 <= size <= 512 and width > 0 and 1 <= grid <= 4):
-            raise InvalidConfig(
+            raise SettingsError(
                 "expected 1 or 3 channels, a size from 8 to 512, width positive and a grid from 1 "
                 f"to 4, got {channels=}, {size=}, {width=}, {grid=}"
             )

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from zoo.errors import InvalidConfig
+from zoo.errors import SettingsError
 from zoo_contrastive.encoder import Recipe as TwoViewsRecipe
 from zoo_contrastive.encoder import TwoViews
 
@@ -50,7 +50,7 @@ class SimCLR(TwoViews):
     ):
         super().__init__(channels=channels, size=size, width=width, encoder=encoder, grid=grid)
         if projection < 1:
-            raise InvalidConfig(f"expected a positive projection, got {projection=}")
+            raise SettingsError(f"expected a positive projection, got {projection=}")
         hidden = self.code_shape[0]
         self.head = nn.Sequential(
             nn.Linear(hidden, hidden, bias=False), nn.BatchNorm1d(hidden), nn.ReLU(),

@@ -14,7 +14,7 @@ from typing import Any
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from zoo.errors import InvalidConfig
+from zoo.errors import SettingsError
 from zoo_contrastive.encoder import Recipe as TwoViewsRecipe
 from zoo_contrastive.encoder import TwoViews
 
@@ -59,7 +59,7 @@ class VICReg(TwoViews):
     ):
         super().__init__(channels=channels, size=size, width=width, encoder=encoder, grid=grid)
         if projection < 1:
-            raise InvalidConfig(f"expected a positive projection, got {projection=}")
+            raise SettingsError(f"expected a positive projection, got {projection=}")
         self.head = nn.Sequential(  # the paper's expander, of two layers instead of three
             nn.Linear(self.code_shape[0], projection, bias=False),
             nn.BatchNorm1d(projection), nn.ReLU(), nn.Linear(projection, projection),

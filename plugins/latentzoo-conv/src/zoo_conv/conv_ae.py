@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from zoo.errors import InvalidConfig
+from zoo.errors import SettingsError
 from zoo.model import Autoencoder, AutoencoderRecipe, GaussianMixture, Step
 from zoo.nn import conv_down, conv_up, halved
 
@@ -32,7 +32,7 @@ class ConvAE(Autoencoder):
     def __init__(self, *, channels: int = 1, size: int = 28, width: int = 32, latent_dim: int = 32):
         super().__init__()
         if not (channels in (1, 3) and 8 <= size <= 256 and width > 0 and latent_dim > 0):
-            raise InvalidConfig(
+            raise SettingsError(
                 "conv_ae: expected 1 or 3 channels, a size from 8 to 256, width and latent_dim "
                 f"positive, got {channels=}, {size=}, {width=}, {latent_dim=}"
             )

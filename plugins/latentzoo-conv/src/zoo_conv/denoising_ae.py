@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from zoo.corruption import corrupt
-from zoo.errors import InvalidConfig
+from zoo.errors import SettingsError
 from zoo.model import Autoencoder, AutoencoderRecipe, Step
 
 __all__ = ["DenoisingAE"]
@@ -62,7 +62,7 @@ class DenoisingAE(Autoencoder):
         if not (
             channels in (1, 3) and even and min(width, latent_channels, blocks) > 0 and blocks <= 64
         ):
-            raise InvalidConfig(
+            raise SettingsError(
                 "denoising_ae: expected 1 or 3 channels, an even size from 8 to 512, 1 to 64 "
                 f"blocks, width and latent_channels positive, got {channels=}, {size=}, {width=}, "
                 f"{latent_channels=}, "

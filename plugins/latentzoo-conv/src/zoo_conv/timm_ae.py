@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from zoo.errors import InvalidConfig
+from zoo.errors import SettingsError
 from zoo.model import Autoencoder, AutoencoderRecipe, GaussianMixture, Step
 from zoo.nn import conv_up
 from zoo.optional import optional
@@ -39,7 +39,7 @@ class TimmAE(Autoencoder):
     ):
         super().__init__()
         if not (channels in (1, 3) and 8 <= size <= 512 and 0 < latent_dim <= 65536):
-            raise InvalidConfig(
+            raise SettingsError(
                 "timm_ae: expected 1 or 3 channels, a size from 8 to 512 and latent_dim "
                 f"positive, got {channels=}, {size=}, {latent_dim=}"
             )
@@ -48,7 +48,7 @@ class TimmAE(Autoencoder):
         self.encoder = network(backbone, channels, size, latent_dim)
         stages = {f["reduction"]: f["num_chs"] for f in self.encoder.feature_info}
         if size < max(stages):
-            raise InvalidConfig(
+            raise SettingsError(
                 f"timm_ae: {backbone} makes pictures {max(stages)} times smaller; expected a size "
                 f"from {max(stages)}, got {size}"
             )
@@ -82,7 +82,7 @@ def network(backbone: str, channels: int, size: int, latent_dim: int) -> nn.Modu
     """timm's network of that name for such images, N x channels x size x size to N x latent_dim.
 
     Raises:
-        InvalidConfig: timm has none of that name, or it does not take such images.
+        SettingsError: timm has none of that name, or it does not take such images.
         MissingDependency: timm is not installed.
     """
     timm = optional("timm", "timm", "train")
@@ -91,7 +91,7 @@ def network(backbone: str, channels: int, size: int, latent_dim: int) -> nn.Modu
         import difflib
 
         close = difflib.get_close_matches(backbone, timm.list_models(), n=3, cutoff=0.4)
-        raise InvalidConfig(
+        raise SettingsError(
             f"timm_ae: timm has no backbone {backbone!r:.80}. "
             + (f"Did you mean: {', '.join(close)}?" if close else "See timm.list_models()")
         )
@@ -101,8 +101,8 @@ def network(backbone: str, channels: int, size: int, latent_dim: int) -> nn.Modu
         backbone, pretrained=False, num_classes=latent_dim, in_chans=channels, **more
     )
     if not getattr(net, "feature_info", None):
-        raise InvalidConfig(f"timm_ae: {backbone} does not say which sizes and widths it has")
+        raise SettingsError(f"timm_ae: {backbone} does not say which sizes and widths it has")
     patch = max(f["reduction"] for f in net.feature_info)
     if sized and size % patch:
-        raise InvalidConfig(f"timm_ae: {backbone} takes sizes that {patch} divides, got {size}")
+        raise SettingsError(f"timm_ae: {backbone} takes sizes that {patch} divides, got {size}")
     return net

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from zoo.errors import InvalidConfig
+from zoo.errors import SettingsError
 from zoo.model import Phase, Step, ZooModel
 from zoo.model import Recipe as BaseRecipe
 from zoo.nn import update_bn
@@ -54,9 +54,9 @@ def generator_loss(kind: str, fake: Tensor) -> Tensor:
 
 
 def check_loss(recipe: GameRecipe) -> None:
-    """Raises: InvalidConfig: there is no such loss."""
+    """Raises: SettingsError: there is no such loss."""
     if recipe.loss not in ("non_saturating", "hinge"):
-        raise InvalidConfig(f"loss should be non_saturating or hinge, got {recipe.loss!r}")
+        raise SettingsError(f"loss should be non_saturating or hinge, got {recipe.loss!r}")
 
 
 @contextlib.contextmanager

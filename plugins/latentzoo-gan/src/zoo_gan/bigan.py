@@ -22,7 +22,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from zoo.errors import InvalidConfig
+from zoo.errors import SettingsError
 from zoo.model import Phase, Step, ZooModel
 from zoo.nn import update_bn
 from zoo_gan.adversarial import (
@@ -64,7 +64,7 @@ class BiGAN(ZooModel):
     ):
         super().__init__()
         if not (channels in (1, 3) and 1 <= size <= 128 and latent_dim > 0 and hidden > 0):
-            raise InvalidConfig(
+            raise SettingsError(
                 "bigan: expected 1 or 3 channels, a size from 1 to 128 and positive widths, got "
                 f"{channels=}, {size=}, {latent_dim=}, {hidden=}"
             )

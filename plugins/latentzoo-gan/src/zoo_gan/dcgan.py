@@ -36,7 +36,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.parametrizations import spectral_norm
 
-from zoo.errors import InvalidConfig, TrainingError
+from zoo.errors import SettingsError, TrainingError
 from zoo.model import LabelledRecipe, Phase, Step
 from zoo.nn import shape_after
 from zoo_gan.adversarial import InvertedGAN, InvertedRecipe
@@ -182,14 +182,14 @@ class DCGAN(InvertedGAN):
     ):
         super().__init__()
         if channels not in (1, 3) or size not in (28, 32, 64) or latent_dim < 1 or width < 1:
-            raise InvalidConfig(
+            raise SettingsError(
                 "dcgan: expected channels 1 or 3, size 28, 32 or 64, latent and width positive, "
                 f"got {channels=}, {size=}, {latent_dim=}, {width=}"
             )
         if norm not in ("batch", "spectral", "none"):
-            raise InvalidConfig(f"dcgan: norm should be batch, spectral or none, got {norm!r}")
+            raise SettingsError(f"dcgan: norm should be batch, spectral or none, got {norm!r}")
         if classes != 0 and not 2 <= classes <= 10_000:
-            raise InvalidConfig(f"dcgan: expected no classes (0) or 2 to 10,000, got {classes}")
+            raise SettingsError(f"dcgan: expected no classes (0) or 2 to 10,000, got {classes}")
         self.image_shape = (channels, size, size)
         self.code_shape = (latent_dim + classes,)
         self.classes, self.norm = classes, norm
@@ -232,7 +232,7 @@ class DCGAN(InvertedGAN):
 
     def phases(self, recipe: Recipe) -> list[Phase]:
         if bool(self.classes) != recipe.labels:
-            raise InvalidConfig(
+            raise SettingsError(
                 f"dcgan with classes={self.classes} and labels={str(recipe.labels).lower()}: "
                 + (
                     "a generator of classes learns from the labels of the data. "
@@ -243,7 +243,7 @@ class DCGAN(InvertedGAN):
                 )
             )
         if recipe.r1 and self.norm == "batch":
-            raise InvalidConfig(
+            raise SettingsError(
                 "dcgan: r1 is the slope at single images, which batch norm mixes. "
                 "Type: --config norm=spectral, or norm=none"
             )
@@ -266,7 +266,7 @@ def check_fit(model: DCGAN) -> None:
     """The generator's images must be the data's, and the other two must take them.
 
     Raises:
-        InvalidConfig: they do not fit together; the text names the part.
+        SettingsError: they do not fit together; the text names the part.
     """
     (latent_dim,), data = model.code_shape, model.image_shape
     condition = (data[0] + model.classes, *data[1:])
@@ -281,7 +281,7 @@ def check_fit(model: DCGAN) -> None:
         ),
     ):
         if (got := shape_after(part, start)) != end:
-            raise InvalidConfig(
+            raise SettingsError(
                 f"dcgan: images of the data are {data}, but the {name} turns {start} into "
                 f"{got}, expected {end}"
             )

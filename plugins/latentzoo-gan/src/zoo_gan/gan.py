@@ -21,7 +21,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from zoo.errors import InvalidConfig
+from zoo.errors import SettingsError
 from zoo_gan.adversarial import InvertedGAN, InvertedRecipe
 
 __all__ = ["GAN"]
@@ -89,7 +89,7 @@ class GAN(InvertedGAN):
             and 1 <= size <= 128
             and min(latent_dim, hidden, units, pieces, encoder_hidden) > 0
         ):
-            raise InvalidConfig(
+            raise SettingsError(
                 "gan: expected 1 or 3 channels, a size from 1 to 128 and positive widths, got "
                 f"{channels=}, {size=}, {latent_dim=}, {hidden=}, {units=}, {pieces=}, "
                 f"{encoder_hidden=}"

@@ -26,7 +26,7 @@ import torch
 from torch import Tensor, nn
 
 from zoo.density import fit_density
-from zoo.errors import InvalidConfig
+from zoo.errors import SettingsError
 from zoo.model import GaussianMixture, Phase, Step, ZooModel
 from zoo.nn import update_bn
 from zoo_gan.adversarial import (
@@ -123,7 +123,7 @@ class StackedGAN(ZooModel):
             or size not in (28, 32, 64)
             or min(width, hidden, latent_dim, noise) < 1
         ):
-            raise InvalidConfig(
+            raise SettingsError(
                 "stacked_gan: expected channels 1 or 3, size 28, 32 or 64, and positive widths, "
                 f"got {channels=}, {size=}, {width=}, {hidden=}, {latent_dim=}, {noise=}"
             )

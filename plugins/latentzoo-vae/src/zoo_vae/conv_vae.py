@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from zoo.errors import InvalidConfig
+from zoo.errors import SettingsError
 from zoo.model import AutoencoderRecipe, Step
 from zoo.nn import conv_down, conv_up, halved
 from zoo_vae.variational import VariationalAutoencoder, draw, kl
@@ -45,7 +45,7 @@ class ConvVAE(VariationalAutoencoder):
     ):
         super().__init__()
         if not (channels in (1, 3) and 8 <= size <= 256 and width > 0 and latent_dim > 0):
-            raise InvalidConfig(
+            raise SettingsError(
                 "conv_vae: expected 1 or 3 channels, a size from 8 to 256, width and "
                 f"latent_dim positive, got {channels=}, {size=}, {width=}, {latent_dim=}"
             )

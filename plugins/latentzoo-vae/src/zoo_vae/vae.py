@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from zoo.errors import InvalidConfig
+from zoo.errors import SettingsError
 from zoo.model import AutoencoderRecipe, Phase, Step
 from zoo_vae.variational import VariationalAutoencoder, draw, kl
 
@@ -54,7 +54,7 @@ class VAE(VariationalAutoencoder):
     ):
         super().__init__()
         if not (channels in (1, 3) and 1 <= size <= 512 and hidden > 0 and latent_dim > 0):
-            raise InvalidConfig(
+            raise SettingsError(
                 "vae: expected 1 or 3 channels, a size from 1 to 512, hidden and latent_dim "
                 f"positive, got {channels=}, {size=}, {hidden=}, {latent_dim=}"
             )
@@ -123,7 +123,7 @@ class VAE(VariationalAutoencoder):
 
     def phases(self, recipe: Recipe) -> list[Phase]:
         if recipe.samples < 1:
-            raise InvalidConfig(f"vae: samples should be from 1, got {recipe.samples}")
+            raise SettingsError(f"vae: samples should be from 1, got {recipe.samples}")
         return super().phases(recipe)
 
     def loss(self, images: Tensor, step: Step) -> dict[str, Tensor]:

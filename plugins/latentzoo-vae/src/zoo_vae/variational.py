@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from zoo.density import fit_density
-from zoo.errors import InvalidConfig
+from zoo.errors import SettingsError
 from zoo.model import Autoencoder, GaussianMixture, Phase
 
 __all__ = ["VariationalAutoencoder", "draw", "kl"]
@@ -44,10 +44,10 @@ class VariationalAutoencoder(Autoencoder):
         """Set the density that ``generate`` samples.
 
         Raises:
-            InvalidConfig: ``components`` is not a whole number from 0 to 1,000.
+            SettingsError: ``components`` is not a whole number from 0 to 1,000.
         """
         if not 0 <= components <= 1000:
-            raise InvalidConfig(
+            raise SettingsError(
                 f"expected components from 1 to 1,000, or 0 for the prior, got {components}"
             )
         self.fitted = components > 0

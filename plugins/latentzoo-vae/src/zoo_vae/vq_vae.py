@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from zoo.errors import InputError, InvalidConfig
+from zoo.errors import InputError, SettingsError
 from zoo.model import BATCH, Autoencoder, AutoencoderRecipe, Phase, Step
 
 __all__ = ["VQVAE"]
@@ -185,12 +185,12 @@ class VQVAE(Autoencoder):
         super().__init__()
         side = size >> halvings if 1 <= halvings <= 6 else 0
         if not (channels in (1, 3) and 8 <= size <= 512 and 0 < side << halvings == size):
-            raise InvalidConfig(
+            raise SettingsError(
                 "vq_vae: expected 1 or 3 channels, 1 to 6 halvings and a size from 8 to 512 that "
                 f"can be halved so often, got {channels=}, {size=}, {halvings=}"
             )
         if side > 32:
-            raise InvalidConfig(
+            raise SettingsError(
                 f"vq_vae: expected at most 32 x 32 positions, got {side} x {side}; more halvings "
                 "make them fewer"
             )
@@ -199,13 +199,13 @@ class VQVAE(Autoencoder):
             and 0 <= blocks <= 64
             and 2 <= codebook_size <= 65536
         ):
-            raise InvalidConfig(
+            raise SettingsError(
                 "vq_vae: expected width, latent_dim and prior_depth positive, 0 to 64 blocks "
                 f"and 2 to 65536 for codebook_size, got {width=}, {latent_dim=}, {prior_depth=}, "
                 f"{blocks=}, {codebook_size=}"
             )
         if not (prior_width > 0 and prior_width % HEADS == 0):
-            raise InvalidConfig(
+            raise SettingsError(
                 f"vq_vae: expected a prior_width that {HEADS} divides, got {prior_width}"
             )
         self.image_shape = (channels, size, size)
