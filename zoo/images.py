@@ -25,6 +25,7 @@ from PIL import (
     PngImagePlugin,  # noqa: F401
     PpmImagePlugin,  # noqa: F401
     TiffImagePlugin,  # noqa: F401
+    UnidentifiedImageError,
     WebPImagePlugin,  # noqa: F401
 )
 from torch import Tensor
@@ -314,20 +315,23 @@ def _opened(file: BinaryIO, name: str) -> Image.Image:
             return factory(file, name)
         except (SyntaxError, IndexError, TypeError, struct.error):
             continue
-    raise Image.UnidentifiedImageError
+    raise UnidentifiedImageError
 
 
 def _decode(source: Path | str | BinaryIO, preprocessing: Preprocessing) -> np.ndarray:
     """A file's picture as :func:`_pixels` has it. Raises: ImageError."""
     try:
         with contextlib.ExitStack() as stack:
-            named = isinstance(source, str | Path)
-            file = stack.enter_context(open(source, "rb")) if named else source
+            if isinstance(source, str | Path):
+                file: BinaryIO = stack.enter_context(open(source, "rb"))
+                name = os.fspath(source)
+            else:
+                file, name = source, ""
             whole, found = bare(file)
-            name = os.fspath(source) if named and whole is file else ""
+            name = name if whole is file else ""
             try:
                 image = stack.enter_context(_opened(whole, name))
-            except Image.UnidentifiedImageError:
+            except UnidentifiedImageError:
                 raise ImageError(_unidentified(file)) from None
             # Before any pixel is decoded: a small file can claim a huge picture.
             if image.width * image.height > MAX_PIXELS:

@@ -239,7 +239,7 @@ def _bundled(report: Report) -> list[Path]:
     if not folders:
         raise WeightsNotFound(
             "no installed plugin has weights in a source tree. In a clone, type: "
-            "pip install --editable . --editable ./plugins/latentzoo-ae, for example"
+            "pip install --editable . --editable ./plugins/NAME"
         )
     return folders
 
@@ -249,7 +249,7 @@ def _bundled(report: Report) -> list[Path]:
 
 def _check_names(to: str, branch: str, tag: str | None) -> None:
     from huggingface_hub.errors import HFValidationError
-    from huggingface_hub.utils import validate_repo_id
+    from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
 
     try:
         if not is_repo(to):
@@ -469,9 +469,10 @@ def _is_same(path: Path, record: Any) -> bool:
     from huggingface_hub.utils.sha import git_hash
 
     if record.lfs is None:
-        return record.size == path.stat().st_size and record.blob_id == git_hash(path.read_bytes())
+        same_size = record.size == path.stat().st_size
+        return bool(same_size and record.blob_id == git_hash(path.read_bytes()))
     with path.open("rb") as file:
-        return record.lfs.sha256 == hashlib.file_digest(file, "sha256").hexdigest()
+        return bool(record.lfs.sha256 == hashlib.file_digest(file, "sha256").hexdigest())
 
 
 def _is_there(files: tuple[File, ...]) -> bool:
@@ -558,7 +559,7 @@ def _commit(target: _Target, folder: Path, before: _Remote, summary: str) -> str
     except BaseException as error:
         now = _seen(target)
         there = now is not None and now.branch_exists and _is_there(_changes(folder, now.files))
-        if there and isinstance(error, HubError):
+        if there and now and now.head and isinstance(error, HubError):
             return now.head  # the answer was lost, or somebody else published the very same
         left = _undo(target, made, before, now)
         if new and not made and now is not None and now.exists:
@@ -626,7 +627,7 @@ def _tag(target: _Target, folder: Path, name: str) -> None:
     try:
         with hub_errors(target.repo):
             commit = name.rpartition("@")[2]
-            target.api.create_tag(target.repo, tag=target.tag, revision=commit)
+            target.api.create_tag(target.repo, tag=str(target.tag), revision=commit)
     except HubError as error:
         now = _seen(target)
         if now is not None and target.tag in now.tags:

@@ -8,7 +8,7 @@ same settings, and that one is measured and written.
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -182,7 +182,7 @@ def _storable(name: str, tensor: object) -> Tensor:
     reason = None
     if not isinstance(tensor, Tensor):
         reason = f"is a {type(tensor).__name__} and no tensor"
-    elif isinstance(tensor, nn.parameter.UninitializedTensorMixin):
+    elif isinstance(tensor, (nn.UninitializedParameter, nn.UninitializedBuffer)):
         reason = "has no shape yet: call the model once"
     elif type(tensor) not in (Tensor, nn.Parameter):
         reason = f"is a {type(tensor).__name__}; turn it into a plain tensor"
@@ -198,7 +198,8 @@ def _storable(name: str, tensor: object) -> Tensor:
         reason = f"is {tensor.dtype}; make it float32 with model.float()"
     if reason:
         raise InputError(f"nothing was saved: the tensor {name!r:.200} {reason}")
-    return tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
+    plain: Tensor = cast(Tensor, tensor)
+    return plain.detach().cpu().clone(memory_format=torch.contiguous_format)
 
 
 def _images(twin: ZooModel, images: object) -> Tensor:
@@ -206,5 +207,5 @@ def _images(twin: ZooModel, images: object) -> Tensor:
         from zoo.sample import sample
 
         return twin.preprocess(list(sample()[0][:4]))
-    images = images.detach() if isinstance(images, Tensor) else images
-    return twin._checked_images(images)[:IMAGES].contiguous()
+    given = cast(Tensor, images.detach() if isinstance(images, Tensor) else images)  # checked next
+    return twin._checked_images(given)[:IMAGES].contiguous()

@@ -2,10 +2,14 @@
 
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from zoo.cli.shared import UserPath, as_json, print_json, printable
+
+if TYPE_CHECKING:
+    from zoo.authoring import checking
 
 
 @click.command("new-plugin")
@@ -81,7 +85,7 @@ def check(target: str, as_json: bool) -> None:
     sys.exit(0 if well else 1)
 
 
-def _told(result: "checking.Result") -> str:  # noqa: F821
+def _told(result: "checking.Result") -> str:
     lines = [f"{result.name}: {result.check} {result.state}", f"  expected  {result.expected}"]
     if result.got:
         got, *more = result.got.splitlines()

@@ -88,7 +88,8 @@ def _write_rows(out: Path, what: str, paths: list[str], values: "Tensor") -> Non
     if out.suffix == ".npz":
         import numpy as np
 
-        np.savez_compressed(buffer, allow_pickle=False, **{what: array, "paths": paths})
+        arrays: dict[str, Any] = {what: array, "paths": paths}
+        np.savez_compressed(buffer, allow_pickle=False, **arrays)
     elif out.suffix == ".safetensors":
         import safetensors.torch
 

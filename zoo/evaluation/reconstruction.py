@@ -61,9 +61,10 @@ def ssim(images: Tensor, rebuilt: Tensor) -> Tensor:
         return torch.full((len(images),), math.nan)
     # torchmetrics makes the window of int(3.5 sigma + 0.5) pixels to each side.
     sigma = 1.5 if window == 11 else (window // 2) / 3.5
-    return metrics.structural_similarity_index_measure(
+    each: Tensor = metrics.structural_similarity_index_measure(
         rebuilt, images, sigma=sigma, data_range=1.0, reduction="none"
-    ).reshape(len(images))
+    )
+    return each.reshape(len(images))
 
 
 MEASURES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
@@ -194,7 +195,9 @@ def code_numbers(context: Context) -> int:
 
 def mean_image(context: Context) -> Tensor:
     """The mean training image, C x H x W: what a model gives that has learnt nothing else."""
-    total = sum(images.double().sum(0) for images in context.train.batches())
+    total = torch.zeros(context.model.image_shape, dtype=torch.float64)
+    for images in context.train.batches():
+        total += images.double().sum(0)
     return (total / len(context.train)).float()
 
 
