@@ -53,7 +53,7 @@ from zoo.cli.shared import new_table, print_table, printable
 from zoo.corruption import corrupt
 from zoo.data import Dataset, load_data, split_validation, to_float
 from zoo.errors import DataError, InputError, ZooError
-from zoo.evaluation.protocol import LeftOut
+from zoo.evaluation.protocol import ProtocolSkipped
 from zoo.evaluation.reconstruction import means
 from zoo.folder import read_config
 from zoo.model import ZooModel
@@ -241,7 +241,7 @@ def coded(model: ZooModel, parts: Parts) -> Iterator[dict[str, Any]]:
     """How the model codes the test images: ``code``, bits an image, PSNR and SSIM.
 
     Raises:
-        LeftOut: the code has more numbers than makes sense.
+        ProtocolSkipped: the code has more numbers than makes sense.
     """
     if hasattr(model, "code_bits"):  # what a model with discrete codes has
         figures = measured(parts.test, model.reconstruct(parts.test).cpu())
@@ -253,7 +253,7 @@ def coded(model: ZooModel, parts: Parts) -> Iterator[dict[str, Any]]:
     channels = model.image_shape[0]
     most = [b for b in range(2, 9) if b * numbers < 8 * channels * _pixels(parts.test)]
     if not most:
-        raise LeftOut(
+        raise ProtocolSkipped(
             f"its code of {numbers:,} numbers takes at 2 bits each no less than the image itself"
         )
     train, codes = (model.encode(x).cpu().flatten(1) for x in (parts.train, parts.test))
@@ -443,7 +443,7 @@ def compression(
                     if row["code"] == "float32"
                     else {way: best_at(rate, ways) for way, ways in beside.items()},
                 }
-        except LeftOut as error:
+        except ProtocolSkipped as error:
             left_out.append(f"compression, {name}: {error}")
 
 

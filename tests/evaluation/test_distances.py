@@ -16,7 +16,7 @@ from zoo.data import Dataset
 from zoo.errors import CapabilityError, InputError, ModelNameError
 from zoo.evaluation import evaluate, verify
 from zoo.evaluation.distances import measure, open_space
-from zoo.evaluation.protocol import Context, LeftOut, Space
+from zoo.evaluation.protocol import Context, ProtocolSkipped, Space
 from zoo.folder import read_json
 from zoo.sample import sample
 
@@ -102,14 +102,14 @@ def test_few_pictures_have_nearer_neighbours(number):
 
 def test_one_picture_is_not_a_set():
     images = pictures()
-    with pytest.raises(LeftOut, match=r"has 4 train and 1 test images; .* two of each"):
+    with pytest.raises(ProtocolSkipped, match=r"has 4 train and 1 test images; .* two of each"):
         list(measure(context(images, images[:4], images[9:10], samples=10)))
 
 
 def test_data_with_a_classifier_are_left_to_it_unless_one_asks():
     images = pictures()
     parts = {s: data(images[:50], s, "fashion_mnist") for s in ("train", "test")}
-    with pytest.raises(LeftOut, match="classifier for fashion_mnist; --space pixels"):
+    with pytest.raises(ProtocolSkipped, match="classifier for fashion_mnist; --space pixels"):
         list(measure(Context(Gives(images), "gives", **parts)))
     for more in ({"space": Space("pixels")}, {"named": frozenset({"distances"})}):
         assert list(measure(Context(Gives(images), "gives", **parts, samples=20, **more)))

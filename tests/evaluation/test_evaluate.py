@@ -24,7 +24,7 @@ from zoo.errors import (
     WeightsError,
 )
 from zoo.evaluation import PROTOCOLS, evaluate, verify
-from zoo.evaluation.protocol import Figure, LeftOut, Protocol
+from zoo.evaluation.protocol import Figure, Protocol, ProtocolSkipped
 from zoo.folder import read_json
 from zoo.spec import Metric
 
@@ -217,7 +217,7 @@ def test_unknown_protocol(folder, data):
 def test_all_means_all(folder, data, monkeypatch, inject):
     cheap = {name: PROTOCOLS[name] for name in CHEAP}
     # Not an entry at a time: they would come back in another order.
-    monkeypatch.setattr("zoo.evaluation.PROTOCOLS", cheap)
+    monkeypatch.setattr("zoo.evaluation.protocols.PROTOCOLS", cheap)
     monkeypatch.setitem(globals(), "PROTOCOLS", cheap)  # which inject adds to
     figure = Figure(name="own", value=1.0, protocol="-", samples=1)
     inject("own", lambda context: iter([figure]), standard=False)
@@ -226,7 +226,9 @@ def test_all_means_all(folder, data, monkeypatch, inject):
     assert "own" in names(evaluate(f"local-dir:{folder}", data=data, protocols="all"))
 
 
-@pytest.mark.parametrize("error", [LeftOut("no such thing"), MissingDependency("pip install x")])
+@pytest.mark.parametrize(
+    "error", [ProtocolSkipped("no such thing"), MissingDependency("pip install x")]
+)
 def test_one_that_cannot_run_leaves_the_others_alone(folder, data, inject, error):
     def measure(context):
         raise error

@@ -23,7 +23,7 @@ from zoo.evaluation.generation import (
     manifolds,
     nearest_accuracy,
 )
-from zoo.evaluation.protocol import Context, LeftOut
+from zoo.evaluation.protocol import Context, ProtocolSkipped
 from zoo.sample import sample
 
 
@@ -243,13 +243,13 @@ def test_a_model_that_could_know_classes_but_does_not(context):
 
 def test_other_data_are_left_out(context):
     context.test = Dataset("holidays", "test", context.test.images, None, "", "")
-    with pytest.raises(LeftOut, match="ships no classifier for holidays"):
+    with pytest.raises(ProtocolSkipped, match="ships no classifier for holidays"):
         list(generation.measure(context))
 
 
 def test_other_sizes_are_left_out(context):
     context.test = Dataset("mnist", "test", context.test.images[..., :20, :20], None, "", "")
-    with pytest.raises(LeftOut, match="ships no classifier for mnist"):
+    with pytest.raises(ProtocolSkipped, match="ships no classifier for mnist"):
         list(generation.measure(context))
 
 
@@ -276,7 +276,7 @@ def test_a_pickle_for_inception_runs_nothing(hub, monkeypatch):
     environment = dict(os.environ)
     torch.save({"weight": Evil()}, hub / "weights-inception-2015-12-05-6726825d.pth")
     images = torch.zeros(20, 1, 28, 28, dtype=torch.uint8)
-    with pytest.raises(LeftOut, match="Inception's weights are not to be had"):
+    with pytest.raises(ProtocolSkipped, match="Inception's weights are not to be had"):
         inception_distances(images, images)
     assert not (hub / "was-run").exists()
     assert environment == os.environ
@@ -285,7 +285,9 @@ def test_a_pickle_for_inception_runs_nothing(hub, monkeypatch):
 def test_inception_without_weights(hub, capsys):
     """What happens offline, in torch-fidelity's own words; none of them into --json's output."""
     images = torch.zeros(20, 1, 28, 28, dtype=torch.uint8)
-    with pytest.raises(LeftOut, match=r"^Inception's weights are not to be had: .*not known$"):
+    with pytest.raises(
+        ProtocolSkipped, match=r"^Inception's weights are not to be had: .*not known$"
+    ):
         inception_distances(images, images)
     assert capsys.readouterr().out == ""
 

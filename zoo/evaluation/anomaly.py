@@ -18,7 +18,7 @@ from torch import Tensor
 import zoo
 from zoo.data import Dataset
 from zoo.errors import DataError, TrainingError
-from zoo.evaluation.protocol import Context, Figure, LeftOut
+from zoo.evaluation.protocol import Context, Figure, ProtocolSkipped
 from zoo.model import ZooModel
 from zoo.optional import optional
 
@@ -86,12 +86,12 @@ def measure(context: Context, settings: Mapping[str, Any] | None = None) -> Iter
     """oneclass_auroc, and oneclass_auroc_<class> of each class.
 
     Raises:
-        LeftOut: a class has too few images to train on.
+        ProtocolSkipped: a class has too few images to train on.
     """
     answers = context.labels("test")
     classes = sorted(set(context.labels("train").tolist()) & set(answers.tolist()))
     if len(classes) < 2:
-        raise LeftOut(f"{context.test.name} has one class, so that none is strange")
+        raise ProtocolSkipped(f"{context.test.name} has one class, so that none is strange")
     untrained = score_all(context.untrained, context.test)
     rows: dict[int, dict[str, float]] = {}
     for label in context.tracked(classes, len(classes), "classes that a model was trained on"):
@@ -109,7 +109,7 @@ def measure(context: Context, settings: Mapping[str, Any] | None = None) -> Iter
                 report=tell,
             )  # fmt: skip
         except TrainingError as error:
-            raise LeftOut(f"class {label} of {context.train.name}: {error}") from error
+            raise ProtocolSkipped(f"class {label} of {context.train.name}: {error}") from error
         rows[label] = {
             "model": auroc(score_all(model, context.test), strange),
             "pca": context.of_data(("oneclass", label), partial(_baseline, context, label)),

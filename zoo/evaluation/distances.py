@@ -22,7 +22,7 @@ from zoo.evaluation.generation import (
     in_batches,
     random_rows,
 )
-from zoo.evaluation.protocol import PCA_COMPONENTS, Context, Figure, LeftOut, Space
+from zoo.evaluation.protocol import PCA_COMPONENTS, Context, Figure, ProtocolSkipped, Space
 
 LEAST = 1_000
 """Generated images, unless the user says how many: as many as test images, but no fewer."""
@@ -68,11 +68,11 @@ def measure(context: Context) -> Iterator[Figure]:
     """``frechet_in_SPACE``, and so kernel, precision, recall, density and coverage.
 
     Raises:
-        LeftOut: the zoo's own classifier tells more of these data; or they are too few.
+        ProtocolSkipped: the zoo's own classifier tells more of these data; or they are too few.
     """
     asked = context.space is not None or "distances" in context.named
     if not asked and has_classifier(context.test.name):
-        raise LeftOut(
+        raise ProtocolSkipped(
             "generation measures them in the features of the zoo's classifier for "
             f"{context.test.name}; --space pixels, pca or a model's name measures in others too"
         )
@@ -81,7 +81,7 @@ def measure(context: Context) -> Iterator[Figure]:
     rows = random_rows(context, number)
     k = min(NEIGHBOURS, len(context.test) - 1, len(rows) - 1, number - 1)
     if k < 1:
-        raise LeftOut(
+        raise ProtocolSkipped(
             f"{context.test.name} has {len(context.train)} train and {len(context.test)} test "
             "images; distances between sets take two of each at least"
         )

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from zoo.data import ImageFile, ImageRows, to_float
 from zoo.evaluation.classifier import IMAGES, Classifier, has_classifier, load_classifier
-from zoo.evaluation.protocol import BATCH, Context, Figure, LeftOut
+from zoo.evaluation.protocol import BATCH, Context, Figure, ProtocolSkipped
 from zoo.evaluation.recognition import neighbours
 from zoo.model import ZooModel
 from zoo.optional import optional
@@ -132,7 +132,7 @@ def measure(context: Context) -> Iterator[Figure]:
     """All figures in the shipped classifier's features.
 
     Raises:
-        LeftOut: no classifier is shipped for these data.
+        ProtocolSkipped: no classifier is shipped for these data.
     """
     classifier = _classifier(context)
     few, many = context.samples or SAMPLES, context.samples or REFERENCES
@@ -184,7 +184,7 @@ def measure_inception(context: Context) -> Iterator[Figure]:
     """inception_frechet, inception_kernel, inception_score.
 
     Raises:
-        LeftOut: Inception's weights are not to be had; torch-fidelity's own reason.
+        ProtocolSkipped: Inception's weights are not to be had; torch-fidelity's own reason.
     """
     number = context.samples or SAMPLES
     train_set, test = context.train.images[random_rows(context, number)], context.test.images
@@ -211,7 +211,7 @@ def inception_distances(images: Images, real: Images, seed: int = 0) -> dict[str
     """What torch-fidelity measures of two sets of uint8 images, N x C x H x W and M x C x H x W.
 
     Raises:
-        LeftOut: Inception's weights are not to be had.
+        ProtocolSkipped: Inception's weights are not to be had.
     """
     fidelity = optional("torch_fidelity", "torch-fidelity", "evaluate")
     try:
@@ -231,7 +231,7 @@ def inception_distances(images: Images, real: Images, seed: int = 0) -> dict[str
             )
     except (OSError, RuntimeError, UnpicklingError) as error:  # no network, a file cut off or evil
         reason = next(iter(str(error).splitlines()), type(error).__name__)
-        raise LeftOut(f"Inception's weights are not to be had: {reason}") from error
+        raise ProtocolSkipped(f"Inception's weights are not to be had: {reason}") from error
     return {
         "frechet": got["frechet_inception_distance"],
         "kernel": got["kernel_inception_distance_mean"],
@@ -281,7 +281,9 @@ class _Colour(torch.utils.data.Dataset[Tensor]):
 def _classifier(context: Context) -> Classifier:
     name, takes = context.test.name, (IMAGES.channels, IMAGES.height, IMAGES.width)
     if not has_classifier(name) or tuple(context.test.images.shape[1:]) != takes:
-        raise LeftOut(f"the zoo ships no classifier for {name}, in whose features to measure")
+        raise ProtocolSkipped(
+            f"the zoo ships no classifier for {name}, in whose features to measure"
+        )
     return load_classifier(name)
 
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 import numpy as np
 import torch
 
-from zoo.evaluation.protocol import SPACES, Context, Figure, LeftOut, mean_and_spread
+from zoo.evaluation.protocol import SPACES, Context, Figure, ProtocolSkipped, mean_and_spread
 from zoo.optional import optional
 
 SEEDS = 5
@@ -117,7 +117,9 @@ def measure_n2d(context: Context) -> Iterator[Figure]:
     """n2d_acc, n2d_nmi, n2d_ari."""
     labels, groups = _classes(context)
     if len(labels) <= NEIGHBOURS:
-        raise LeftOut(f"it takes more than {NEIGHBOURS} images with labels, here are {len(labels)}")
+        raise ProtocolSkipped(
+            f"it takes more than {NEIGHBOURS} images with labels, here are {len(labels)}"
+        )
 
     def measure(space: str) -> Scores:
         features = _features(context, space)

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from zoo.data import to_float
-from zoo.evaluation.protocol import Context, Figure, LeftOut, Tracked, untracked
+from zoo.evaluation.protocol import Context, Figure, ProtocolSkipped, Tracked, untracked
 
 SAMPLES = 5000
 AT_ONCE = 20_000
@@ -87,11 +87,11 @@ def measure(context: Context) -> Iterator[Figure]:
     """nll.
 
     Raises:
-        LeftOut: the model is not variational.
+        ProtocolSkipped: the model is not variational.
     """
     model = context.model
     if not isinstance(model, Variational):
-        raise LeftOut(f"{context.name} is not variational: it has no log_weights")
+        raise ProtocolSkipped(f"{context.name} is not variational: it has no log_weights")
     generator = torch.Generator().manual_seed(context.seed)
     images = binarised(to_float(context.test.images[:]), generator)
     likelihood = log_likelihood(

@@ -49,7 +49,7 @@ def untracked(items: Iterable[T], total: int, what: str) -> Iterable[T]:
     return items
 
 
-class LeftOut(Exception):
+class ProtocolSkipped(Exception):
     """A protocol that cannot be run here; its text is the reason, and the others go on."""
 
 
@@ -80,7 +80,7 @@ class Protocol:
     summary: str
     measure: str
     """``"module:function"`` of a ``Callable[[Context], Iterator[Figure]]``; that raises
-    :class:`LeftOut` where the model has no such figure."""
+    :class:`ProtocolSkipped` where the model has no such figure."""
     gives: tuple[str, ...]
     """The names of its figures, shell-style: ``"repair_*"``."""
     needs: tuple[str, ...] = ()
@@ -110,7 +110,7 @@ class Protocol:
         return any(fnmatchcase(metric, pattern) for pattern in self.gives)
 
     def run(self, context: "Context") -> "Iterator[Figure]":
-        """The figures. Raises: LeftOut, and what libraries that are absent raise."""
+        """The figures. Raises: ProtocolSkipped, and what libraries that are absent raise."""
         module, _, function = self.measure.partition(":")
         whole = self.keeps_unlabelled or not self.labels
         measure: Callable[[Context], Iterator[Figure]] = getattr(

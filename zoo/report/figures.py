@@ -13,7 +13,7 @@ from zoo.spec import Metric
 LOWER, HIGHER, NEITHER = -1, 1, 0
 
 
-class Meaning(NamedTuple):
+class MetricInfo(NamedTuple):
     """How a figure is shown, and which direction is better."""
 
     title: str
@@ -33,59 +33,59 @@ KINDS = (
 """Kinds of figures, in the order in which they are shown."""
 
 _TABLE = {
-    "sse": Meaning("squared error per image", "reconstruction", LOWER, "error", 2),
-    "mse": Meaning("squared error per pixel", "reconstruction", LOWER, "MSE", 5),
-    "psnr": Meaning("peak signal-to-noise ratio in dB", "reconstruction", HIGHER, "PSNR", 2),
-    "ssim": Meaning("structural similarity", "reconstruction", HIGHER, "SSIM"),
-    "sse_of_mean_image": Meaning(
+    "sse": MetricInfo("squared error per image", "reconstruction", LOWER, "error", 2),
+    "mse": MetricInfo("squared error per pixel", "reconstruction", LOWER, "MSE", 5),
+    "psnr": MetricInfo("peak signal-to-noise ratio in dB", "reconstruction", HIGHER, "PSNR", 2),
+    "ssim": MetricInfo("structural similarity", "reconstruction", HIGHER, "SSIM"),
+    "sse_of_mean_image": MetricInfo(
         "squared error per image of the mean training image", "reconstruction", NEITHER,
         "error of the mean image", 2,
     ),
-    "sse_ablated": Meaning(
+    "sse_ablated": MetricInfo(
         "squared error per image of another recipe", "reconstruction", NEITHER,
         "error of another recipe", 2,
     ),
-    "probe": Meaning("linear probe, accuracy", "recognition", HIGHER, "probe"),
-    "knn1": Meaning("nearest neighbour, accuracy", "recognition", HIGHER, "1-NN"),
-    "knn20": Meaning("20 nearest neighbours, accuracy", "recognition", HIGHER, "20-NN"),
-    "few10": Meaning("ten labels a class, accuracy", "recognition", HIGHER, "10 labels"),
-    "kmeans_acc": Meaning("k-means, accuracy", "grouping", HIGHER, "k-means"),
-    "kmeans_nmi": Meaning("k-means, mutual information", "grouping", HIGHER, "k-means NMI"),
-    "kmeans_ari": Meaning("k-means, adjusted Rand index", "grouping", HIGHER, "k-means ARI"),
-    "n2d_acc": Meaning("UMAP and Gaussian mixture, accuracy", "grouping", HIGHER, "N2D"),
-    "n2d_nmi": Meaning(
+    "probe": MetricInfo("linear probe, accuracy", "recognition", HIGHER, "probe"),
+    "knn1": MetricInfo("nearest neighbour, accuracy", "recognition", HIGHER, "1-NN"),
+    "knn20": MetricInfo("20 nearest neighbours, accuracy", "recognition", HIGHER, "20-NN"),
+    "few10": MetricInfo("ten labels a class, accuracy", "recognition", HIGHER, "10 labels"),
+    "kmeans_acc": MetricInfo("k-means, accuracy", "grouping", HIGHER, "k-means"),
+    "kmeans_nmi": MetricInfo("k-means, mutual information", "grouping", HIGHER, "k-means NMI"),
+    "kmeans_ari": MetricInfo("k-means, adjusted Rand index", "grouping", HIGHER, "k-means ARI"),
+    "n2d_acc": MetricInfo("UMAP and Gaussian mixture, accuracy", "grouping", HIGHER, "N2D"),
+    "n2d_nmi": MetricInfo(
         "UMAP and Gaussian mixture, mutual information", "grouping", HIGHER, "N2D NMI"
     ),
-    "n2d_ari": Meaning(
+    "n2d_ari": MetricInfo(
         "UMAP and Gaussian mixture, adjusted Rand index", "grouping", HIGHER, "N2D ARI"
     ),
-    "oneclass_auroc": Meaning("one class against the rest, AUROC", "one-class", HIGHER, "AUROC"),
-    "frechet": Meaning("Fréchet distance", "generation", LOWER, "Fréchet", 2),
-    "kernel": Meaning("kernel distance", "generation", LOWER, "kernel", 4),
-    "precision": Meaning("precision", "generation", HIGHER, "precision"),
-    "recall": Meaning("recall", "generation", HIGHER, "recall"),
-    "density": Meaning("density", "generation", HIGHER, "density"),
-    "coverage": Meaning("coverage", "generation", HIGHER, "coverage"),
-    "generated_1nn": Meaning(
+    "oneclass_auroc": MetricInfo("one class against the rest, AUROC", "one-class", HIGHER, "AUROC"),
+    "frechet": MetricInfo("Fréchet distance", "generation", LOWER, "Fréchet", 2),
+    "kernel": MetricInfo("kernel distance", "generation", LOWER, "kernel", 4),
+    "precision": MetricInfo("precision", "generation", HIGHER, "precision"),
+    "recall": MetricInfo("recall", "generation", HIGHER, "recall"),
+    "density": MetricInfo("density", "generation", HIGHER, "density"),
+    "coverage": MetricInfo("coverage", "generation", HIGHER, "coverage"),
+    "generated_1nn": MetricInfo(
         "nearest neighbour among generated images, accuracy", "generation", HIGHER, "generated 1-NN"
     ),
-    "classes_covered": Meaning(
+    "classes_covered": MetricInfo(
         "classes among the generated images", "generation", HIGHER, "classes", 0
     ),
-    "class_entropy": Meaning(
+    "class_entropy": MetricInfo(
         "entropy of the generated images' classes", "generation", HIGHER, "entropy"
     ),
-    "inception_frechet": Meaning(
+    "inception_frechet": MetricInfo(
         "Fréchet distance in Inception's features", "generation", LOWER, "FID", 2
     ),
-    "inception_kernel": Meaning(
+    "inception_kernel": MetricInfo(
         "kernel distance in Inception's features", "generation", LOWER, "KID", 4
     ),
-    "inception_score": Meaning("Inception score", "generation", HIGHER, "IS", 2),
-    "nll": Meaning("negative log-likelihood, nats", "likelihood", LOWER, "NLL", 2),
-    "robust_noise": Meaning("probe under noise, accuracy", "robustness", HIGHER, "noise"),
-    "robust_mask": Meaning("probe with missing pixels, accuracy", "robustness", HIGHER, "mask"),
-    "robust_longtail": Meaning(
+    "inception_score": MetricInfo("Inception score", "generation", HIGHER, "IS", 2),
+    "nll": MetricInfo("negative log-likelihood, nats", "likelihood", LOWER, "NLL", 2),
+    "robust_noise": MetricInfo("probe under noise, accuracy", "robustness", HIGHER, "noise"),
+    "robust_mask": MetricInfo("probe with missing pixels, accuracy", "robustness", HIGHER, "mask"),
+    "robust_longtail": MetricInfo(
         "probe of a long-tailed training set, accuracy", "robustness", HIGHER, "long tail"
     ),
 }  # fmt: skip
@@ -120,7 +120,7 @@ DATASETS = {
 """Data sets by the zoo's name: what people call them, their name on the Hub, what they show."""
 
 
-def meaning(name: str) -> Meaning:
+def meaning(name: str) -> MetricInfo:
     """What the figure ``name`` is; any name has a meaning."""
     if name in _TABLE:
         return _TABLE[name]
@@ -132,8 +132,8 @@ def meaning(name: str) -> Meaning:
         return measure._replace(title=title, kind="repair", column=column)
     if rest == "oneclass_auroc":
         title = f"class {last} against the rest, AUROC"
-        return Meaning(title, "one-class", HIGHER, f"AUROC {last}")
-    return Meaning(name, "other", NEITHER, name)
+        return MetricInfo(title, "one-class", HIGHER, f"AUROC {last}")
+    return MetricInfo(name, "other", NEITHER, name)
 
 
 def ordered(metrics: Iterable[Metric]) -> list[Metric]:
