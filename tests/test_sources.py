@@ -10,10 +10,12 @@ import pytest
 import torch
 
 import zoo
+from zoo import publishing
 from zoo.errors import InvalidConfig, TensorMismatch, UnknownTag, WeightsNotFound
 from zoo.folder import bundled_weights
 from zoo.names import PluginName
 from zoo.registry import registry
+from zoo.report.card import render_card
 from zoo.sources import bundled_folder, described, locate, owner, parse
 from zoo.spec import Source
 
@@ -81,6 +83,14 @@ def test_config_is_read_once(folder, parsed, name):
 def test_info_reads_the_config_of_a_folder_once(folder, parsed):
     zoo.info(f"local-dir:{folder}")
     assert parsed.count((folder / "config.json").read_bytes()) == 1
+
+
+def test_validation_and_a_card_read_the_config_once_each(folder, parsed):
+    config = (folder / "config.json").read_bytes()
+    publishing.validate(folder)
+    assert parsed.count(config) == 1
+    render_card(folder, "ae.mine")
+    assert parsed.count(config) == 2
 
 
 def test_owner():

@@ -174,6 +174,7 @@ def pulled(
     return target or folder, commit
 
 
+@typed()
 def opened(located: Located) -> "ZooModel":
     """The model of a weights folder, with its tensors, strictly; on the CPU.
 

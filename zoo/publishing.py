@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from zoo import hub
-from zoo.api import load
+from zoo.api import opened
 from zoo.boundary import typed, user_path
 from zoo.errors import (
     AccessDenied,
@@ -45,14 +45,13 @@ from zoo.folder import (
     PICTURE,
     TENSORS,
     VECTORS,
-    read_config,
     refuse_pickles,
     weights_record,
     weights_root,
 )
 from zoo.hub import hub_errors
-from zoo.names import is_commit, is_repo, is_revision
-from zoo.sources import weights_folder
+from zoo.names import FolderName, is_commit, is_repo, is_revision
+from zoo.sources import locate, weights_folder
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
@@ -366,9 +365,9 @@ def validate(folder: Path, report: Report = _silent) -> str:
     from zoo.errors import SpecError
     from zoo.weights import verify
 
-    config = read_config(folder)
-    model = load(f"local-dir:{folder}")
-    deviations = verify(model, folder)
+    located = locate(FolderName(f"local-dir:{folder}", str(folder)))
+    config = located.config
+    deviations = verify(opened(located), folder)
     report(
         f"{config.model}: {config.size:,} bytes of tensors are sound, its "
         f"{len(deviations)} vectors come out within {max(deviations.values(), default=0):.2g} of "

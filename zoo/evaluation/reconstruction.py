@@ -9,9 +9,8 @@ from torch import Tensor
 
 from zoo.api import load
 from zoo.evaluation.protocol import Context, Figure
-from zoo.folder import read_config
+from zoo.folder import inside_run, read_config
 from zoo.optional import optional
-from zoo.sources import weights_folder
 
 DAMAGE = (
     ("mask", 0.25),
@@ -172,7 +171,7 @@ def measure_against(context: Context, folder: Path, other: Path) -> Iterator[Fig
     yield Figure(
         name="sse_ablated",
         value=means(pairs, ("sse",))["sse"],
-        protocol=f"{SSE}, {difference(folder, weights_folder(f'local-dir:{other}'))}",
+        protocol=f"{SSE}, {difference(folder, inside_run(other))}",
         samples=len(context.test),
     )
 

@@ -13,15 +13,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from zoo.api import info, load
+from zoo.api import opened
 from zoo.boundary import typed
 from zoo.errors import CorruptWeights, InputError
 from zoo.files import openable, path_text, refuse_placeholder, write_atomically
-from zoo.folder import CARD, METRICS, read_config, read_json, weights_record
+from zoo.folder import CARD, METRICS, read_json, weights_record
 from zoo.installing import install_anywhere
+from zoo.names import FolderName
 from zoo.report import figures
 from zoo.report.figures import BASELINES, BOUNDS, DATASETS, KINDS, NEITHER, meaning, number
 from zoo.report.markdown import code, line, table, text
+from zoo.sources import locate
 from zoo.spec import Metric, ModelSpec, Weights
 
 if TYPE_CHECKING:
@@ -48,9 +50,9 @@ def render_card(folder: Path, name: str, picture: str | None = None) -> str:
     """
     from huggingface_hub import ModelCard
 
-    spec = info(f"local-dir:{folder}")
-    weights = weights_record(folder, "card")
-    config = read_config(folder).facts
+    located = locate(FolderName(f"local-dir:{folder}", str(folder)))
+    spec, config = located.spec, located.config.facts
+    weights = weights_record(folder, "card", located.config)
     training = config.get("training")
     parts = (
         f"# {text(_title(name))}",
@@ -140,9 +142,10 @@ def draw(folder: Path) -> bytes | None:
     """
     import torch
 
-    weights = weights_record(folder, "card")
-    model = load(f"local-dir:{folder}")
-    pairs, generated = _shows(folder, model.spec, weights)
+    located = locate(FolderName(f"local-dir:{folder}", str(folder)))
+    weights = weights_record(folder, "card", located.config)
+    model = opened(located)
+    pairs, generated = _shows(folder, located.spec, weights)
     sheets = []
     if pairs:
         images = _originals(folder, weights.dataset, model.preprocess)
