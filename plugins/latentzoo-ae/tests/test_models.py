@@ -6,7 +6,7 @@ import json
 import pytest
 import torch
 from torch import nn
-from zoo_ae.deep_ae import RBM
+from zoo_ae.rbm import RBM
 
 import zoo
 from zoo.data import Dataset

@@ -1,7 +1,6 @@
 """The masked autoencoder: He et al. 2022, "Masked autoencoders are scalable vision learners",
-arXiv:2111.06377. A transformer sees a random quarter of a picture's patches; a smaller one guesses
-the others from what the first made of them (section 3). The loss is the squared error of the
-patches not seen.
+arXiv:2111.06377. A transformer sees a random quarter of the patches; a smaller one guesses the
+others from what the first made of them (section 3). The loss is the squared error of those others.
 """
 
 from dataclasses import dataclass

@@ -3,7 +3,7 @@ neural networks", Science 313:504, with a loss on its hidden layers too.
 
 784-1000-500-250-30 and its mirror image, the code linear. The paper's units are logistic and it
 trains layer by layer first, since nothing else worked then; here all layers learn at once, unless
-the recipe says ``pretrain="rbm"``, which does as the paper does and needs ``activation="sigmoid"``.
+the recipe says ``pretrain="rbm"`` (:mod:`zoo_ae.rbm`).
 
 The hidden loss draws each layer of the decoder towards the activations of the layer of the
 encoder that it mirrors: the "intermediate" reconstruction of Zhao et al. 2015, "Stacked
@@ -17,7 +17,8 @@ import torch
 from torch import Tensor, nn
 
 from zoo.errors import SettingsError
-from zoo.model import Autoencoder, AutoencoderRecipe, GaussianMixture, Phase, Step
+from zoo.model import Autoencoder, GaussianMixture, Phase, Step
+from zoo_ae.rbm import PretrainRecipe, pretraining
 
 __all__ = ["DeepAE"]
 
@@ -25,7 +26,7 @@ ACTIVATIONS = {"silu": nn.SiLU, "relu": nn.ReLU, "sigmoid": nn.Sigmoid, "tanh": 
 
 
 @dataclass(frozen=True, kw_only=True)
-class Recipe(AutoencoderRecipe):
+class Recipe(PretrainRecipe):
     epochs: int = 120
     batch_size: int = 128
     lr: float = 3e-3
@@ -33,35 +34,6 @@ class Recipe(AutoencoderRecipe):
     affine: float = 1.0  # without it this net learns its training set by heart
     affine_until: float = 1.0
     hidden_weight: float = 0.001  # 0: the error of the images alone; more costs error
-    pretrain: str = ""  # rbm: each pair of layers first, as a restricted Boltzmann machine
-    pretrain_epochs: int = 10  # of each; the paper's 50 are of plain gradient steps
-    pretrain_lr: float = 1e-3
-
-
-class RBM(nn.Module):
-    """Two layers as a restricted Boltzmann machine: logistic units below, and above logistic ones
-    or, for the code, linear ones with unit variance (the paper's note 7 and its supplement).
-    """
-
-    def __init__(self, up: nn.Linear, bias: nn.Parameter, linear: bool):
-        super().__init__()
-        self.up, self.bias, self.linear = up, bias, linear  # the biases of above and below
-
-    def free_energy(self, below: Tensor) -> Tensor:
-        """N x width to N: minus the log-likelihood, up to a constant, all of above summed out."""
-        x = self.up(below)  # N x width above
-        above = x.square() / 2 if self.linear else nn.functional.softplus(x)
-        return -(below @ self.bias) - above.sum(1)
-
-    @torch.no_grad()
-    def reconstruct(self, below: Tensor, generator: torch.Generator) -> Tensor:
-        """One step of Gibbs sampling up and down; below stay probabilities, as in the paper."""
-        x = self.up(below)
-        if self.linear:
-            above = x + torch.randn(x.shape, generator=generator).to(x)
-        else:
-            above = (torch.rand(x.shape, generator=generator).to(x) < x.sigmoid()).to(x.dtype)
-        return (above @ self.up.weight + self.bias).sigmoid()
 
 
 class DeepAE(Autoencoder):
@@ -108,12 +80,12 @@ class DeepAE(Autoencoder):
         self.density = GaussianMixture(latent_dim, components=50)
 
     def _encode(self, images: Tensor) -> Tensor:
-        return self._up(images)[-1]
+        return self.hidden(images)[-1]
 
     def _decode(self, codes: Tensor) -> Tensor:
         return self._down(codes)[-1].sigmoid().unflatten(1, self.image_shape)
 
-    def _up(self, images: Tensor) -> list[Tensor]:
+    def hidden(self, images: Tensor) -> list[Tensor]:
         """The activations of every layer of the encoder: N x 1000, 500, 250, and the code."""
         layers, x = [], images.flatten(1)
         for linear in self.encoder[:-1]:
@@ -130,44 +102,11 @@ class DeepAE(Autoencoder):
         return [*layers, self.decoder[-1](x)]
 
     def phases(self, recipe: Recipe) -> list[Phase]:
-        if recipe.pretrain not in ("", "rbm"):
-            raise SettingsError(
-                f"deep_ae: pretrain should be rbm or empty, got {recipe.pretrain!r}"
-            )
-        if recipe.pretrain and not isinstance(self.activation, nn.Sigmoid):
-            raise SettingsError(
-                "deep_ae: pretrain=rbm is for logistic units; add --config activation=sigmoid"
-            )
-        pairs = range(len(self.encoder)) if recipe.pretrain else ()
-        return [*(self._pretraining(i, recipe) for i in pairs), *super().phases(recipe)]
-
-    def _pretraining(self, i: int, recipe: Recipe) -> Phase:
-        """The paper's step 1 for one pair of layers, by contrastive divergence (Hinton 2002)."""
-        up, down = self.encoder[i], self.decoder[-1 - i]
-        rbm = RBM(up, down.bias, linear=i == len(self.encoder) - 1)
-
-        def step(images: Tensor, step: Step) -> dict[str, Tensor]:
-            with torch.no_grad():
-                below = self._up(step.seen)[i - 1] if i else step.seen.flatten(1)
-            again = rbm.reconstruct(below, step.generator)
-            # Its gradient is that of contrastive divergence: what the data have, less what the
-            # machine makes of them.
-            loss = (rbm.free_energy(below) - rbm.free_energy(again)).mean()
-            step.update("rbm", loss)
-            return {"sse": (again - below).square().sum(1).mean()}
-
-        def unroll() -> None:
-            with torch.no_grad():
-                down.weight.copy_(up.weight.T)
-
-        return Phase(
-            f"rbm {up.in_features}-{up.out_features}", recipe.pretrain_epochs, {"rbm": rbm}, step,
-            rates={"rbm": recipe.pretrain_lr}, finish=unroll,
-        )  # fmt: skip
+        return [*pretraining(self, recipe), *super().phases(recipe)]
 
     def loss(self, images: Tensor, step: Step) -> dict[str, Tensor]:
         weight = step.recipe.hidden_weight
-        up = self._up(step.seen)  # N x 1000, 500, 250, 30
+        up = self.hidden(step.seen)  # N x 1000, 500, 250, 30
         down = self._down(up[-1])  # N x 250, 500, 1000, 784
         output = down[-1].float().sigmoid()
         losses = {"sse": (output - images.flatten(1)).square().sum(1).mean()}
