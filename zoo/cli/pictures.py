@@ -287,6 +287,9 @@ def demo(out: Path, as_json: bool) -> None:
                 f"{name}.generated.png", models[name].generate(64, seed=0), 8,
                 "64 new images, seed 0",
             )  # fmt: skip
+        originals: Tensor | None
+        ends: Tensor | None
+        many: Tensor | None
         if dataset == "fashion_mnist":
             many = next(iter(models.values())).preprocess(sample()[0])
             originals, ends, whose = many[:10], many[10:20], "sample images"
