@@ -9,9 +9,11 @@ import time
 
 import pytest
 import torch
+from click.testing import CliRunner
 from torch import nn
 
 import zoo
+from zoo.cli import main
 from zoo.errors import CapabilityError, InputError, SpecError
 from zoo.model import ZooModel
 from zoo.spec import CAPABILITIES
@@ -322,3 +324,29 @@ def test_the_device_of_a_model_without_parameters():
     assert not list(model.parameters())
     assert ZooModel.device.fget(model) == torch.device("cpu")
     assert Normed().to("meta").device == torch.device("meta")
+
+
+def test_options_at_the_command_line(monkeypatch, tmp_path):
+    model, out = walk(), tmp_path / "made.png"
+    monkeypatch.setattr(zoo, "load", lambda name: model)
+    monkeypatch.setattr(zoo, "info", lambda name: model.spec)
+
+    def run(*args):
+        return CliRunner().invoke(main, [*args, "--out", str(out)])
+
+    done = run("generate", "walk", "-n", "4", "--set", "steps=3", "--json")
+    assert json.loads(done.stdout)["steps"] == 3
+    three = out.read_bytes()
+    assert "steps 2, fade 1.0" in run("generate", "walk", "-n", "4").stdout
+    assert out.read_bytes() != three
+    for given, text in (
+        ("step=3", "Did you mean 'steps'?"),
+        ("steps=0", "should be a whole number from 1 up to 9, got 0"),
+        ("n=3", "has no option 'n'. It has: steps, fade"),
+        ("steps", "--set takes KEY=VALUE, got 'steps'"),
+    ):
+        refused = run("generate", "walk", "--set", given)
+        assert refused.exit_code == 2
+        assert text in refused.stderr
+    told = CliRunner().invoke(main, ["info", "walk"]).stdout
+    assert "steps=2: a whole number from 1 up to 9; of the walk" in told
