@@ -19,7 +19,10 @@ LINK = re.compile(r"(?P<text>!?\[[^\]]*\])\((?P<path>[^)\s#:]+)(?P<anchor>#[^)\s
 BESIDE = {name: name.lower() for name in ("CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md")}
 """Pages at the root of the tree, and where they are on the site."""
 
-MODULES = ("zoo.errors", "zoo.hookspecs", "zoo.testing", "zoo.nn", "zoo.optional", "zoo.sklearn")
+MODULES = (
+    "zoo.errors", "zoo.hookspecs", "zoo.testing", "zoo.nn", "zoo.optional", "zoo.converting",
+    "zoo.sklearn",
+)  # fmt: skip
 """Public modules that are shown whole, if they are there, after the names in ``zoo``."""
 
 
