@@ -48,7 +48,6 @@ site: .venv/installed-docs
 
 # A wheel and the sources of the core and of every plugin, in dist/.
 dist: .venv/installed-dev
-	rm -rf dist
 	for project in . $(PLUGINS); do $(BIN)/python -m build --outdir dist $$project || exit 1; done
 
 # On a machine that does nothing else; the others in benchmarks/ take many minutes each.

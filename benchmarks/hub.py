@@ -29,7 +29,7 @@ import venv
 from collections.abc import Mapping
 from pathlib import Path
 
-sys.path.append(str(Path(__file__).parents[1] / "tests"))
+sys.path.append(str(Path(__file__).parents[1] / "tests" / "hub"))
 
 from hubserver import HubServer
 

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 # The importlib mode of pytest does not find modules beside the tests by itself.
-sys.path.append(str(Path(__file__).parent))
+sys.path += [str(Path(__file__).parent), str(Path(__file__).parent / "hub")]
 
 from hubserver import HubServer
 

@@ -281,11 +281,11 @@ def test_two_that_pull_into_one_folder(tmp_path, monkeypatch):
 
 def test_what_a_link_in_the_cache_leads_to(tmp_path, monkeypatch):
     """A damaged file is taken out of the cache; a file of the user's is not the cache's."""
-    from zoo import hub
+    from zoo.hub import cache, fetching
 
-    monkeypatch.setattr(hub, "cache_folder", lambda: tmp_path / "cache")
-    snapshot = hub._snapshot("org/name", "0" * 40)
-    blobs = hub._repo_folder("org/name") / "blobs"
+    monkeypatch.setattr(cache, "cache_folder", lambda: tmp_path / "cache")
+    snapshot = cache.snapshot("org/name", "0" * 40)
+    blobs = cache.repo_folder("org/name") / "blobs"
     for folder in (snapshot, blobs):
         folder.mkdir(parents=True)
     (tmp_path / "mine.safetensors").write_text("mine")
@@ -294,7 +294,7 @@ def test_what_a_link_in_the_cache_leads_to(tmp_path, monkeypatch):
                          ("up", f"../../../../{'mine.safetensors'}")):  # fmt: skip
         (snapshot / name).symlink_to(target)
         assert (snapshot / name).exists()
-        hub._drop(snapshot / name, "org/name")
+        fetching._drop(snapshot / name, "org/name")
         assert not os.path.lexists(snapshot / name)
     assert (tmp_path / "mine.safetensors").read_text() == "mine"
     assert not (blobs / "b").exists()

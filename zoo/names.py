@@ -13,6 +13,7 @@
 import re
 from collections.abc import Collection
 from dataclasses import dataclass
+from typing import TypeGuard
 
 from zoo.errors import InvalidName
 from zoo.spec import is_prefix
@@ -114,19 +115,19 @@ def _checked_rest(prefix: str, rest: str, shown: str) -> str:
     return rest
 
 
-def is_repo(text: object) -> bool:
+def is_repo(text: object) -> TypeGuard[str]:
     """Whether ``text`` is ``org/name``, of which a path can be made."""
     return isinstance(text, str) and bool(re.fullmatch(_REPO, text)) and ".." not in text
 
 
-def is_revision(text: object) -> bool:
+def is_revision(text: object) -> TypeGuard[str]:
     """Whether ``text`` can be a branch, a tag or a commit, of which a path can be made."""
     if not isinstance(text, str) or ".." in text or "//" in text:
         return False
     return bool(re.fullmatch(_REVISION, text))
 
 
-def is_commit(text: object) -> bool:
+def is_commit(text: object) -> TypeGuard[str]:
     """Whether ``text`` is a full commit sha, which means the same bytes for ever."""
     return isinstance(text, str) and len(text) == 40 and set(text) <= set("0123456789abcdef")
 

@@ -12,68 +12,60 @@ same time one is refused.
 """
 
 import contextlib
-import hashlib
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from zoo import hub
 from zoo.api import opened
 from zoo.boundary import typed, user_path
 from zoo.errors import (
     AccessDenied,
-    HubError,
     InvalidConfig,
     InvalidName,
     ModelNameError,
-    PublishConflict,
-    RepositoryNotFound,
     WeightsError,
     WeightsNotFound,
     ZooError,
 )
 from zoo.files import write_json
 from zoo.folder import (
-    CARD,
     CONFIG,
     HUB_RECORD,
     LIMITS,
     METRICS,
-    PICTURE,
-    TENSORS,
-    VECTORS,
     refuse_pickles,
     weights_record,
     weights_root,
 )
-from zoo.hub import hub_errors
+from zoo.hub.client import api
+from zoo.hub.errors import clean, host, hub_errors
+from zoo.hub.repository import (
+    IF_THERE,
+    NEEDED,
+    File,
+    Target,
+    at_branch,
+    changes_of,
+    commit_folder,
+    is_there,
+    look,
+    refuse_conflicts,
+    tag_commit,
+)
 from zoo.names import FolderName, is_commit, is_repo, is_revision
 from zoo.sources import locate, weights_folder
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
 
-NEEDED, IF_THERE, WRITTEN = (CONFIG, TENSORS, VECTORS), (METRICS,), (CARD, PICTURE)
-"""The files that are published: copied out of the folder, copied if they are there, and written
-here. Whatever else lies in the folder stays where it is."""
-
 Report = Callable[[str], None]
 
 
 def _silent(line: str) -> None:
     """Report to nobody."""
-
-
-@dataclass(frozen=True)
-class File:
-    """One file of a publication; ``change`` is ``new``, ``changed``, ``same`` or ``deleted``."""
-
-    path: str
-    size: int
-    change: str
 
 
 @dataclass(frozen=True)
@@ -146,20 +138,20 @@ def publish(
     """
     to, branch = to.removeprefix("hf-hub:"), revision or "main"
     _check_names(to, branch, tag)
-    target = _Target(hub._api(token), to, branch, tag, private)
+    target = Target(api(token), to, branch, tag, private)
     user, namespaces = _login(target.api)
     report(f"logged in as {user}")
-    before = _look(target)
+    before = look(target)
     with tempfile.TemporaryDirectory(prefix="zoo-publish-") as scratch:
         folder = Path(scratch)
-        summary = prepare(source, folder, f"hf-hub:{to}{_at(branch)}", report)
-        _refuse(target, folder, before)
-        files = _changes(folder, before.files)
-        there = before.branch_exists and _is_there(files)
+        summary = prepare(source, folder, f"hf-hub:{to}{at_branch(branch)}", report)
+        refuse_conflicts(target, folder, before)
+        files = changes_of(folder, before.files)
+        there = before.branch_exists and is_there(files)
         result = Published(
             repo=to,
             commit=before.head if there else None,
-            url=f"{hub._host()}/{to}{'' if branch == 'main' else f'/tree/{branch}'}",
+            url=f"{host()}/{to}{'' if branch == 'main' else f'/tree/{branch}'}",
             files=files,
             user=user,
             branch=branch,
@@ -175,13 +167,13 @@ def publish(
             return result
         if not there:
             try:
-                result = replace(result, commit=_commit(target, folder, before, summary))
+                result = replace(result, commit=commit_folder(target, folder, before, summary))
             except AccessDenied as error:
                 raise AccessDenied(
                     f"{error}\n{user} may publish to: {', '.join(namespaces)}"
                 ) from error
         if tag is not None and tag not in before.tags:
-            _tag(target, folder, result.name)
+            tag_commit(target, tag, folder, result.name)
     return result
 
 
@@ -248,7 +240,7 @@ def _bundled(report: Report) -> list[Path]:
 
 def _check_names(to: str, branch: str, tag: str | None) -> None:
     from huggingface_hub.errors import HFValidationError
-    from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
+    from huggingface_hub.utils import validate_repo_id
 
     try:
         if not is_repo(to):
@@ -257,7 +249,7 @@ def _check_names(to: str, branch: str, tag: str | None) -> None:
     except HFValidationError as error:
         raise InvalidName(
             f"{to!r:.120} cannot be a repository on the Hub; write org/name, with letters, digits, "
-            f"'-', '_' and '.'.\nThe Hub's rule: {hub._clean(error, 300)}"
+            f"'-', '_' and '.'.\nThe Hub's rule: {clean(error, 300)}"
         ) from None
     for what, name in (("branch", branch), ("tag", tag)):
         if name is None:
@@ -273,15 +265,11 @@ def _check_names(to: str, branch: str, tag: str | None) -> None:
         raise InvalidName(f"{tag!r} cannot be a branch and a tag: a branch moves, a tag does not")
 
 
-def _at(branch: str) -> str:
-    return "" if branch == "main" else f"@{branch}"
-
-
 def _login(api: "HfApi") -> tuple[str, tuple[str, ...]]:
     """Who is logged in, and where they may publish as far as the Hub says."""
     with hub_errors():
         who = api.whoami()
-        user = hub._clean(who["name"], 100)
+        user = clean(who["name"], 100)
         return user, (user, *(str(org["name"]) for org in who.get("orgs") or ()))
 
 
@@ -390,253 +378,3 @@ def _speaking_of(copy: Path, origin: Path) -> Iterator[None]:
     except ZooError as error:
         said = str(error).replace(str(copy), str(origin))
         raise type(error)(said if str(origin) in said else f"{origin}: {said}") from error
-
-
-# -- the repository ------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class _Target:
-    """Where to publish, as whom: the client has the token."""
-
-    api: "HfApi"
-    repo: str
-    branch: str
-    tag: str | None
-    private: bool
-
-
-@dataclass(frozen=True)
-class _Remote:
-    """A repository as it is. ``head`` is the branch's commit, or the one it would start at."""
-
-    exists: bool = False
-    private: bool = False
-    branch_exists: bool = False
-    head: str | None = None
-    files: Mapping[str, Any] = field(default_factory=dict)
-    """The client's record of each file of ``head``."""
-    branches: Mapping[str, str] = field(default_factory=dict)
-    tags: Mapping[str, str] = field(default_factory=dict)
-    tagged: Mapping[str, Any] = field(default_factory=dict)
-    """The client's record of each file behind the tag that was asked for."""
-
-
-def _look(target: _Target) -> _Remote:
-    def files_of(commit: str | None) -> tuple[Any, dict[str, Any]]:
-        info = target.api.model_info(target.repo, revision=commit, files_metadata=True)
-        return info, {file.rfilename: file for file in info.siblings or ()}
-
-    try:
-        with hub_errors(target.repo):
-            refs = target.api.list_repo_refs(target.repo)
-            branches = {ref.name: ref.target_commit for ref in refs.branches}
-            tags = {ref.name: ref.target_commit for ref in refs.tags}
-            head = branches.get(target.branch) or branches.get("main")
-            info, files = files_of(head)
-            tagged = files_of(tags[target.tag])[1] if target.tag in tags else {}
-    except RepositoryNotFound:
-        return _Remote()
-    return _Remote(
-        exists=True,
-        private=bool(info.private),
-        branch_exists=target.branch in branches,
-        head=head,
-        files=files,
-        branches=branches,
-        tags=tags,
-        tagged=tagged,
-    )
-
-
-def _changes(folder: Path, there: Mapping[str, Any]) -> tuple[File, ...]:
-    """What becomes of each file of the zoo's, from what is ``there`` to what is in ``folder``."""
-    files = []
-    for name in (*NEEDED, *IF_THERE, *WRITTEN):
-        path = folder / name
-        if path.exists():
-            same = name in there and _is_same(path, there[name])
-            change = "same" if same else "changed" if name in there else "new"
-            files.append(File(name, path.stat().st_size, change))
-        elif name in there:
-            files.append(File(name, there[name].size or 0, "deleted"))
-    return tuple(files)
-
-
-def _is_same(path: Path, record: Any) -> bool:
-    """Whether ``path`` has the bytes that the Hub has: it calls large ones by sha256."""
-    from huggingface_hub.utils.sha import git_hash
-
-    if record.lfs is None:
-        same_size = record.size == path.stat().st_size
-        return bool(same_size and record.blob_id == git_hash(path.read_bytes()))
-    with path.open("rb") as file:
-        return bool(record.lfs.sha256 == hashlib.file_digest(file, "sha256").hexdigest())
-
-
-def _is_there(files: tuple[File, ...]) -> bool:
-    return all(file.change == "same" for file in files)
-
-
-def _refuse(target: _Target, folder: Path, before: _Remote) -> None:
-    """Raises: PublishConflict: what is in the repository would have to change, or be shown."""
-    repo, branch, tag = target.repo, target.branch, target.tag
-    if target.private and before.exists and not before.private:
-        raise PublishConflict(
-            f"hf-hub:{repo} is there and everybody can see it, so --private cannot be kept. "
-            f"Nothing was changed.\nMake it private at {hub._host()}/{repo}/settings, and publish "
-            "again"
-        )
-    if branch in before.tags or tag in before.branches:
-        name, is_a, be_a = (
-            (branch, "tag", "branch") if branch in before.tags else (tag, "branch", "tag")
-        )
-        raise PublishConflict(
-            f"hf-hub:{repo} has a {is_a} {name!r}, which cannot be a {be_a} too. Nothing was "
-            "changed; choose another name"
-        )
-    if tag in before.tags:
-        differ = [f.path for f in _changes(folder, before.tagged) if f.change != "same"]
-        if differ:
-            raise PublishConflict(
-                f"hf-hub:{repo}@{tag} is there, and is not the same: {', '.join(differ)}. A tag "
-                "never changes its bytes, and nothing was changed.\nChoose a new tag, or leave "
-                "--tag out"
-            )
-    there = before.files.get(TENSORS)
-    if (
-        there is not None
-        and not _is_same(folder / TENSORS, there)
-        and not _is_fresh(target, before)
-    ):
-        raise PublishConflict(
-            f"hf-hub:{repo}{_at(branch)} has other weights already, of commit {before.head}. A "
-            "name never changes its tensors, and nothing was changed.\nPublish the new ones to a "
-            f"name of their own, such as --to {repo}_2, or to a new branch: --revision NAME"
-        )
-
-
-def _is_fresh(target: _Target, before: _Remote) -> bool:
-    """Whether nothing was published on the branch itself: it is where it began, on main."""
-    if target.branch == "main":
-        return False
-    if not before.branch_exists or before.head == before.branches.get("main"):
-        return True
-    with hub_errors(target.repo):
-        of_main = target.api.list_repo_commits(target.repo, revision="main")
-        return before.head in {commit.commit_id for commit in of_main}
-
-
-# -- changing it ---------------------------------------------------------------------------------
-
-
-def _commit(target: _Target, folder: Path, before: _Remote, summary: str) -> str:
-    """Make the repository and the branch if need be, and commit; the sha.
-
-    When it fails, what was made for it is taken away again, as long as nobody else has used it.
-    """
-    api, repo, made = target.api, target.repo, ""
-    new = not before.exists
-    try:
-        with hub_errors(repo):
-            if new:
-                api.create_repo(repo, private=target.private)
-                made = "repository"
-                before = _look(target)
-                _refuse(target, folder, before)
-            if not before.branch_exists and before.head is not None:
-                api.create_branch(repo, branch=target.branch, revision=before.head)
-                made = made or "branch"
-            return api.create_commit(
-                repo,
-                _operations(folder, before),
-                commit_message=summary,
-                commit_description=_description(),
-                revision=target.branch,
-                parent_commit=before.head,
-            ).oid
-    except BaseException as error:
-        now = _seen(target)
-        there = now is not None and now.branch_exists and _is_there(_changes(folder, now.files))
-        if there and now and now.head and isinstance(error, HubError):
-            return now.head  # the answer was lost, or somebody else published the very same
-        left = _undo(target, made, before, now)
-        if new and not made and now is not None and now.exists:
-            # Its answer may have been lost; or it is somebody else's, and not ours to delete.
-            left = f"\nThe repository {repo} is there by now. Publish again"
-        if not isinstance(error, ZooError):
-            raise
-        raise type(error)(f"{error}{left}") from error
-
-
-def _description() -> str:
-    import zoo
-
-    return f"Published by latentzoo {zoo.__version__}."
-
-
-def _operations(folder: Path, before: _Remote) -> list[Any]:
-    from huggingface_hub import CommitOperationAdd, CommitOperationDelete
-
-    return [
-        CommitOperationDelete(file.path)
-        if file.change == "deleted"
-        else CommitOperationAdd(file.path, folder / file.path)
-        for file in _changes(folder, before.files)
-        if file.change != "same"
-    ]
-
-
-def _seen(target: _Target) -> _Remote | None:
-    """The repository after something failed; None if it cannot be looked at either."""
-    try:
-        return _look(target)
-    except ZooError:
-        return None
-
-
-def _undo(target: _Target, made: str, before: _Remote, now: _Remote | None) -> str:
-    """Take away what was ``made``, if nobody has used it since; for the message, what is left."""
-    if not made:
-        return ""
-    what = f"{made} {target.repo if made == 'repository' else target.branch}"
-    if now is not None:
-        empty = now.files.keys() <= {".gitattributes"} and not now.tags
-        if not (empty if made == "repository" else now.head == before.head):
-            return ""  # somebody else has published there
-        with contextlib.suppress(ZooError), hub_errors(target.repo):
-            if made == "repository":
-                target.api.delete_repo(target.repo)
-            else:
-                target.api.delete_branch(target.repo, branch=target.branch)
-            return f"\nThe {what}, made for this, was deleted again"
-    return (
-        f"\nThe {what} was made for this and could not be deleted again: it may be there, without "
-        "these weights. Publish again to fill it"
-        + (
-            f", or delete it at {hub._host()}/{target.repo}/settings"
-            if made == "repository"
-            else ""
-        )
-    )
-
-
-def _tag(target: _Target, folder: Path, name: str) -> None:
-    """Tag what was published as ``name``, the pinned one."""
-    try:
-        with hub_errors(target.repo):
-            commit = name.rpartition("@")[2]
-            target.api.create_tag(target.repo, tag=str(target.tag), revision=commit)
-    except HubError as error:
-        now = _seen(target)
-        if now is not None and target.tag in now.tags:
-            if _is_there(_changes(folder, now.tagged)):
-                return
-            raise PublishConflict(
-                f"{name} is published, but somebody else has made the tag {target.tag} meanwhile, "
-                "of other bytes, and it stays as it is. Choose another tag"
-            ) from error
-        raise type(error)(
-            f"{error}\n{name} is published, only its tag {target.tag} is not there: publish "
-            "again, which makes the tag alone"
-        ) from error

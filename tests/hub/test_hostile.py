@@ -121,7 +121,7 @@ def world(
     hurry = SimpleNamespace(**{**vars(time), "sleep": lambda seconds: None})
     monkeypatch.setattr(_http, "time", hurry)
     monkeypatch.setattr(file_download, "time", hurry)
-    monkeypatch.setattr(zoo.hub, "time", hurry)
+    monkeypatch.setattr(zoo.hub.client, "time", hurry)
     (tmp_path / "work").mkdir()
     monkeypatch.chdir(tmp_path / "work")
     # What a config may name: a module that is there to be imported.
@@ -303,7 +303,7 @@ REPOSITORIES = [
     Hostile("a wide net", hyper(latent_dim=10**15), "InvalidConfig"),
     Hostile("a negative one", hyper(size=-28), "InvalidConfig"),
     Hostile("a config of a list", hyper(latent_dim=[1]), "InvalidConfig"),
-    Hostile("later contract", config(api_version=10**6), "IncompatibleVersion", ("upgrade",)),
+    Hostile("later contract", config(api_version=10**6), "IncompatibleVersion", ("speaks", "Type: ")),
     Hostile("no contract", config(api_version="1"), "InvalidConfig"),
     Hostile("huge images", config(preprocessing={"channels": 1, "height": 10**9, "width": 10**9}),
             "InvalidConfig"),
@@ -463,8 +463,8 @@ def test_the_command_line_shows_nothing_that_a_terminal_obeys(world: World, comm
 
 
 def test_they_are_counted_in_the_guide():
-    guide = (Path(__file__).parents[1] / "docs" / "hub.md").read_text("utf-8")
+    guide = (Path(__file__).parents[2] / "docs" / "hub.md").read_text("utf-8")
     said = f"{len(REPOSITORIES)} repositories and {len(LIES)} answers of a Hub that mean"
     assert said in " ".join(guide.split())
-    readme = (Path(__file__).parents[1] / "README.md").read_text("utf-8")
-    assert f"{len(REPOSITORIES) + len(LIES)} hostile answers" in " ".join(readme.split())
+    page = (Path(__file__).parents[2] / "docs" / "sharing.md").read_text("utf-8")
+    assert f"{len(REPOSITORIES) + len(LIES)} hostile answers" in " ".join(page.split())

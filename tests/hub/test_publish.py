@@ -22,7 +22,7 @@ from zoo.errors import HubUnreachable, InvalidName, PublishConflict, SpecError
 from zoo.folder import read_json, weights_record
 from zoo.sources import weights_folder
 
-TREE = Path(__file__).resolve().parents[1]
+TREE = Path(__file__).resolve().parents[2]
 TOKEN = "hf_sEcReT"
 SENT = ("config.json", "model.safetensors", "vectors.safetensors", "metrics.json", "README.md",
         "README.png")  # fmt: skip

@@ -15,7 +15,7 @@ from PIL import Image
 
 from zoo.sample import sample
 
-PAGE = (Path(__file__).resolve().parents[1] / "docs" / "sharing.md").read_text("utf-8")
+PAGE = (Path(__file__).resolve().parents[2] / "docs" / "sharing.md").read_text("utf-8")
 SECTION = re.search(r"^## Publish and load from the Hub\n(.*?)^## ", PAGE, re.M | re.S)[1]
 BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```", SECTION, re.M | re.S)
 

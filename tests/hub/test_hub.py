@@ -1,7 +1,7 @@
 """From a name to the files of one commit: with the real client, against a Hub on loopback.
 
-What can go wrong on the way is in test_hub_faults.py, what somebody may have put there on purpose
-in test_hub_hostile.py.
+What can go wrong on the way is in test_faults.py, what somebody may have put there on purpose
+in test_hostile.py.
 """
 
 import json
@@ -57,7 +57,7 @@ def home(hub: HubServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pat
     for name in ("HF_TOKEN", "ZOO_WEIGHTS"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("NO_PROXY", "127.0.0.1,localhost")
-    monkeypatch.setattr("zoo.hub.PAUSES", (0.01,))
+    monkeypatch.setattr("zoo.hub.client.PAUSES", (0.01,))
     return tmp_path
 
 
@@ -565,7 +565,7 @@ def test_the_layout_is_the_client_s(sha):
 def test_how_long_to_wait(headers, seconds):
     import httpx2
 
-    assert zoo.hub._retry_after(httpx2.Response(429, headers=headers)) == seconds
+    assert zoo.hub.errors.retry_after(httpx2.Response(429, headers=headers)) == seconds
 
 
 def test_errors_of_others_are_chained_and_ours_pass():

@@ -1,0 +1,119 @@
+"""Requests to the Hub by its own client (huggingface_hub), watched and tried again."""
+
+import contextlib
+import re
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from zoo.errors import HubError, InvalidName
+from zoo.hub.errors import host, hub_errors, retry_after
+from zoo.names import is_repo, is_revision
+
+if TYPE_CHECKING:
+    from huggingface_hub import HfApi
+
+_T = TypeVar("_T")
+
+
+PAUSES = (1, 3)
+"""Seconds between the tries when the Hub itself fails; a Retry-After may make them longer, up to
+:data:`PATIENCE`."""
+
+
+PATIENCE = 15
+
+
+def api(token: str | None) -> "HfApi":
+    from huggingface_hub import HfApi
+
+    import zoo
+
+    return HfApi(token=token, library_name="latentzoo", library_version=zoo.__version__)
+
+
+def check_names(repo: str, revision: str | None) -> None:
+    if not is_repo(repo):
+        raise InvalidName(f"expected a repository on the Hub, org/name, got {repo!r:.120}")
+    if revision is not None and not is_revision(revision):
+        raise InvalidName(f"expected a branch, a tag or a commit of {repo}, got {revision!r:.120}")
+
+
+def with_retries(call: Callable[[], _T], repo: str, revision: str | None) -> _T:
+    """What ``call`` of the client returns, after a pause or two when the Hub itself fails."""
+    with hub_errors(repo, revision), _watched():
+        for pause in PAUSES:
+            try:
+                return call()
+            except Exception as error:
+                wait = _wait(error, pause)
+                if wait is None:
+                    raise
+            time.sleep(wait)
+        return call()
+
+
+def _wait(error: Exception, pause: float) -> float | None:
+    """Seconds until a request that ended so is worth another try, or None if it is not."""
+    from huggingface_hub.errors import HfHubHTTPError
+
+    if not isinstance(error, HfHubHTTPError):
+        broken = type(error).__name__ in ("RemoteProtocolError", "ReadError")
+        short = type(error) is OSError and error.errno is None  # fewer bytes than announced
+        return pause if broken or short else None
+    if error.response.status_code not in (408, 429, 500, 502, 503, 504):
+        return None
+    asked = retry_after(error.response)
+    return pause if asked is None else asked if asked <= PATIENCE else None
+
+
+_WATCHING = threading.Lock()
+
+
+@contextlib.contextmanager
+def _watched() -> Iterator[None]:
+    """Look at every answer before the client does, which trusts it too far.
+
+    It waits as long as it is asked to, an hour too; this gives up instead. And it calls a file in
+    the cache by the ETag as it came, so that ``../../x`` would be written outside. One thread at a
+    time, since the session of the client is one for all.
+    """
+    from huggingface_hub import close_session, get_session
+    from huggingface_hub.utils import _http, hf_raise_for_status
+
+    def look(response: Any) -> None:
+        if response.status_code == 429 and (retry_after(response) or 0) > PATIENCE:
+            response.read()
+            hf_raise_for_status(response)
+        for header in ("ETag", "X-Linked-Etag", "X-Repo-Commit"):
+            value = response.headers.get(header, "")
+            if response.request.method == "HEAD" and not re.fullmatch(r'(W/)?"?[\w-]*"?', value):
+                raise HubError(
+                    f"{host()} answers with the {header} {value!r:.100}, which is no name of a "
+                    "file. Nothing was written.\nCheck HF_ENDPOINT and the proxy"
+                )
+
+    def make_watched() -> Any:
+        made = make()
+        made.event_hooks["response"].append(look)
+        return made
+
+    with _WATCHING:
+        make, client = _http._GLOBAL_CLIENT_FACTORY, get_session()
+        client.event_hooks["response"].append(look)
+        # After a refused connection the client makes a new session, which is to be watched too.
+        _http._GLOBAL_CLIENT_FACTORY = make_watched
+        try:
+            yield
+        finally:
+            _http._GLOBAL_CLIENT_FACTORY = make
+            client.event_hooks["response"].remove(look)
+            if get_session() is not client:
+                close_session()
+
+
+def say(text: str) -> None:
+    import logging
+
+    logging.getLogger("zoo").info(text)
