@@ -1,6 +1,10 @@
 """The mixture finds the clusters it was fitted to, and samples them by a seed alone."""
 
+import warnings
+
+import pytest
 import torch
+from sklearn import mixture
 
 from zoo.model import GaussianMixture
 
@@ -46,3 +50,25 @@ def test_fit_and_sample_are_repeatable():
         density.fit(two_clusters(), seed=1)
         drawn.append(density.sample(10, torch.Generator().manual_seed(2)))
     assert torch.equal(*drawn)
+
+
+@pytest.mark.parametrize(("rounds", "enough"), [(60, True), (5, False)])
+def test_rounds_are_scikit_learns_own_without_its_warning(monkeypatch, rounds, enough):
+    monkeypatch.setattr("zoo.density.ROUNDS", rounds)
+    codes = torch.randn(500, 3, generator=torch.Generator().manual_seed(1))
+    shuffled = codes.double()[torch.randperm(500, generator=torch.Generator().manual_seed(3))]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        expected = mixture.GaussianMixture(
+            10,
+            reg_covar=1e-4 * float(shuffled.var(0).mean()) + 1e-8,
+            max_iter=rounds,
+            random_state=3,
+        ).fit(shuffled.numpy())
+    assert expected.converged_ == enough
+    fitted = GaussianMixture(3, 10)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        fitted.fit(codes, seed=3)
+    assert torch.equal(fitted.means, torch.from_numpy(expected.means_).float())
+    assert torch.equal(fitted.weights, torch.from_numpy(expected.weights_).float())

@@ -1,6 +1,7 @@
 """A density over codes, fitted once after training and stored with the weights."""
 
 import math
+import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -17,6 +18,9 @@ ENOUGH = 20_000
 
 ROUNDS = 60
 """Of expectation maximisation, at most: enough to sample from what was fitted."""
+
+ENOUGH_ALIKE = 1e-3
+"""Change of the mean log-likelihood after which no other round is done."""
 
 
 class GaussianMixture(nn.Module):
@@ -54,10 +58,10 @@ class GaussianMixture(nn.Module):
         components = min(len(self.weights), max(1, len(codes) // 10))
         # Codes that hardly vary (a dead ReLU unit) would make a covariance singular.
         regularisation = 1e-4 * float(codes.var(0).mean()) + 1e-8
-        fitted = _until_the_last_round(mixture.GaussianMixture)(
-            components, reg_covar=regularisation, max_iter=ROUNDS, random_state=seed
+        fitted = mixture.GaussianMixture(
+            components, reg_covar=regularisation, random_state=seed, warm_start=True
         )
-        fitted.fit(codes.numpy())
+        _in_rounds(fitted, codes.numpy())
         covariances = torch.from_numpy(fitted.covariances_)
         weights = torch.zeros_like(self.weights)
         weights[:components] = torch.from_numpy(fitted.weights_)
@@ -91,17 +95,19 @@ def fit_density(
     density.fit(torch.cat(codes), seed=seed)
 
 
-def _until_the_last_round(mixture: Any) -> Any:
-    """scikit-learn's mixture, content with what it has after ``max_iter`` rounds.
+def _in_rounds(mixture: Any, codes: Any) -> None:
+    """Fit scikit-learn's ``mixture``, which has to be one with ``warm_start``, to codes, N x D.
 
-    It would warn that another round might change something, which is no news; a warning can only
-    be left out by changing the filters of the whole process.
+    These are the rounds that it would do itself within :data:`ROUNDS`. It would warn after the last
+    that another might change something, which is no news here; a warning can only be left out by
+    changing the filters of the whole process. So each call does one round and is content with it.
     """
-
-    class UntilTheLastRound(mixture):  # type: ignore[misc]
-        def _print_verbose_msg_iter_end(self, n_iter: int, diff_ll: float) -> None:
-            super()._print_verbose_msg_iter_end(n_iter, diff_ll)
-            if n_iter == self.max_iter:  # whatever it changed by is now little enough
-                self.tol = math.inf
-
-    return UntilTheLastRound
+    mixture.set_params(max_iter=0, tol=sys.float_info.max).fit(codes)  # where it starts from
+    mixture.set_params(max_iter=1)
+    before = -math.inf
+    mixture.lower_bound_ = 0.0  # that the first round is compared with: minus infinity is too far
+    for _ in range(ROUNDS):
+        mixture.fit(codes)
+        if abs(mixture.lower_bound_ - before) < ENOUGH_ALIKE:
+            break
+        before = mixture.lower_bound_
