@@ -12,6 +12,7 @@ from zoo.errors import SettingsError
 from zoo.model import Phase, Step, ZooModel
 from zoo.model import Recipe as BaseRecipe
 from zoo.nn import update_bn
+from zoo_gan.options import hinge_loss, r1_penalty
 
 __all__ = [
     "GameRecipe",
@@ -44,7 +45,7 @@ class GameRecipe(BaseRecipe):
 def discriminator_loss(kind: str, real: Tensor, fake: Tensor) -> Tensor:
     """Of the discriminator's logits for real and for generated images, N each."""
     if kind == "hinge":
-        return F.relu(1 - real).mean() + F.relu(1 + fake).mean()
+        return hinge_loss(real, fake)
     return F.softplus(-real).mean() + F.softplus(fake).mean()
 
 
@@ -142,61 +143,39 @@ class InvertedGAN(ZooModel):
         """Codes to play with, and what else the discriminator is told of images, real or not."""
         return self._sample_codes(n, step.generator).to(self.device), ()
 
-    def _penalty(
-        self, x: Tensor, condition: tuple[Tensor, ...], recipe: InvertedRecipe
-    ) -> Tensor | int:
-        """R1 of every eighth image inside: as good on average, for a fraction of the time."""
-        if not recipe.r1:
-            return 0
-        x = x[::8].detach().requires_grad_()
-        logits = self.discriminator(x, *(t[::8] for t in condition))
-        (slope,) = torch.autograd.grad(logits.sum(), x, create_graph=True)
-        return recipe.r1 / 2 * slope.square().flatten(1).sum(1).mean()
-
     def _game(self, recipe: InvertedRecipe) -> Phase:
-        def step(images: Tensor, step: Step) -> dict[str, Tensor]:
-            codes, condition = self._game_codes(len(images), step)
-            real = self._inside(images)
-            with step.autocast():
-                fake = self.generator(codes)
-                # Real and generated images in batches of their own, for batch norm's sake.
-                real_logits = self.discriminator(real, *condition).float()
-                fake_logits = self.discriminator(fake.detach(), *condition).float()
-            loss_d = discriminator_loss(recipe.loss, real_logits, fake_logits)
-            step.update("discriminator", loss_d + self._penalty(real, condition, recipe))
-
-            with frozen(self.discriminator):
-                with step.autocast():
-                    fooled = self.discriminator(fake, *condition).float()
-                loss_g = generator_loss(recipe.loss, fooled)
-                step.update("generator", loss_g)
-            return {"discriminator": loss_d, "generator": loss_g}
-
         return Phase(
             "game",
             recipe.epochs,
             {"generator": self.generator, "discriminator": self.discriminator},
-            step,
+            self.play,
             averaged=self.generator,
             shows="generate",
             finish=lambda: settle_generator(self, self.generator),
         )
 
-    def _inversion(self, recipe: InvertedRecipe) -> Phase:
-        def step(images: Tensor, step: Step) -> dict[str, Tensor]:
-            self.generator.eval().requires_grad_(False)
-            self.discriminator.eval()
-            codes = self._sample_codes(len(images), step.generator).to(images.device)
-            with step.autocast():
-                rebuilt = self._reconstruct(images)
-                again = self.encoder(self.generator(codes))
-            losses = {
-                "sse": (rebuilt.float() - images).square().flatten(1).sum(1).mean(),
-                "latent": recipe.latent_weight * (again.float() - codes).square().sum(1).mean(),
-            }
-            step.update("encoder", sum(losses.values()))
-            return losses
+    def play(self, images: Tensor, step: Step) -> dict[str, Tensor]:
+        """One step of the game: first the discriminator learns, then the generator."""
+        recipe = step.recipe
+        codes, condition = self._game_codes(len(images), step)
+        real = self._inside(images)
+        with step.autocast():
+            fake = self.generator(codes)
+            # Real and generated images in batches of their own, for batch norm's sake.
+            real_logits = self.discriminator(real, *condition).float()
+            fake_logits = self.discriminator(fake.detach(), *condition).float()
+        loss_d = discriminator_loss(recipe.loss, real_logits, fake_logits)
+        penalty = r1_penalty(self.discriminator, real, condition, recipe.r1) if recipe.r1 else 0
+        step.update("discriminator", loss_d + penalty)
 
+        with frozen(self.discriminator):
+            with step.autocast():
+                fooled = self.discriminator(fake, *condition).float()
+            loss_g = generator_loss(recipe.loss, fooled)
+            step.update("generator", loss_g)
+        return {"discriminator": loss_d, "generator": loss_g}
+
+    def _inversion(self, recipe: InvertedRecipe) -> Phase:
         def finish() -> None:
             self.generator.requires_grad_(True)
 
@@ -204,7 +183,23 @@ class InvertedGAN(ZooModel):
             "inversion",
             recipe.encoder_epochs,
             {"encoder": self.encoder},
-            step,
+            self.invert,
             rates={"encoder": recipe.encoder_lr},
             finish=finish,
         )
+
+    def invert(self, images: Tensor, step: Step) -> dict[str, Tensor]:
+        """One step of the encoder: G(E(x)) = x and E(G(z)) = z, while the other two rest."""
+        self.generator.eval().requires_grad_(False)
+        self.discriminator.eval()
+        codes = self._sample_codes(len(images), step.generator).to(images.device)
+        with step.autocast():
+            rebuilt = self._reconstruct(images)
+            again = self.encoder(self.generator(codes))
+        latent = (again.float() - codes).square().sum(1).mean()
+        losses = {
+            "sse": (rebuilt.float() - images).square().flatten(1).sum(1).mean(),
+            "latent": step.recipe.latent_weight * latent,
+        }
+        step.update("encoder", losses["sse"] + losses["latent"])
+        return losses

@@ -112,37 +112,38 @@ class BiGAN(ZooModel):
     def phases(self, recipe: Recipe) -> list[Phase]:
         check_loss(recipe)
         both = nn.ModuleList([self.generator, self.encoder])
-
-        def step(images: Tensor, step: Step) -> dict[str, Tensor]:
-            codes = self._sample_codes(len(images), step.generator).to(images.device)
-            with step.autocast():
-                real = self._pair(images * 2 - 1, self._encode(images))
-                fake = self._pair(self._decode(codes) * 2 - 1, codes)
-                real_logits = self.discriminator(real.detach()).flatten().float()
-                fake_logits = self.discriminator(fake.detach()).flatten().float()
-            loss_d = discriminator_loss(recipe.loss, real_logits, fake_logits)
-            step.update("discriminator", loss_d)
-
-            with frozen(self.discriminator):
-                with step.autocast():
-                    taken = self.discriminator(real).flatten().float()
-                    fooled = self.discriminator(fake).flatten().float()
-                # Each of the two wants its pairs taken for the other's (section 3.4).
-                loss_e = generator_loss(recipe.loss, -taken)
-                loss_g = generator_loss(recipe.loss, fooled)
-                step.update("generator and encoder", loss_g + loss_e)
-            return {"discriminator": loss_d, "generator": loss_g, "encoder": loss_e}
-
         return [
             Phase(
                 "game",
                 recipe.epochs,
                 {"generator and encoder": both, "discriminator": self.discriminator},
-                step,
+                self.play,
                 averaged=both,
                 finish=lambda: settle_generator(self, self.generator),
             )
         ]
+
+    def play(self, images: Tensor, step: Step) -> dict[str, Tensor]:
+        """One step of the game: first the discriminator learns, then the other two together."""
+        kind = step.recipe.loss
+        codes = self._sample_codes(len(images), step.generator).to(images.device)
+        with step.autocast():
+            real = self._pair(images * 2 - 1, self._encode(images))
+            fake = self._pair(self._decode(codes) * 2 - 1, codes)
+            real_logits = self.discriminator(real.detach()).flatten().float()
+            fake_logits = self.discriminator(fake.detach()).flatten().float()
+        loss_d = discriminator_loss(kind, real_logits, fake_logits)
+        step.update("discriminator", loss_d)
+
+        with frozen(self.discriminator):
+            with step.autocast():
+                taken = self.discriminator(real).flatten().float()
+                fooled = self.discriminator(fake).flatten().float()
+            # Each of the two wants its pairs taken for the other's (section 3.4).
+            loss_e = generator_loss(kind, -taken)
+            loss_g = generator_loss(kind, fooled)
+            step.update("generator and encoder", loss_g + loss_e)
+        return {"discriminator": loss_d, "generator": loss_g, "encoder": loss_e}
 
     def fit(self, images: Callable[[], Iterator[Tensor]], seed: int) -> None:
         """The averaged encoder's batch norm is settled on images, as the generator's on codes."""

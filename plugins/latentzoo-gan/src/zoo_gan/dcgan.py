@@ -10,16 +10,9 @@ Two things are not of that paper. What ships is the exponential average of the g
 (Yazıcı et al. 2018, arXiv:1806.04498). And after the game an encoder learns to invert the
 generator (:mod:`zoo_gan.adversarial`).
 
-Options, each off by default:
+Options, each off by default: ``norm="spectral"`` (or ``"none"``) in place of the discriminator's
+batch norm, and the recipe's ``r1`` and ``loss="hinge"`` (:mod:`zoo_gan.options`); and
 
-``norm="spectral"``
-    spectral normalisation in place of the discriminator's batch norm: Miyato et al. 2018,
-    arXiv:1802.05957, section 2.1; ``"none"``: neither.
-``r1`` of the recipe
-    gamma of the penalty R1 on the discriminator's slope at real images: Mescheder et al. 2018,
-    arXiv:1801.04406, equation 9. Batch norm, which mixes images, is not for it.
-``loss="hinge"`` of the recipe
-    Miyato et al. 2018, equations 16 and 17.
 ``classes=10``
     a generator for each class (the paper's section 6 has one such): codes end in ``classes``
     numbers, one of them 1, and the discriminator is told the class by as many maps beside the
@@ -34,12 +27,12 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.nn.utils.parametrizations import spectral_norm
 
 from zoo.errors import SettingsError, TrainingError
 from zoo.model import LabelledRecipe, Phase, Step
 from zoo.nn import shape_after
 from zoo_gan.adversarial import InvertedGAN, InvertedRecipe
+from zoo_gan.options import normalise_spectrally
 
 __all__ = ["DCGAN", "Generator", "Trunk"]
 
@@ -207,10 +200,7 @@ class DCGAN(InvertedGAN):
             )
         check_fit(self)
         if norm == "spectral":
-            for module in list(self.discriminator.modules()):
-                if isinstance(module, nn.Conv2d | nn.Linear):
-                    nn.init.xavier_uniform_(module.weight)  # 0.02 is for batch norm to widen
-                    spectral_norm(module)
+            normalise_spectrally(self.discriminator)
 
     def _sample_codes(self, n: int, generator: torch.Generator) -> Tensor:
         codes = super()._sample_codes(n, generator)  # section 4: uniform
