@@ -186,7 +186,9 @@ def test_shipped_weights_of_before_the_options_load_as_they_were(name):
 
 
 def test_spectral_norm_bounds_every_layer_of_the_discriminator():
-    model = zoo.create("dcgan", norm="spectral", classes=3, **SMALL)
+    with torch.random.fork_rng(devices=[]):  # one start in a hundred takes more than 30 passes
+        torch.manual_seed(0)
+        model = zoo.create("dcgan", norm="spectral", classes=3, **SMALL)
     discriminator = model.discriminator.train()
     assert not [m for m in discriminator.modules() if isinstance(m, nn.BatchNorm2d)]
     for _ in range(30):  # of the power iteration, one a pass
