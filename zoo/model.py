@@ -464,6 +464,19 @@ class ZooModel(nn.Module):
         return torch.device("cpu") if tensor is None else tensor.device
 
     @property
+    def record(self) -> ModelSpec:
+        """:attr:`spec`, of a model that has one.
+
+        Raises:
+            InputError: it was made by its class, and not by :func:`zoo.create` or :func:`zoo.load`.
+        """
+        if self.spec is None:
+            raise InputError(
+                f"this {type(self).__name__} has no record: make it by zoo.create or zoo.load"
+            )
+        return self.spec
+
+    @property
     def preprocessing(self) -> Preprocessing:
         """What :meth:`preprocess` does."""
         if self._preprocessing is not None:

@@ -39,11 +39,11 @@ def card(name: str | None, out: Path | None) -> None:
     from zoo.report.card import is_card, render_card, write_card
     from zoo.sources import weights_folder
 
-    if name is None and (out is None or out.suffix == ".md"):
-        raise InputError("name a model, or with --out a folder for the cards of all models")
-    if out is None:
+    if name is not None and out is None:
         click.echo(render_card(weights_folder(name), name), nl=False)
         return
+    if out is None or (name is None and out.suffix == ".md"):
+        raise InputError("name a model, or with --out a folder for the cards of all models")
     written = set()
     for each in [name] if name is not None else usable_weights():
         file = Path(each.removeprefix("local-dir:")).resolve().name

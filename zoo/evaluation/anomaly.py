@@ -71,7 +71,7 @@ def trained_on(
     """
     with tempfile.TemporaryDirectory(prefix="zoo-one-class-") as folder:
         weights = zoo.train(
-            model.spec.name,
+            model.record.name,
             data=data,
             out=Path(folder) / "run",
             config=dict(model.config),

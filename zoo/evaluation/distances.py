@@ -6,6 +6,7 @@ same space, on the same data, of as many images: so the name of each says the sp
 """
 
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -57,10 +58,10 @@ def open_space(name: str, shape: tuple[int, int, int]) -> Space:
         raise CapabilityError(
             f"{name} has no features to measure distances in: --space pixels, pca, or another model"
         )
-    called = model.name
-    if name.startswith("local-dir:"):  # whose path is nobody's business
-        digest = read_config(model.source.folder).sha256
-        called = f"{model.spec.name}@{digest[:12]}"
+    called, source = model.name, model.source
+    if name.startswith("local-dir:") and source is not None and source.folder is not None:
+        digest = read_config(source.folder).sha256  # its path is nobody's business
+        called = f"{model.record.name}@{digest[:12]}"
     return Space(called, model)
 
 
@@ -104,7 +105,7 @@ def measure(context: Context) -> Iterator[Figure]:
         )
 
 
-def _features(context: Context, space: Space, images: Tensor, whose: str) -> Tensor:
+def _features(context: Context, space: Space, images: Any, whose: str) -> Tensor:
     """Features of uint8 images, N x F."""
     encode = _encoder(context, space)
     return torch.cat([encode(x) for x in in_batches(context, images, f"{space.name} of {whose}")])

@@ -129,7 +129,7 @@ def evaluate(
     for note in dict.fromkeys(notes):
         progress(note)
     # A folder's path is nobody's business in what is published of it.
-    called = model.spec.name if name.startswith("local-dir:") else model.name
+    called = model.record.name if name.startswith("local-dir:") else model.name
     context = Context(
         model, called, train, test, seed, with_baselines,
         samples=samples, space=where, named=named, advance=advance,

@@ -152,9 +152,9 @@ class Context:
             if hasattr(type(self.model), "from_name"):  # it stands behind a plugin's prefix
                 model = create(self.model.name)
             else:
-                model = builder(self.model.spec)(**self.model.config)
+                model = builder(self.model.record)(**self.model.config)
         model.spec, model.config = self.model.spec, self.model.config
-        model.name = f"{model.spec.name} (untrained)"
+        model.name = f"{model.record.name} (untrained)"
         return model.eval().to(self.model.device)
 
     def data(self, split: str) -> "Dataset":

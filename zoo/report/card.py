@@ -224,9 +224,10 @@ def _front_matter(name: str, spec: ModelSpec, weights: Weights) -> Any:
 
     hub_data = DATASETS.get(weights.dataset, (None, None))[1]
     results = list(_results(weights.metrics))
+    licence: dict[str, Any] = _licence(weights.licence)
     return ModelCardData(
         library_name="latentzoo",
-        **_licence(weights.licence),
+        **licence,
         pipeline_tag="image-feature-extraction" if "features" in spec.capabilities else None,
         tags=[
             *("latentzoo", line(spec.family), spec.name),

@@ -138,7 +138,7 @@ def train(
         if elsewhere:
             report({"warning": elsewhere})
         facts: dict[str, Any] = {
-            "model": network.spec.name,
+            "model": network.record.name,
             "config": dict(network.config),
             "recipe": chosen_recipe.to_dict(),
             "seed": seed,
@@ -248,7 +248,7 @@ def _introduction(network: ZooModel, dataset: Dataset, run: Run) -> str:
     images = " x ".join(map(str, network.image_shape))
     # The number of processes too: a launcher that starts fewer than it was asked for is silent.
     return (
-        f"{network.spec.name}, {parameters:,} parameters, on {len(run.chosen):,} images {images} "
+        f"{network.record.name}, {parameters:,} parameters, on {len(run.chosen):,} images {images} "
         f"of {dataset.name} ({len(run.held_out):,} held out), {run.accelerator.num_processes} x "
         f"{run.accelerator.device.type}, {run.recipe.precision}"
     )

@@ -54,11 +54,12 @@ class PhaseOptimizers:
         ]
         in_float32 = orthogonalises(recipe.optimizer) and recipe.muon_precision == "fp32"
         self.around_step = Float32 if in_float32 else without_isolation
-        self.average = None
-        if phase.averaged is not None and recipe.average:
+        self.averaged = phase.averaged if recipe.average else None
+        self.average: Any = None
+        if self.averaged is not None:
             ema = optional("timm.utils", "timm", "train").ModelEmaV3
             self.average = ema(
-                phase.averaged, recipe.average, use_warmup=True, warmup_power=AVERAGE_WARMUP
+                self.averaged, recipe.average, use_warmup=True, warmup_power=AVERAGE_WARMUP
             )
 
     def update(self, player: str, loss: Tensor) -> None:
@@ -84,27 +85,27 @@ class PhaseOptimizers:
 
     def after_step(self, done: int) -> None:
         """Move the average, and set the rates of the step after ``done`` steps of the phase."""
-        if self.average is not None:
-            self.average.update(self.phase.averaged, step=done)
+        if self.averaged is not None:
+            self.average.update(self.averaged, step=done)
         self.set_rates(done)
 
     def ship(self) -> None:
         """Put the moving average, if there is one, in its networks' place."""
-        if self.average is not None:
-            self.phase.averaged.load_state_dict(self.average.module.state_dict())
+        if self.averaged is not None:
+            self.averaged.load_state_dict(self.average.module.state_dict())
 
     @contextlib.contextmanager
     def shipped(self) -> Iterator[None]:
         """Within, the model is as it would ship now; afterwards it learns on as it was."""
-        if self.average is None:
+        if self.averaged is None:
             yield
             return
-        live = copy.deepcopy(self.phase.averaged.state_dict())
+        live = copy.deepcopy(self.averaged.state_dict())
         self.ship()
         try:
             yield
         finally:
-            self.phase.averaged.load_state_dict(live)
+            self.averaged.load_state_dict(live)
 
     def set_rates(self, done: int) -> None:
         """The rates for the step after ``done`` steps."""
@@ -125,10 +126,11 @@ def _optimizer(module: nn.Module, recipe: Recipe, lr: float) -> torch.optim.Opti
     factory = optional("timm.optim", "timm", "train")
     more = {"fused": True} if recipe.optimizer in ("adam", "adamw") else {}
     try:
-        return factory.create_optimizer_v2(
+        optimizer: torch.optim.Optimizer = factory.create_optimizer_v2(
             list(module.parameters()), opt=recipe.optimizer, lr=lr,
             weight_decay=recipe.weight_decay, betas=(recipe.beta1, 0.999), **more,
         )  # fmt: skip
+        return optimizer
     except (ValueError, TypeError, AttributeError, AssertionError) as error:
         raise SettingsError(
             f"optimizer={recipe.optimizer!r} cannot be used: {error}. timm's names are taken; "
@@ -302,7 +304,7 @@ class Run:
             return images
         return warp(images, affine_maps(self.size, strength, rng)[mine])
 
-    def _autocast(self) -> contextlib.AbstractContextManager:
+    def _autocast(self) -> contextlib.AbstractContextManager[Any]:
         enabled = self.recipe.precision == "bf16"
         return torch.autocast(self.accelerator.device.type, torch.bfloat16, enabled=enabled)
 
