@@ -125,7 +125,8 @@ def publish(
         tag: what the commit shall be called too, for ever.
         token: of the Hub; by default the one that its client finds (``HF_TOKEN``, ``hf auth
             login``).
-        dry_run: change nothing; say what would be done.
+        dry_run: change nothing; say what would be done. The folder is validated before anybody
+            has to be logged in.
         report: called with a line on each step.
 
     Raises:
@@ -139,12 +140,17 @@ def publish(
     to, branch = to.removeprefix("hf-hub:"), revision or "main"
     _check_names(to, branch, tag)
     target = Target(api(token), to, branch, tag, private)
-    user, namespaces = _login(target.api)
-    report(f"logged in as {user}")
-    before = look(target)
     with tempfile.TemporaryDirectory(prefix="zoo-publish-") as scratch:
         folder = Path(scratch)
-        summary = prepare(source, folder, f"hf-hub:{to}{at_branch(branch)}", report)
+        name = f"hf-hub:{to}{at_branch(branch)}"
+        # What is wrong with the folder a dry run says without a login, and the Hub, too.
+        if dry_run:
+            summary = prepare(source, folder, name, report)
+        user, namespaces = _login(target.api)
+        report(f"logged in as {user}")
+        before = look(target)
+        if not dry_run:
+            summary = prepare(source, folder, name, report)
         refuse_conflicts(target, folder, before)
         files = changes_of(folder, before.files)
         there = before.branch_exists and is_there(files)

@@ -188,6 +188,17 @@ def test_dry_run_changes_nothing(hub, folder, other):
     assert writes(hub) == []
 
 
+def test_dry_run_validates_before_it_asks_for_a_login(hub, folder, monkeypatch):
+    monkeypatch.setenv("HF_TOKEN", "")
+    result = run(folder, "--to", "org/ae.mine", "--dry-run")
+    assert result.exit_code == 2
+    assert result.stderr.index("tensors are sound") < result.stderr.index("needs a token")
+    (folder / "vectors.safetensors").unlink()
+    result = run(folder, "--to", "org/ae.mine", "--dry-run")
+    assert (result.exit_code, hub.requests) == (2, [])
+    assert "has no vectors.safetensors" in result.stderr
+
+
 def test_dry_run_tells_of_rights_that_seem_to_be_missing(folder):
     result = run(folder, "--to", "eve/ae.mine", "--dry-run")
     assert "ana does not seem to be a member of eve" in result.stderr
