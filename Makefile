@@ -13,7 +13,7 @@ export OMP_WAIT_POLICY ?= passive
 export GOMP_SPINCOUNT ?= 1000
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test test-slow lint types coverage site dist benchmark weights verify docs cards clean
+.PHONY: demo test test-slow hub-versions lint types coverage site dist benchmark weights verify docs cards clean
 
 demo: .venv/installed
 	$(BIN)/zoo demo --out out
@@ -24,6 +24,15 @@ test: .venv/installed-dev
 
 test-slow: .venv/installed-dev
 	$(PYTEST) -m slow
+
+# The tests of the Hub with the oldest and the newest client that pyproject.toml allows.
+HUB := $(shell sed -n 's/.*"huggingface-hub>=\([0-9.]*\),<\([0-9]*\)".*/==\1 <\2/p' pyproject.toml)
+hub-versions: .venv/installed-dev
+	for version in $(foreach v,$(HUB),'$v'); do \
+	    rm -rf build/hub && $(BIN)/pip install --quiet --target build/hub "huggingface-hub$$version" \
+	    && PYTHONPATH=$(CURDIR)/build/hub $(BIN)/python -c "import huggingface_hub as h; print(h.__version__)" \
+	    && PYTHONPATH=$(CURDIR)/build/hub $(PYTEST) tests/hub || exit 1; \
+	done
 
 lint: .venv/installed-dev
 	$(BIN)/ruff check .

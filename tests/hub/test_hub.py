@@ -7,6 +7,7 @@ in test_hostile.py.
 import json
 import logging
 import os
+import socket
 import subprocess
 import sys
 import textwrap
@@ -17,6 +18,7 @@ import pytest
 from click.testing import CliRunner
 from hubserver import HubServer
 from huggingface_hub import constants, get_session, hf_hub_download
+from huggingface_hub.utils import http_backoff
 
 import zoo
 import zoo.hub
@@ -25,6 +27,7 @@ from zoo import errors
 from zoo.authoring import checking
 from zoo.cli import main
 from zoo.hub import hub_errors
+from zoo.hub.client import with_retries
 from zoo.names import is_commit, is_repo, is_revision
 from zoo.report.card import render_card
 from zoo.sample import sample
@@ -597,18 +600,58 @@ def test_commits():
 
 def test_threads_may_fetch_at_once(hub, files):
     """And leave the client as it was."""
-    from huggingface_hub.utils import _http
-
     names = [hub.put(f"org/n{i}", files) and f"hf-hub:org/n{i}" for i in range(4)]
-    factory, hooks = _http._GLOBAL_CLIENT_FACTORY, len(get_session().event_hooks["response"])
+    session = get_session()
+    hooks = dict(session.event_hooks)
     hub.fault("HEAD", "slow", seconds=0.02)
     with ThreadPoolExecutor(4) as pool:
         folders = list(pool.map(zoo.pull, names))
     assert [(f / "model.safetensors").read_bytes() for f in folders] == [
         files["model.safetensors"]
     ] * 4
-    assert _http._GLOBAL_CLIENT_FACTORY is factory
-    assert len(get_session().event_hooks["response"]) == hooks
+    assert get_session() is session
+    assert session.event_hooks == hooks
+
+
+def test_a_refused_connection_is_no_way_to_a_session_that_nobody_watches():
+    session = get_session()
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))  # bound, not listening: it refuses
+        address = f"http://127.0.0.1:{taken.getsockname()[1]}"
+        with pytest.raises(errors.HubUnreachable, match="cannot be reached"):
+            with_retries(lambda: http_backoff("HEAD", address), REPO, None)
+    assert get_session() is session
+
+
+@pytest.mark.parametrize("reconnect", [True, False])
+def test_files_are_asked_for_again_when_there_was_no_connection(reconnect):
+    tries = iter([ConnectionError("refused"), "there"])
+
+    def call():
+        if isinstance(answer := next(tries), Exception):
+            raise answer
+        return answer
+
+    if reconnect:
+        assert with_retries(call, REPO, None, reconnect=True) == "there"
+    else:
+        with pytest.raises(errors.HubUnreachable, match="refused"):
+            with_retries(call, REPO, None)
+
+
+def test_requests_of_other_threads_are_their_own(hub, sha):
+    """An ETag that the zoo refuses is nobody else's concern."""
+    hub.fault("HEAD", "headers", headers={"ETag": '"../x"'})
+    url = f"{hub.url}/{REPO}/resolve/{sha}/config.json"
+
+    def ask():
+        return get_session().head(url).headers["ETag"]
+
+    with ThreadPoolExecutor(1) as other:
+        asked = with_retries(lambda: other.submit(ask).result(), REPO, None)
+    assert asked == '"../x"'
+    with pytest.raises(errors.HubError, match="no name of a file"):
+        with_retries(ask, REPO, None)
 
 
 def test_a_repository_is_checked_at_one_commit(hub, sha):

@@ -40,14 +40,21 @@ def check_names(repo: str, revision: str | None) -> None:
         raise InvalidName(f"expected a branch, a tag or a commit of {repo}, got {revision!r:.120}")
 
 
-def with_retries(call: Callable[[], _T], repo: str, revision: str | None) -> _T:
-    """What ``call`` of the client returns, after a pause or two when the Hub itself fails."""
+def with_retries(
+    call: Callable[[], _T], repo: str, revision: str | None, *, reconnect: bool = False
+) -> _T:
+    """What ``call`` of the client returns, after a pause or two when the Hub itself fails.
+
+    ``reconnect``: when no connection can be made, that is tried again too.
+    """
     with hub_errors(repo, revision), _watched():
         for pause in PAUSES:
             try:
                 return call()
             except Exception as error:
                 wait = _wait(error, pause)
+                if reconnect and type(error) is ConnectionError:
+                    wait = pause
                 if wait is None:
                     raise
             time.sleep(wait)
@@ -68,49 +75,69 @@ def _wait(error: Exception, pause: float) -> float | None:
     return pause if asked is None else asked if asked <= PATIENCE else None
 
 
-_WATCHING = threading.Lock()
+_HOOKING = threading.Lock()
 
 
 @contextlib.contextmanager
 def _watched() -> Iterator[None]:
-    """Look at every answer before the client does, which trusts it too far.
+    """Look at every answer to this thread before the client does, which trusts it too far.
 
     It waits as long as it is asked to, an hour too; this gives up instead. And it calls a file in
-    the cache by the ETag as it came, so that ``../../x`` would be written outside. One thread at a
-    time, since the session of the client is one for all.
+    the cache by the ETag as it came, so that ``../../x`` would be written outside. The session is
+    one for all threads, so what is hooked into it leaves the requests of others alone.
     """
-    from huggingface_hub import close_session, get_session
-    from huggingface_hub.utils import _http, hf_raise_for_status
+    from huggingface_hub import get_session
 
-    def look(response: Any) -> None:
-        if response.status_code == 429 and (retry_after(response) or 0) > PATIENCE:
-            response.read()
-            hf_raise_for_status(response)
-        for header in ("ETag", "X-Linked-Etag", "X-Repo-Commit"):
-            value = response.headers.get(header, "")
-            if response.request.method == "HEAD" and not re.fullmatch(r'(W/)?"?[\w-]*"?', value):
-                raise HubError(
-                    f"{host()} answers with the {header} {value!r:.100}, which is no name of a "
-                    "file. Nothing was written.\nCheck HF_ENDPOINT and the proxy"
-                )
+    thread = threading.get_ident()
 
-    def make_watched() -> Any:
-        made = make()
-        made.event_hooks["response"].append(look)
-        return made
+    def before(request: Any) -> None:
+        if threading.get_ident() == thread:
+            request.extensions = {**request.extensions, "trace": _trace}
 
-    with _WATCHING:
-        make, client = _http._GLOBAL_CLIENT_FACTORY, get_session()
-        client.event_hooks["response"].append(look)
-        # After a refused connection the client makes a new session, which is to be watched too.
-        _http._GLOBAL_CLIENT_FACTORY = make_watched
-        try:
-            yield
-        finally:
-            _http._GLOBAL_CLIENT_FACTORY = make
-            client.event_hooks["response"].remove(look)
-            if get_session() is not client:
-                close_session()
+    def after(response: Any) -> None:
+        if threading.get_ident() == thread:
+            _check_answer(response)
+
+    session = get_session()
+    _hook(session, lambda hooks, event: [*hooks, {"request": before, "response": after}[event]])
+    try:
+        yield
+    finally:
+        _hook(session, lambda hooks, event: [h for h in hooks if h not in (before, after)])
+
+
+def _hook(session: Any, change: Callable[[list[Any], str], list[Any]]) -> None:
+    """Change a session's hooks: to new lists, since others may be going through the old ones."""
+    with _HOOKING:
+        session.event_hooks = {e: change(hooks, e) for e, hooks in session.event_hooks.items()}
+
+
+def _trace(event: str, info: dict[str, Any]) -> None:
+    """Raise when there is no connection, before the client turns to a new session, unwatched.
+
+    The ``trace`` extension of a request is called with each of its events; the client, which opens
+    that session when it sees a ConnectError, does not know this one.
+    """
+    error = info.get("exception")
+    if type(error).__name__ == "ConnectError":
+        raise ConnectionError(str(error)) from error
+
+
+def _check_answer(response: Any) -> None:
+    from huggingface_hub.utils import hf_raise_for_status
+
+    if response.status_code == 429 and (retry_after(response) or 0) > PATIENCE:
+        response.read()
+        hf_raise_for_status(response)
+    if response.request.method != "HEAD":
+        return
+    for header in ("ETag", "X-Linked-Etag", "X-Repo-Commit"):
+        value = response.headers.get(header, "")
+        if not re.fullmatch(r'(W/)?"?[\w-]*"?', value):
+            raise HubError(
+                f"{host()} answers with the {header} {value!r:.100}, which is no name of a file. "
+                "Nothing was written.\nCheck HF_ENDPOINT and the proxy"
+            )
 
 
 def say(text: str) -> None:

@@ -190,7 +190,12 @@ def get_file(repo: str, sha: str, name: str, token: str | None) -> None:
         return
     for _ in range(2):
         try:
-            with_retries(lambda: api(token).hf_hub_download(repo, name, revision=sha), repo, sha)
+            with_retries(
+                lambda: api(token).hf_hub_download(repo, name, revision=sha),
+                repo,
+                sha,
+                reconnect=True,
+            )
         except HubError as error:
             if not damaged:
                 raise
