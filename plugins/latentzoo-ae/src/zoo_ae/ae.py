@@ -40,12 +40,10 @@ class AE(Autoencoder):
         pixels = channels * size * size
         self.image_shape = (channels, size, size)
         self.code_shape = (latent_dim,)
-        self.encoder = nn.Sequential(
-            nn.Linear(pixels, hidden), nn.ReLU(), nn.Linear(hidden, latent_dim), nn.ReLU()
-        )
+        first, second = nn.Linear(pixels, hidden), nn.Linear(hidden, latent_dim)
+        self.encoder = nn.Sequential(first, nn.ReLU(), second, nn.ReLU())
         # With torch's default half of the hidden units are dead from the start, and stay so. Here
         # all are alive, and the second layer begins as the identity.
-        first, _, second, _ = self.encoder
         nn.init.kaiming_normal_(first.weight, nonlinearity="relu")
         nn.init.ones_(first.bias)
         nn.init.eye_(second.weight)
@@ -54,10 +52,12 @@ class AE(Autoencoder):
         self.density = GaussianMixture(latent_dim, components=20)
 
     def _encode(self, images: Tensor) -> Tensor:
-        return self.encoder(images.flatten(1))  # N x latent_dim
+        codes: Tensor = self.encoder(images.flatten(1))  # N x latent_dim
+        return codes
 
     def _decode(self, codes: Tensor) -> Tensor:
-        return self.decoder(codes).unflatten(1, self.image_shape)  # N x C x H x W
+        images: Tensor = self.decoder(codes).unflatten(1, self.image_shape)  # N x C x H x W
+        return images
 
     def _sample_codes(self, n: int, generator: torch.Generator) -> Tensor:
         return super()._sample_codes(n, generator).relu()  # a ReLU code is never negative

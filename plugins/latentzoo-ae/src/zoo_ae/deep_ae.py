@@ -10,6 +10,7 @@ encoder that it mirrors: the "intermediate" reconstruction of Zhao et al. 2015, 
 What-Where Auto-encoders" (equation 2, the term L2M).
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -46,7 +47,7 @@ class DeepAE(Autoencoder):
         *,
         channels: int = 1,
         size: int = 28,
-        hidden: list[int] = (1000, 500, 250),
+        hidden: Sequence[int] = (1000, 500, 250),
         latent_dim: int = 30,
         activation: str = "silu",
     ):
@@ -83,7 +84,15 @@ class DeepAE(Autoencoder):
         return self.hidden(images)[-1]
 
     def _decode(self, codes: Tensor) -> Tensor:
-        return self._down(codes)[-1].sigmoid().unflatten(1, self.image_shape)
+        images: Tensor = self._down(codes)[-1].sigmoid().unflatten(1, self.image_shape)
+        return images
+
+    def layers_of_pair(self, i: int) -> tuple[nn.Linear, nn.Linear]:
+        """The encoder's layer ``i`` and the decoder's that undoes it."""
+        up, down = self.encoder[i], self.decoder[-1 - i]
+        assert isinstance(up, nn.Linear)
+        assert isinstance(down, nn.Linear)
+        return up, down
 
     def hidden(self, images: Tensor) -> list[Tensor]:
         """The activations of every layer of the encoder: N x 1000, 500, 250, and the code."""

@@ -52,7 +52,8 @@ class RBM(nn.Module):
             above = x + torch.randn(x.shape, generator=generator).to(x)
         else:
             above = (torch.rand(x.shape, generator=generator).to(x) < x.sigmoid()).to(x.dtype)
-        return (above @ self.up.weight + self.bias).sigmoid()
+        out: Tensor = (above @ self.up.weight + self.bias).sigmoid()
+        return out
 
 
 def pretraining(model: "DeepAE", recipe: PretrainRecipe) -> list[Phase]:
@@ -71,7 +72,7 @@ def pretraining(model: "DeepAE", recipe: PretrainRecipe) -> list[Phase]:
 
 
 def _pair(model: "DeepAE", i: int, recipe: PretrainRecipe) -> Phase:
-    up, down = model.encoder[i], model.decoder[-1 - i]
+    up, down = model.layers_of_pair(i)
     rbm = RBM(up, down.bias, linear=i == len(model.encoder) - 1)
 
     def step(images: Tensor, step: Step) -> dict[str, Tensor]:

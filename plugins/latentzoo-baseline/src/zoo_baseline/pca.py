@@ -54,7 +54,8 @@ class PCA(FittedModel):
     def _decode(self, codes: Tensor) -> Tensor:
         # A plane leaves the cube of images at places.
         pixels = (codes @ self.components + self.mean).clamp(0, 1)
-        return pixels.unflatten(1, self.image_shape)
+        images: Tensor = pixels.unflatten(1, self.image_shape)
+        return images
 
     def _features(self, images: Tensor) -> Tensor:
         """The codes, whitened: each has the variance 1 on the training images."""

@@ -77,7 +77,8 @@ class ResNet(nn.Module):
         widths = [width]
         while size > 4:
             widths.append(min(2 * widths[-1], 8 * width))  # no wider, however large the picture
-            self.layers.append(nn.Sequential(block(*widths[-2:], 2), Residual(widths[-1])))
+            before, now = widths[-2:]
+            self.layers.append(nn.Sequential(block(before, now, 2), Residual(now)))
             size = (size + 1) // 2  # 2w x 14 x 14, 4w x 7 x 7, 8w x 4 x 4
         self.widths = widths[-2:]
 
@@ -151,6 +152,7 @@ class TwoViews(ZooModel):
 
     recipe = Recipe
     head: nn.Module
+    encoder: ResNet | TimmNet
 
     def __init__(self, *, channels: int, size: int, width: int, encoder: str, grid: int):
         super().__init__()
@@ -179,7 +181,8 @@ class TwoViews(ZooModel):
     # -- the calls -----------------------------------------------------------------------------
 
     def _encode(self, images: Tensor) -> Tensor:
-        return self.encoder(images * 2 - 1)[-1].mean((2, 3))  # N x latent_dim
+        codes: Tensor = self.encoder(images * 2 - 1)[-1].mean((2, 3))  # N x latent_dim
+        return codes
 
     def _features(self, images: Tensor) -> Tensor:
         maps = self.encoder(images * 2 - 1)
@@ -189,7 +192,8 @@ class TwoViews(ZooModel):
     def _score(self, images: Tensor) -> Tensor:
         away = self._encode(images) - self.density.means[0]  # N x latent_dim
         units = torch.linalg.solve_triangular(self.density.scales[0], away.T, upper=False)
-        return units.square().mean(0)
+        scores: Tensor = units.square().mean(0)
+        return scores
 
     # -- training ------------------------------------------------------------------------------
 
@@ -213,7 +217,8 @@ class TwoViews(ZooModel):
         views = torch.cat([make(images, step.generator), make(images, step.generator)])
         if recipe.channels_last:
             views = views.contiguous(memory_format=torch.channels_last)
-        return self.head(self._encode(views))
+        out: Tensor = self.head(self._encode(views))
+        return out
 
     def fit(self, images: Callable[[], Iterator[Tensor]], seed: int) -> None:
         fit_density(self.density, images, self.encode, seed)

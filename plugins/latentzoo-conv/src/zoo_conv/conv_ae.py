@@ -50,10 +50,12 @@ class ConvAE(Autoencoder):
         self.density = GaussianMixture(latent_dim, components=20)
 
     def _encode(self, images: Tensor) -> Tensor:
-        return self.encoder(images)  # N x latent_dim
+        codes: Tensor = self.encoder(images)  # N x latent_dim
+        return codes
 
     def _decode(self, codes: Tensor) -> Tensor:
-        return self.decoder(codes).sigmoid()  # N x C x H x W
+        images: Tensor = self.decoder(codes).sigmoid()  # N x C x H x W
+        return images
 
     def loss(self, images: Tensor, step: Step) -> dict[str, Tensor]:
         # The sigmoid in full precision: in bf16 it has steps that one sees.

@@ -40,7 +40,8 @@ class Block(nn.Module):
         )  # fmt: skip
 
     def forward(self, x: Tensor) -> Tensor:
-        return x + self.layers(x)
+        out: Tensor = x + self.layers(x)
+        return out
 
 
 class DenoisingAE(Autoencoder):
@@ -86,10 +87,12 @@ class DenoisingAE(Autoencoder):
         )
 
     def _encode(self, images: Tensor) -> Tensor:
-        return self.encoder(images)  # N x 16 x 14 x 14
+        codes: Tensor = self.encoder(images)  # N x 16 x 14 x 14
+        return codes
 
     def _decode(self, codes: Tensor) -> Tensor:
-        return self.decoder(codes).sigmoid()
+        images: Tensor = self.decoder(codes).sigmoid()
+        return images
 
     def loss(self, images: Tensor, step: Step) -> dict[str, Tensor]:
         # A recipe may name one kind of damage, which the loop then does as for any autoencoder.

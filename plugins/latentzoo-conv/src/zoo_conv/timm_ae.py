@@ -6,6 +6,7 @@ transposed convolutions as in :mod:`zoo_conv.conv_ae`.
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -46,7 +47,8 @@ class TimmAE(Autoencoder):
         self.image_shape = (channels, size, size)
         self.code_shape = (latent_dim,)
         self.encoder = network(backbone, channels, size, latent_dim)
-        stages = {f["reduction"]: f["num_chs"] for f in self.encoder.feature_info}
+        info: Any = self.encoder.feature_info
+        stages = {f["reduction"]: f["num_chs"] for f in info}
         if size < max(stages):
             raise SettingsError(
                 f"timm_ae: {backbone} makes pictures {max(stages)} times smaller; expected a size "
@@ -68,10 +70,12 @@ class TimmAE(Autoencoder):
         self.density = GaussianMixture(latent_dim, components=20)
 
     def _encode(self, images: Tensor) -> Tensor:
-        return self.encoder(images)  # N x latent_dim
+        codes: Tensor = self.encoder(images)  # N x latent_dim
+        return codes
 
     def _decode(self, codes: Tensor) -> Tensor:
-        return self.decoder(codes).sigmoid()  # N x C x H x W
+        images: Tensor = self.decoder(codes).sigmoid()  # N x C x H x W
+        return images
 
     def loss(self, images: Tensor, step: Step) -> dict[str, Tensor]:
         error = self.decoder(self.encoder(step.seen)).float().sigmoid() - images
@@ -97,12 +101,13 @@ def network(backbone: str, channels: int, size: int, latent_dim: int) -> nn.Modu
         )
     sized = timm.get_pretrained_cfg_value(backbone, "fixed_input_size")  # transformers
     more = {"img_size": size} if sized else {}
-    net = timm.create_model(
+    net: nn.Module = timm.create_model(
         backbone, pretrained=False, num_classes=latent_dim, in_chans=channels, **more
     )
     if not getattr(net, "feature_info", None):
         raise SettingsError(f"timm_ae: {backbone} does not say which sizes and widths it has")
-    patch = max(f["reduction"] for f in net.feature_info)
+    info: Any = net.feature_info
+    patch = max(f["reduction"] for f in info)
     if sized and size % patch:
         raise SettingsError(f"timm_ae: {backbone} takes sizes that {patch} divides, got {size}")
     return net

@@ -93,6 +93,14 @@ class InvertedRecipe(GameRecipe):
     latent_weight: float = 0.1  # of E(G(z)) = z, beside the error of G(E(x)) = x
 
 
+class FeatureDiscriminator(nn.Module):
+    """A discriminator whose last hidden layer is used, too."""
+
+    def features(self, x: Tensor) -> Tensor:
+        """Images, N x C x H x W in the range that the game is played in, to N x F."""
+        raise NotImplementedError
+
+
 class InvertedGAN(ZooModel):
     """A game of two, and then an encoder that learns to invert the generator while both rest.
 
@@ -103,7 +111,7 @@ class InvertedGAN(ZooModel):
 
     recipe = InvertedRecipe
     generator: nn.Module
-    discriminator: nn.Module
+    discriminator: "FeatureDiscriminator"
     encoder: nn.Module
 
     # -- the calls: images in [0, 1] outside ------------------------------------------------------
@@ -115,7 +123,8 @@ class InvertedGAN(ZooModel):
         return (x + 1) / 2
 
     def _encode(self, images: Tensor) -> Tensor:
-        return self.encoder(self._inside(images))
+        codes: Tensor = self.encoder(self._inside(images))
+        return codes
 
     def _decode(self, codes: Tensor) -> Tensor:
         return self._outside(self.generator(codes))
@@ -131,7 +140,7 @@ class InvertedGAN(ZooModel):
         return residual + features
 
     def _sample_codes(self, n: int, generator: torch.Generator) -> Tensor:
-        return uniform(n, *self.code_shape, generator)
+        return uniform(n, self.code_shape[0], generator)
 
     # -- training ---------------------------------------------------------------------------------
 

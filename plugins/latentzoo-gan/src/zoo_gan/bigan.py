@@ -82,16 +82,19 @@ class BiGAN(ZooModel):
     # -- the calls: images in [0, 1] outside, in tanh's range inside ---------------------------
 
     def _encode(self, images: Tensor) -> Tensor:
-        return self.encoder(images.flatten(1) * 2 - 1)  # N x latent_dim, linear
+        codes: Tensor = self.encoder(images.flatten(1) * 2 - 1)  # N x latent_dim, linear
+        return codes
 
     def _decode(self, codes: Tensor) -> Tensor:
-        return self.generator(codes).sigmoid().unflatten(1, self.image_shape)
+        images: Tensor = self.generator(codes).sigmoid().unflatten(1, self.image_shape)
+        return images
 
     def _features(self, images: Tensor) -> Tensor:
-        return self.encoder[:-1](images.flatten(1) * 2 - 1)  # N x hidden
+        features: Tensor = self.encoder[:-1](images.flatten(1) * 2 - 1)  # N x hidden
+        return features
 
     def _sample_codes(self, n: int, generator: torch.Generator) -> Tensor:
-        return uniform(n, *self.code_shape, generator)
+        return uniform(n, self.code_shape[0], generator)
 
     def _score(self, images: Tensor) -> Tensor:
         """Zenati et al. 2018, arXiv:1802.06222, equation 3: nine tenths the error of the image,
@@ -102,7 +105,8 @@ class BiGAN(ZooModel):
         layer = self.discriminator[:-1]
         seen, again = (layer(self._pair(x * 2 - 1, codes)) for x in (images, rebuilt))
         residual = (rebuilt - images).abs().flatten(1).mean(1)
-        return 0.9 * residual + 0.1 * (again - seen).abs().mean(1)
+        scores: Tensor = 0.9 * residual + 0.1 * (again - seen).abs().mean(1)
+        return scores
 
     # -- training ------------------------------------------------------------------------------
 

@@ -23,6 +23,7 @@ batch norm, and the recipe's ``r1`` and ``loss="hinge"`` (:mod:`zoo_gan.options`
 
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -31,7 +32,7 @@ from torch.nn import functional as F
 from zoo.errors import SettingsError, TrainingError
 from zoo.model import LabelledRecipe, Phase, Step
 from zoo.nn import shape_after
-from zoo_gan.adversarial import InvertedGAN, InvertedRecipe
+from zoo_gan.adversarial import FeatureDiscriminator, InvertedGAN, InvertedRecipe
 from zoo_gan.options import normalise_spectrally
 
 __all__ = ["DCGAN", "Generator", "Trunk"]
@@ -44,7 +45,7 @@ class Recipe(InvertedRecipe, LabelledRecipe):
     channels_last: bool = True  # a tenth faster
 
 
-def block(conv: nn.Module, activation: nn.Module) -> nn.Sequential:
+def block(conv: nn.Conv2d | nn.ConvTranspose2d, activation: nn.Module) -> nn.Sequential:
     """Convolution, batch norm, activation. The norm has a bias of its own."""
     return nn.Sequential(conv, nn.BatchNorm2d(conv.out_channels), activation)
 
@@ -77,7 +78,8 @@ class Generator(nn.Module):
         )
 
     def forward(self, codes: Tensor) -> Tensor:
-        return self.layers(codes[:, :, None, None])
+        out: Tensor = self.layers(codes[:, :, None, None])
+        return out
 
 
 class Trunk(nn.Module):
@@ -109,7 +111,7 @@ class Trunk(nn.Module):
         return outputs
 
 
-class Discriminator(nn.Module):
+class Discriminator(FeatureDiscriminator):
     """Images in tanh's range to one logit each: real above zero, generated below.
 
     With ``classes`` it is told which the image should be of, N x classes that sum to 1.
@@ -122,7 +124,8 @@ class Discriminator(nn.Module):
         self.classes = classes
 
     def forward(self, x: Tensor, classes: Tensor | None = None) -> Tensor:
-        return self.head(self.trunk(self._told(x, classes))[-1]).flatten()  # N
+        out: Tensor = self.head(self.trunk(self._told(x, classes))[-1]).flatten()  # N
+        return out
 
     def _told(self, x: Tensor, classes: Tensor | None) -> Tensor:
         """``x`` with a map for each class beside it; all of them alike when it may be any."""
@@ -152,7 +155,8 @@ class Encoder(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         codes = self.head(self.trunk(x)[-1].flatten(1))
         if not self.classes:
-            return codes.tanh()
+            out: Tensor = codes.tanh()
+            return out
         return torch.cat(
             [codes[:, : -self.classes].tanh(), codes[:, -self.classes :].softmax(1)], dim=1
         )
@@ -162,6 +166,7 @@ class DCGAN(InvertedGAN):
     """Generator, discriminator, and an encoder that inverts the generator."""
 
     recipe = Recipe
+    encoder: Encoder
 
     def __init__(
         self,
@@ -195,9 +200,8 @@ class DCGAN(InvertedGAN):
             elif isinstance(module, nn.BatchNorm2d):
                 nn.init.normal_(module.weight, 1, 0.02)
         if classes:  # as loud as the rest of the code together, or the generator does not listen
-            nn.init.normal_(
-                self.generator.layers[0][0].weight[latent_dim:], 0, 0.02 * latent_dim**0.5
-            )
+            first = self.generator.get_parameter("layers.0.0.weight")
+            nn.init.normal_(first[latent_dim:], 0, 0.02 * latent_dim**0.5)
         check_fit(self)
         if norm == "spectral":
             normalise_spectrally(self.discriminator)
@@ -220,7 +224,7 @@ class DCGAN(InvertedGAN):
 
     # -- training, besides what all such models do ------------------------------------------------
 
-    def phases(self, recipe: Recipe) -> list[Phase]:
+    def phases(self, recipe: Any) -> list[Phase]:
         if bool(self.classes) != recipe.labels:
             raise SettingsError(
                 f"dcgan with classes={self.classes} and labels={str(recipe.labels).lower()}: "
@@ -241,7 +245,7 @@ class DCGAN(InvertedGAN):
 
     def _game_codes(self, n: int, step: Step) -> tuple[Tensor, tuple[Tensor, ...]]:
         codes, condition = super()._game_codes(n, step)
-        if not self.classes:
+        if not self.classes or step.labels is None:
             return codes, condition
         if (most := int(step.labels.max())) >= self.classes:
             raise TrainingError(

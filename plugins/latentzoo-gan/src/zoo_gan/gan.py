@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from zoo.errors import SettingsError
-from zoo_gan.adversarial import InvertedGAN, InvertedRecipe
+from zoo_gan.adversarial import FeatureDiscriminator, InvertedGAN, InvertedRecipe
 
 __all__ = ["GAN"]
 
@@ -43,10 +43,11 @@ class Maxout(nn.Module):
         self.units = units
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.linear(x).unflatten(1, (self.units, -1)).amax(2)  # N x units
+        out: Tensor = self.linear(x).unflatten(1, (self.units, -1)).amax(2)  # N x units
+        return out
 
 
-class Discriminator(nn.Module):
+class Discriminator(FeatureDiscriminator):
     """Images in [0, 1] to one logit each: real above zero, generated below."""
 
     def __init__(self, pixels: int, units: int, pieces: int):
@@ -59,7 +60,8 @@ class Discriminator(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         first = self.first(self.input_dropout(x.flatten(1)))
         second = self.second(self.dropout(first))
-        return self.head(self.dropout(second)).flatten()  # N
+        out: Tensor = self.head(self.dropout(second)).flatten()  # N
+        return out
 
     def features(self, x: Tensor) -> Tensor:
         """Both layers, N x 2 * units."""

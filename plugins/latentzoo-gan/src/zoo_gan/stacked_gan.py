@@ -63,7 +63,8 @@ class ImageEncoder(nn.Module):
         self.head = nn.Linear(self.trunk.channels * 16, hidden)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.head(self.trunk(x)[-1].flatten(1)).tanh()
+        out: Tensor = self.head(self.trunk(x)[-1].flatten(1)).tanh()
+        return out
 
 
 class Discriminator(nn.Module):
@@ -88,7 +89,8 @@ class Top(nn.Module):
         self.trunk = trunk
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.trunk(x)[-1].flatten(1)  # N x 4w * 16
+        out: Tensor = self.trunk(x)[-1].flatten(1)  # N x 4w * 16
+        return out
 
 
 class Stack(nn.Module):
@@ -177,7 +179,8 @@ class StackedGAN(ZooModel):
         level, *noises = codes.split(self.sizes, dim=1)
         for generator, noise in zip(reversed(self.generators), noises, strict=True):
             level = generator(torch.cat([level, noise], dim=1))
-        return (level + 1) / 2
+        images: Tensor = (level + 1) / 2
+        return images
 
     def _features(self, images: Tensor) -> Tensor:
         return self._read(images)[1]  # N x hidden
@@ -219,7 +222,7 @@ class StackedGAN(ZooModel):
                     again, _ = self._write(i, levels[i + 1], step.generator)
                     error = again.float() - levels[i].float().detach()
                     losses[name] = error.square().flatten(1).sum(1).mean()
-            step.update("autoencoder", sum(losses.values()))
+            step.update("autoencoder", sum(losses.values(), start=images.new_zeros(())))
             return losses
 
         both = nn.ModuleList([self.encoders, self.generators])
@@ -247,10 +250,10 @@ class StackedGAN(ZooModel):
                         above = made[i + 1][0] if i + 1 in made else real[i + 1]
                         made[i] = (*self._write(i, above, step.generator), above)
                 losses = self._discriminator_losses(real, made, step, recipe)
-                step.update("judges", sum(losses.values()))
+                step.update("judges", sum(losses.values(), start=images.new_zeros(())))
                 with frozen(judges):
                     wanted = self._generator_losses(made, step, recipe)
-                    step.update("generators", sum(wanted.values()))
+                    step.update("generators", sum(wanted.values(), start=images.new_zeros(())))
             return {**losses, **wanted}
 
         return Phase(

@@ -69,7 +69,8 @@ class ConvVAE(VariationalAutoencoder):
         return mean, log_std
 
     def _decode(self, codes: Tensor) -> Tensor:
-        return self.decoder(codes).sigmoid()  # N x C x H x W
+        images: Tensor = self.decoder(codes).sigmoid()  # N x C x H x W
+        return images
 
     def _score(self, images: Tensor) -> Tensor:
         """The negative bound in nats, at the posterior's mean instead of a sample of it."""
@@ -81,7 +82,8 @@ class ConvVAE(VariationalAutoencoder):
         # The sigmoid in full precision: in bf16 it has steps that one sees.
         error = self.decoder(codes).float().sigmoid() - images
         pixel = math.log(2 * math.pi) / 2 + self.log_sigma
-        return -(error.square() / (2 * (2 * self.log_sigma).exp()) + pixel).flatten(1).sum(1)
+        out: Tensor = -(error.square() / (2 * (2 * self.log_sigma).exp()) + pixel).flatten(1).sum(1)
+        return out
 
     def loss(self, images: Tensor, step: Step) -> dict[str, Tensor]:
         mean, log_std = self.posterior(step.seen)

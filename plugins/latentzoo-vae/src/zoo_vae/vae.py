@@ -81,8 +81,16 @@ class VAE(VariationalAutoencoder):
         mean, log_std = self.encoder(images).float().chunk(2, dim=1)  # N x 50 each
         return mean, log_std
 
+    @property
+    def _last(self) -> nn.Linear:
+        """The decoder's last layer, which gives the logits."""
+        last = self.decoder[-1]
+        assert isinstance(last, nn.Linear)
+        return last
+
     def _decode(self, codes: Tensor) -> Tensor:
-        return self.decoder(codes).sigmoid().unflatten(1, self.image_shape)
+        images: Tensor = self.decoder(codes).sigmoid().unflatten(1, self.image_shape)
+        return images
 
     def _score(self, images: Tensor) -> Tensor:
         """The negative bound in nats, at the posterior's mean instead of a sample of it."""
@@ -92,7 +100,7 @@ class VAE(VariationalAutoencoder):
     def _log_likelihood(self, pixels: Tensor, codes: Tensor) -> Tensor:
         """log p(x | z) in nats: N x 784 and N x K x 50 to N x K."""
         hidden = self.decoder[:-1](codes)  # N x K x 200
-        last = self.decoder[-1]
+        last = self._last
         # sum of x * logits - log(1 + exp(logits)), the first without going over all pixels again
         given = torch.einsum("nkh,nh->nk", hidden.float(), pixels @ last.weight)
         logits = last(hidden).float()  # N x K x 784
@@ -145,4 +153,4 @@ class VAE(VariationalAutoencoder):
     def _start_at(self, images: Tensor, step: Step) -> None:
         """Let the biases of the output give the mean image, as Burda et al. begin."""
         mean = step.reduce(images.flatten(1).mean(0))  # of all processes
-        self.decoder[-1].bias.copy_(mean.clamp(0.001, 0.999).logit())
+        self._last.bias.copy_(mean.clamp(0.001, 0.999).logit())

@@ -55,11 +55,15 @@ class Block(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        return x + self.layers(x)
+        out: Tensor = x + self.layers(x)
+        return out
 
 
 class Codebook(nn.Module):
     """K vectors of D numbers, each the mean of what it replaced lately (appendix A.1)."""
+
+    counts: Tensor
+    sums: Tensor
 
     def __init__(self, codebook_size: int, latent_dim: int):
         super().__init__()
@@ -147,7 +151,8 @@ class Prior(nn.Module):
         x = torch.cat([start, self.number(indices[:, :-1])], 1) + self.place  # N x L x width
         for layer in self.layers:
             x = layer(x, [])
-        return self.head(x)
+        out: Tensor = self.head(x)
+        return out
 
     def sample(self, n: int, generator: torch.Generator) -> Tensor:
         """n x L, drawn on the CPU so that a seed means the same on every device."""
@@ -307,10 +312,12 @@ class VQVAE(Autoencoder):
         codes = self.encoder(images).float()
         vectors = self._vectors(self._nearest(codes.detach()))
         # The codes, bit by bit; their gradient goes straight through, as in training.
-        return (vectors + (codes - codes.detach())).flatten(1)
+        features: Tensor = (vectors + (codes - codes.detach())).flatten(1)
+        return features
 
     def _decode(self, codes: Tensor) -> Tensor:
-        return self.decoder(codes).float().sigmoid()
+        images: Tensor = self.decoder(codes).float().sigmoid()
+        return images
 
     def _sample_codes(self, n: int, generator: torch.Generator) -> Tensor:
         parts = [min(BATCH, n - i) for i in range(0, n, BATCH)]
