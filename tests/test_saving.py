@@ -114,12 +114,12 @@ def test_a_tied_tensor_stays_one(tmp_path):
     assert weights._tied(tied) == [["a.weight", "b.weight"]]
     state = {name: tensor.detach().clone() for name, tensor in tied.state_dict().items()}
     fresh = Tied()
-    weights.Tensors(tmp_path, state).into(fresh)
+    weights.Tensors(tmp_path, state).load_into(fresh)
     assert fresh.a.weight is fresh.b.weight
     assert torch.equal(fresh.a.weight, tied.a.weight)
     state["b.weight"] = state["b.weight"] + 1
     with pytest.raises(TensorMismatch, match="are one tensor of the model, and have two values"):
-        weights.Tensors(tmp_path, state).into(Tied())
+        weights.Tensors(tmp_path, state).load_into(Tied())
 
 
 def test_what_float16_cannot_hold_stays_float32(tmp_path, model):

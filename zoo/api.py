@@ -191,7 +191,7 @@ def opened(located: Located) -> "ZooModel":
     model = blank(located.spec, config.config, f"{config.where}: ")
     try:
         with isolated():
-            tensors.upgraded(type(model), config.plugin_version).into(model)
+            tensors.upgraded(type(model), config.plugin_version).load_into(model)
     except TensorMismatch as error:
         raise TensorMismatch(f"{error}{_versions(config)}") from error
     model._preprocessing = _preprocessing(config, model)
@@ -200,7 +200,7 @@ def opened(located: Located) -> "ZooModel":
 
 
 def blank(spec: ModelSpec, config: Mapping[str, Any], where: str = "") -> "ZooModel":
-    """A model of ``spec`` on the meta device, for :meth:`zoo.weights.Tensors.into` to fill.
+    """A model of ``spec`` on the meta device, for :meth:`zoo.weights.Tensors.load_into` to fill.
 
     Raises:
         InvalidConfig: it cannot be built of ``config``; the text begins with ``where``.

@@ -87,7 +87,7 @@ def save(
     with isolated():
         state = model.state_dict(keep_vars=True)
         tensors = {name: _storable(name, tensor) for name, tensor in state.items()}
-        Tensors(Path(f"the {spec.name} to save"), tensors).into(twin)
+        Tensors(Path(f"the {spec.name} to save"), tensors).load_into(twin)
     twin._preprocessing = model._preprocessing
     write_weights(
         twin.eval(),

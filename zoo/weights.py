@@ -127,7 +127,7 @@ class Tensors:
             )
         return Tensors(self.path, tensors)
 
-    def into(self, model: nn.Module) -> None:
+    def load_into(self, model: nn.Module) -> None:
         """Give ``model``, built under :func:`zoo.isolation.on_meta_device`, exactly these tensors.
 
         Raises:

@@ -106,7 +106,7 @@ def load_classifier(data: str, folder: Path = FOLDER) -> Classifier:
     if not {"size", "sha256"} <= config.keys():
         raise WeightsError(f"{folder / data / CONFIG} has no size and sha256")
     classifier = Classifier()
-    Tensors.read(folder / data, config["size"], config["sha256"]).into(classifier)
+    Tensors.read(folder / data, config["size"], config["sha256"]).load_into(classifier)
     # In this layout it is half as fast again on processors, with the same results.
     return classifier.eval().requires_grad_(False).to(memory_format=torch.channels_last)
 

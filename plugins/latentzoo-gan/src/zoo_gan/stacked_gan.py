@@ -21,6 +21,7 @@ that the stack can encode too. ``features`` are the encoder's first level.
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -201,9 +202,9 @@ class StackedGAN(ZooModel):
         check_loss(recipe)
         return [
             self._reading(recipe),
-            self._game("top generator", recipe.top_epochs, [1], recipe),
-            self._game("bottom generator", recipe.epochs, [0], recipe),
-            self._game("both generators", recipe.joint_epochs, [1, 0], recipe),
+            self._game("top generator", recipe.top_epochs, [1]),
+            self._game("bottom generator", recipe.epochs, [0]),
+            self._game("both generators", recipe.joint_epochs, [1, 0]),
         ]
 
     def _write(self, level: int, above: Tensor, rng: torch.Generator) -> tuple[Tensor, Tensor]:
@@ -213,57 +214,53 @@ class StackedGAN(ZooModel):
 
     def _reading(self, recipe: Recipe) -> Phase:
         """The encoders as those of a stacked autoencoder: each level is rebuilt from the next."""
-
-        def step(images: Tensor, step: Step) -> dict[str, Tensor]:
-            with step.autocast():
-                levels = self._read(images)
-                losses = {}
-                for i, name in enumerate(("image", "hidden")):
-                    again, _ = self._write(i, levels[i + 1], step.generator)
-                    error = again.float() - levels[i].float().detach()
-                    losses[name] = error.square().flatten(1).sum(1).mean()
-            step.update("autoencoder", sum(losses.values(), start=images.new_zeros(())))
-            return losses
-
-        both = nn.ModuleList([self.encoders, self.generators])
         return Phase(
             "encoder",
             recipe.encoder_epochs,
-            {"autoencoder": both},
-            step,
+            {"autoencoder": nn.ModuleList([self.encoders, self.generators])},
+            self._reading_step,
             rates={"autoencoder": recipe.encoder_lr},
         )
 
-    def _game(self, name: str, epochs: int, levels: Sequence[int], recipe: Recipe) -> Phase:
-        """The generators of ``levels``, top first, against their judges."""
+    def _reading_step(self, images: Tensor, step: Step) -> dict[str, Tensor]:
+        with step.autocast():
+            levels = self._read(images)
+            losses = {}
+            for i, name in enumerate(("image", "hidden")):
+                again, _ = self._write(i, levels[i + 1], step.generator)
+                error = again.float() - levels[i].float().detach()
+                losses[name] = error.square().flatten(1).sum(1).mean()
+        step.update("autoencoder", sum(losses.values(), start=images.new_zeros(())))
+        return losses
+
+    def _game(self, name: str, epochs: int, levels: Sequence[int]) -> Phase:
+        """The generators of ``levels``, top first, against their discriminators."""
         generators = nn.ModuleList(self.generators[i] for i in levels)
-        judges = nn.ModuleList(self.judges[i] for i in levels)
-
-        def step(images: Tensor, step: Step) -> dict[str, Tensor]:
-            self.encoders.eval()
-            with torch.no_grad(), step.autocast():
-                real = self._read(images)
-            with frozen(self.encoders):
-                made: dict[int, tuple[Tensor, Tensor, Tensor]] = {}  # level: made, noise, above
-                with step.autocast():
-                    for i in levels:
-                        above = made[i + 1][0] if i + 1 in made else real[i + 1]
-                        made[i] = (*self._write(i, above, step.generator), above)
-                losses = self._discriminator_losses(real, made, step, recipe)
-                step.update("judges", sum(losses.values(), start=images.new_zeros(())))
-                with frozen(judges):
-                    wanted = self._generator_losses(made, step, recipe)
-                    step.update("generators", sum(wanted.values(), start=images.new_zeros(())))
-            return {**losses, **wanted}
-
         return Phase(
             name,
             epochs,
-            {"generators": generators, "judges": judges},
-            step,
+            {"generators": generators, "judges": nn.ModuleList(self.judges[i] for i in levels)},
+            partial(self._game_step, levels),
             averaged=generators,
             shows="generate" if len(levels) > 1 else "reconstruct",
         )
+
+    def _game_step(self, levels: Sequence[int], images: Tensor, step: Step) -> dict[str, Tensor]:
+        self.encoders.eval()
+        with torch.no_grad(), step.autocast():
+            real = self._read(images)
+        with frozen(self.encoders):
+            made: dict[int, tuple[Tensor, Tensor, Tensor]] = {}  # level: made, noise, above
+            with step.autocast():
+                for i in levels:
+                    above = made[i + 1][0] if i + 1 in made else real[i + 1]
+                    made[i] = (*self._write(i, above, step.generator), above)
+            losses = self._discriminator_losses(real, made, step, step.recipe)
+            step.update("judges", sum(losses.values(), start=images.new_zeros(())))
+            with frozen(*(self.judges[i] for i in levels)):
+                wanted = self._generator_losses(made, step, step.recipe)
+                step.update("generators", sum(wanted.values(), start=images.new_zeros(())))
+        return {**losses, **wanted}
 
     def _discriminator_losses(
         self,
