@@ -18,6 +18,11 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
 )
 
+of_today = pytest.mark.skipif(
+    int(huggingface_hub.__version__.partition(".")[0]) < 2,
+    reason="client 1.x itself asks more often, outlives less, and reads no address but its own",
+)
+
 CARD = b"---\nlibrary_name: latentzoo\nlicense: mit\ntags: [latentzoo, ae]\n---\n# A card\n"
 
 
@@ -43,6 +48,7 @@ def commit(api: HfApi, repo: str, files: dict[str, bytes], **more) -> str:
     return api.create_commit(repo, operations, **more).oid
 
 
+@of_today
 def test_the_circle_of_the_real_client(hub, api, tmp_path: Path):
     api.create_repo("org/one")
     files = {"model.safetensors": tensors(), "config.json": b"{}", "README.md": CARD}
@@ -60,6 +66,7 @@ def test_the_circle_of_the_real_client(hub, api, tmp_path: Path):
     assert {request.status for request in hub.requests} <= {200, 302}
 
 
+@of_today
 def test_nothing_is_asked_for_what_is_pinned_and_cached(hub, api, tmp_path: Path):
     sha = hub.put("org/one", {"a.json": b"1", "model.safetensors": tensors()})
     for _ in range(2):
@@ -86,6 +93,7 @@ def test_all_of_a_commit_or_nothing(hub, api):
     assert hub.commits("org/one") == before
 
 
+@of_today
 def test_branches_and_tags(hub, api):
     sha = hub.put("org/one", {"a": b"1"})
     api.create_branch("org/one", branch="next/step")
@@ -190,8 +198,8 @@ def test_what_is_missing(hub, api, tmp_path: Path):
 @pytest.mark.parametrize(
     ("kind", "more"),
     [
-        ("cut", {}),
-        ("gone", {}),
+        pytest.param("cut", {}, marks=of_today),
+        pytest.param("gone", {}, marks=of_today),
         ("status", {"status": 429, "headers": {"Retry-After": "0"}}),
         ("drip", {"seconds": 0.01}),
         ("slow", {"seconds": 0.1}),
