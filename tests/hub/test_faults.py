@@ -20,6 +20,7 @@ from pathlib import Path
 from queue import Queue
 from typing import Any
 
+import huggingface_hub
 import pytest
 from hubserver import HubServer
 from preloaded import publish
@@ -405,6 +406,8 @@ def test_a_fault_is_overcome_or_told(scene: Scene, fault: Fault):
     fault.spoil(scene)
     ended = scene.pull()
     expected = fault.outcome
+    if fault.what == "cut midway, three times" and huggingface_hub.__version__ < "2":
+        expected = "HubUnreachable"  # client 1.x does not go on, and the zoo asks three times
     if "|" in expected and ended.error in expected.split("|"):
         expected = ended.error
     check(scene, ended, expected, fault.says)
