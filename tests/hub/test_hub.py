@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 from hubserver import HubServer
-from huggingface_hub import constants, get_session, hf_hub_download
+from huggingface_hub import close_session, constants, get_session, hf_hub_download
 from huggingface_hub.utils import http_backoff
 
 import zoo
@@ -315,7 +315,7 @@ def test_a_pickle_beside_the_tensors(hub, files, name):
         ({"config.json": b'{"model_type": "vit"}', "pytorch_model.bin": b""},
          errors.WeightsNotFound, ["of something else", "transformers.AutoModel.from_pretrained"]),
         ({"config.json": b'{"architecture": "resnet18", "pretrained_cfg": {}}'},
-         errors.WeightsNotFound, ["zoo.load('timm:hf-hub:org/ae.mine')"]),
+         errors.WeightsNotFound, ["zoo.load('timm:hf-hub:org/ae.mine')", "latentzoo-timm)"]),
         ({"model_index.json": b"{}"},
          errors.WeightsNotFound, ["no config.json", "diffusers.DiffusionPipeline"]),
         ({"README.md": b"---\nlibrary_name: \"ker\\eas\"\n---\n"},
@@ -637,6 +637,22 @@ def test_files_are_asked_for_again_when_there_was_no_connection(reconnect):
     else:
         with pytest.raises(errors.HubUnreachable, match="refused"):
             with_retries(call, REPO, None)
+
+
+def test_a_session_that_another_thread_has_made_anew_is_watched_too(hub, sha):
+    hub.fault("HEAD", "headers", headers={"ETag": '"../x"'})
+    session = get_session()
+    tries = iter([OSError("fewer bytes than announced")])
+
+    def ask():
+        for error in tries:
+            close_session()
+            raise error
+        return get_session().head(f"{hub.url}/{REPO}/resolve/{sha}/config.json")
+
+    with pytest.raises(errors.HubError, match="no name of a file"):
+        with_retries(ask, REPO, None)
+    assert get_session() is not session
 
 
 def test_requests_of_other_threads_are_their_own(hub, sha):

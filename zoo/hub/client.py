@@ -47,10 +47,11 @@ def with_retries(
 
     ``reconnect``: when no connection can be made, that is tried again too.
     """
-    with hub_errors(repo, revision), _watched():
+    with hub_errors(repo, revision):
         for pause in PAUSES:
             try:
-                return call()
+                with _watched():
+                    return call()
             except Exception as error:
                 wait = _wait(error, pause)
                 if reconnect and type(error) is ConnectionError:
@@ -58,7 +59,8 @@ def with_retries(
                 if wait is None:
                     raise
             time.sleep(wait)
-        return call()
+        with _watched():
+            return call()
 
 
 def _wait(error: Exception, pause: float) -> float | None:
@@ -84,7 +86,8 @@ def _watched() -> Iterator[None]:
 
     It waits as long as it is asked to, an hour too; this gives up instead. And it calls a file in
     the cache by the ETag as it came, so that ``../../x`` would be written outside. The session is
-    one for all threads, so what is hooked into it leaves the requests of others alone.
+    one for all threads, so what is hooked into it leaves the requests of others alone. For each try
+    it is the session of that moment, since another thread may have closed the last one meanwhile.
     """
     from huggingface_hub import get_session
 

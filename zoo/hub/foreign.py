@@ -7,6 +7,7 @@ from zoo.errors import UnsafeWeights, WeightsNotFound, ZooError
 from zoo.folder import CONFIG, PICKLES
 from zoo.hub.errors import clean
 from zoo.installing import install_command
+from zoo.registry import usual_owner
 
 if TYPE_CHECKING:
     from huggingface_hub import ModelInfo
@@ -23,7 +24,7 @@ def foreign(
     files = {str(f.rfilename) for f in listing.siblings or ()} if listing else set()
     library = (listing and listing.library_name) or _library(files, config or {})
     ways = {
-        "timm": f"zoo.load('timm:hf-hub:{repo}') ({install_command('latentzoo-timm')})",
+        "timm": f"zoo.load('timm:hf-hub:{repo}') ({install_command(usual_owner('timm'))})",
         "transformers": f"transformers.AutoModel.from_pretrained({repo!r})",
         "diffusers": f"diffusers.DiffusionPipeline.from_pretrained({repo!r})",
         "sentence-transformers": f"sentence_transformers.SentenceTransformer({repo!r})",
