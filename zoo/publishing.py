@@ -23,6 +23,7 @@ from zoo.api import opened
 from zoo.boundary import typed, user_path
 from zoo.errors import (
     AccessDenied,
+    HubError,
     InvalidConfig,
     InvalidName,
     ModelNameError,
@@ -114,8 +115,8 @@ def publish(
 
     First the folder is validated as :func:`zoo.load` would, and more: its vectors have to come out
     on this machine, and its records have to make a card. Without metrics.json it goes out all the
-    same, and its card says that nothing was measured. What is published already, byte for byte, is
-    not committed again.
+    same, and its card says that nothing was measured. That a folder is not valid is said before
+    anybody is asked to log in. What is published already, byte for byte, is not committed again.
 
     Args:
         source: a name such as ``deep_ae.mnist`` or ``local-dir:runs/mine``, or a folder.
@@ -125,8 +126,7 @@ def publish(
         tag: what the commit shall be called too, for ever.
         token: of the Hub; by default the one that its client finds (``HF_TOKEN``, ``hf auth
             login``).
-        dry_run: change nothing; say what would be done. The folder is validated before anybody
-            has to be logged in.
+        dry_run: change nothing; say what would be done.
         report: called with a line on each step.
 
     Raises:
@@ -143,14 +143,15 @@ def publish(
     with tempfile.TemporaryDirectory(prefix="zoo-publish-") as scratch:
         folder = Path(scratch)
         name = f"hf-hub:{to}{at_branch(branch)}"
-        # What is wrong with the folder a dry run says without a login, and the Hub, too.
-        if dry_run:
-            summary = prepare(source, folder, name, report)
-        user, namespaces = _login(target.api)
-        report(f"logged in as {user}")
-        before = look(target)
-        if not dry_run:
-            summary = prepare(source, folder, name, report)
+        try:
+            user, namespaces = _login(target.api)
+            report(f"logged in as {user}")
+            before = look(target)
+        except HubError:
+            # What is wrong with the folder is said first, without a login and without the Hub.
+            prepare(source, folder, name, report)
+            raise
+        summary = prepare(source, folder, name, report)
         refuse_conflicts(target, folder, before)
         files = changes_of(folder, before.files)
         there = before.branch_exists and is_there(files)

@@ -188,17 +188,6 @@ def test_dry_run_changes_nothing(hub, folder, other):
     assert writes(hub) == []
 
 
-def test_dry_run_validates_before_it_asks_for_a_login(hub, folder, monkeypatch):
-    monkeypatch.setenv("HF_TOKEN", "")
-    result = run(folder, "--to", "org/ae.mine", "--dry-run")
-    assert result.exit_code == 2
-    assert result.stderr.index("tensors are sound") < result.stderr.index("needs a token")
-    (folder / "vectors.safetensors").unlink()
-    result = run(folder, "--to", "org/ae.mine", "--dry-run")
-    assert (result.exit_code, hub.requests) == (2, [])
-    assert "has no vectors.safetensors" in result.stderr
-
-
 def test_dry_run_tells_of_rights_that_seem_to_be_missing(folder):
     result = run(folder, "--to", "eve/ae.mine", "--dry-run")
     assert "ana does not seem to be a member of eve" in result.stderr
@@ -442,6 +431,24 @@ def test_no_right_to_publish(hub, folder, monkeypatch, token, to, messages):
     assert state(hub) == before
 
 
+@pytest.mark.parametrize("more", [[], ["--dry-run"]], ids=["publish", "dry run"])
+@pytest.mark.parametrize(
+    ("token", "answer"), [("", "needs a token"), ("hf_wRoNg", "does not accept your token")]
+)
+def test_a_folder_is_validated_before_a_login_is_asked_for(
+    hub, folder, monkeypatch, token, answer, more
+):
+    monkeypatch.setenv("HF_TOKEN", token)
+    result = run(folder, "--to", "org/ae.mine", *more)
+    assert result.exit_code == 2
+    assert result.stderr.index("tensors are sound") < result.stderr.index(answer)
+    (folder / "vectors.safetensors").unlink()
+    result = run(folder, "--to", "org/ae.mine", *more)
+    assert (result.exit_code, writes(hub)) == (2, [])
+    assert "has no vectors.safetensors" in result.stderr
+    assert answer not in result.stderr
+
+
 def test_a_token_can_be_given(hub, folder, monkeypatch):
     monkeypatch.setenv("HF_TOKEN", "hf_wRoNg")
     assert zoo.publish(folder, "ana/ae.mine", token=TOKEN).user == "ana"
@@ -583,6 +590,21 @@ def test_a_commit_that_came_in_between_is_not_overwritten(hub, folder):
     hub.heal()
     assert run(folder, "--to", "org/ae.mine").exit_code == 0
     assert hub.files("org/ae.mine")["LICENSE"] == b"theirs", "what is not of the zoo is let alone"
+
+
+def test_a_commit_that_came_during_the_validation_is_not_overwritten(hub, folder, monkeypatch):
+    zoo.publish(folder, "org/ae.mine")
+    change(folder / "config.json", licence="CC0-1.0")
+    validate = zoo.publishing.validate
+
+    def slow_validation(*args):
+        hub.put("org/ae.mine", {"LICENSE": b"theirs"})
+        return validate(*args)
+
+    monkeypatch.setattr(zoo.publishing, "validate", slow_validation)
+    with pytest.raises(PublishConflict, match="has changed meanwhile"):
+        zoo.publish(folder, "org/ae.mine")
+    assert hub.commits("org/ae.mine")[0].title == "put"
 
 
 def test_what_somebody_else_put_into_what_was_made_here_is_not_deleted(hub, folder, other):
