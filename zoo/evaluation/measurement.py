@@ -1,6 +1,7 @@
 """One measurement: a model, its data, and the protocols that are run in turn."""
 
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
 from functools import partial, wraps
 from pathlib import Path
 from typing import Any, TypeVar
@@ -98,7 +99,6 @@ def evaluate(
         ZooError: as :func:`zoo.load` and :func:`zoo.data.load_data`.
     """
     from zoo.api import load
-    from zoo.report.card import is_card, write_card
 
     chosen = chosen_protocols(protocols)
     named = frozenset() if protocols is None else protocol_names(protocols) - {"all"}
@@ -134,53 +134,93 @@ def evaluate(
         model, called, train, test, seed, with_baselines,
         samples=samples, space=where, named=named, advance=advance,
     )  # fmt: skip
-    metrics: list[dict[str, Any]] = []
-    done: list[str] = []  # the names, shell-style, of what was measured
-    result = {"data": test.name, "seed": seed, "metrics": metrics, "left_out": left_out}
-
-    def run(measure: Callable[[Context], Iterator[Figure]], *gives: str) -> None:
-        for record in metric_records(measure(context), test):
-            metrics.append(record)
-        done.extend(gives)
-
-    def keep() -> None:
-        result["versions"] = current_versions()
-        if write and metrics:
-            again = {protocol.name for protocol in chosen} | {o["protocol"] for o in left_out}
-            with holding(folder):  # another may have written since this one began
-                write_json(folder / METRICS, merged(read_record(folder), result, done, again))
-
-    def leave_out(protocol: Protocol, reason: str) -> None:
-        left_out.append({"protocol": protocol.name, "reason": reason})
-        progress(f"left out {protocol.name}: {reason}")
-
-    suited = []
-    for protocol in chosen:
-        if reason := why_unsuited(protocol, context):
-            leave_out(protocol, reason)
-        else:
-            suited.append(protocol)
-    for protocol in suited:
-        progress(f"{protocol.name}: {protocol.summary}")
-        try:  # of one that is measured in a space, figures in other spaces stay
-            run(protocol.run, *(() if protocol.in_a_space else protocol.gives))
-        except (ProtocolSkipped, MissingDependency) as error:
-            leave_out(protocol, str(error))
-        keep()
+    measurement = _Measurement(context, folder if write else None, chosen, left_out, progress)
+    measurement.run_protocols()
     if against is not None:
-        from zoo.evaluation.reconstruction import measure_against
-
-        progress(f"against: squared error of {against}")
-        run(partial(measure_against, folder=folder, other=Path(against)), "sse_ablated")
-    keep()
-    if not metrics:
+        measurement.compare(folder, Path(against))
+    if not measurement.metrics:
         raise CapabilityError(
             f"nothing of {name} could be measured on {test.name}:\n"
             + "\n".join(f"  {out['protocol']}: {out['reason']}" for out in left_out)
         )
-    card = folder / CARD
-    if write and is_card(card):  # it shows the figures
-        write_card(folder)
-    elif write and card.exists():
-        progress(f"{card} is not a card that the zoo wrote, so it stays as it is")
-    return result
+    measurement.update_card()
+    return measurement.result()
+
+
+@dataclass
+class _Measurement:
+    """What one call of :func:`evaluate` has measured so far, and where it is kept."""
+
+    context: Context
+    folder: Path | None
+    """The weights folder whose metrics.json and card are kept up to date, if they are."""
+    chosen: list[Protocol]
+    left_out: list[dict[str, str]]
+    progress: Callable[[str], None]
+    metrics: list[dict[str, Any]] = field(default_factory=list)
+    done: list[str] = field(default_factory=list)
+    """The names, shell-style, of what was measured."""
+
+    def run_protocols(self) -> None:
+        """Each protocol that suits the model and the data, and what it gave is kept at once."""
+        suited = []
+        for protocol in self.chosen:
+            if reason := why_unsuited(protocol, self.context):
+                self._leave_out(protocol, reason)
+            else:
+                suited.append(protocol)
+        for protocol in suited:
+            self.progress(f"{protocol.name}: {protocol.summary}")
+            try:  # of one that is measured in a space, figures in other spaces stay
+                self._run(protocol.run, *(() if protocol.in_a_space else protocol.gives))
+            except (ProtocolSkipped, MissingDependency) as error:
+                self._leave_out(protocol, str(error))
+            self._keep()
+        self._keep()
+
+    def compare(self, folder: Path, other: Path) -> None:
+        """The squared error of another recipe's weights beside that of ``folder``."""
+        from zoo.evaluation.reconstruction import measure_against
+
+        self.progress(f"against: squared error of {other}")
+        self._run(partial(measure_against, folder=folder, other=other), "sse_ablated")
+        self._keep()
+
+    def result(self) -> dict[str, Any]:
+        """What metrics.json holds."""
+        return {
+            "data": self.context.test.name,
+            "seed": self.context.seed,
+            "metrics": self.metrics,
+            "left_out": self.left_out,
+            "versions": current_versions(),
+        }
+
+    def update_card(self) -> None:
+        """The card shows the figures; one that somebody else wrote stays as it is."""
+        from zoo.report.card import is_card, write_card
+
+        if self.folder is None:
+            return
+        card = self.folder / CARD
+        if is_card(card):
+            write_card(self.folder)
+        elif card.exists():
+            self.progress(f"{card} is not a card that the zoo wrote, so it stays as it is")
+
+    def _run(self, measure: Callable[[Context], Iterator[Figure]], *gives: str) -> None:
+        for record in metric_records(measure(self.context), self.context.test):
+            self.metrics.append(record)
+        self.done.extend(gives)
+
+    def _leave_out(self, protocol: Protocol, reason: str) -> None:
+        self.left_out.append({"protocol": protocol.name, "reason": reason})
+        self.progress(f"left out {protocol.name}: {reason}")
+
+    def _keep(self) -> None:
+        if self.folder is None or not self.metrics:
+            return
+        again = {p.name for p in self.chosen} | {out["protocol"] for out in self.left_out}
+        with holding(self.folder):  # another may have written since this one began
+            before = read_record(self.folder)
+            write_json(self.folder / METRICS, merged(before, self.result(), self.done, again))
