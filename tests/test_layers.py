@@ -31,6 +31,8 @@ LAYERS = (
     "converting data evaluation sklearn training",
     # whole folders: written, published
     "publishing saving",
+    # the checks of the contract
+    "authoring.checks",
     # what authors check their plugins with
     "authoring testing",
     # the commands know all, and nobody knows them

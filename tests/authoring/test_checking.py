@@ -125,7 +125,9 @@ def plugin(tmp_path, monkeypatch):
 
 def only(monkeypatch, *checks):
     """Run these checks alone, which is quicker."""
-    monkeypatch.setattr(testing, "CHECKS", tuple(getattr(testing, name) for name in checks))
+    monkeypatch.setattr(
+        "zoo.authoring.checks.CHECKS", tuple(getattr(testing, name) for name in checks)
+    )
 
 
 def test_the_template_is_well(plugin):
@@ -559,6 +561,6 @@ def test_not_applicable_is_never_a_pass(monkeypatch, arguments, reason):
         """Nothing is looked at."""
         raise testing.NotApplicable(*arguments)
 
-    monkeypatch.setattr(testing, "CHECKS", (check_nothing,))
+    monkeypatch.setattr("zoo.authoring.checks.CHECKS", (check_nothing,))
     results = check("ae.mnist")
     assert [(r.state, r.reason) for r in results] == [("not applicable", reason)]

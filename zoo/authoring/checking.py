@@ -1,8 +1,8 @@
 """``zoo check``: the contract's checks, run and reported so that an author can act on them.
 
-The checks themselves are plain functions in :mod:`zoo.testing`. Here a target becomes names, each
-name meets each check, and what was raised becomes a :class:`Result`: what was expected, what was
-found, and the line of the plugin to look at.
+The checks themselves are plain functions in :mod:`zoo.authoring.checks`. Here a target becomes
+names, each name meets each check, and what was raised becomes a :class:`Result`: what was expected,
+what was found, and the line of the plugin to look at.
 """
 
 import inspect
@@ -14,7 +14,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from zoo import api, testing
+from zoo import api
+from zoo.authoring import checks
+from zoo.authoring.checks.elsewhere import elsewhere
+from zoo.authoring.checks.support import NotApplicable, get_model, has_weights, line_of, record_line
 from zoo.boundary import typed, user_path
 from zoo.discovery import normalise
 from zoo.errors import InvalidName, PluginError, UnknownModel
@@ -116,8 +119,8 @@ def check(target: str, *, report: Callable[[Result], None] = lambda result: None
     Raises: as :func:`names_of`.
     """
     results = []
-    testing.get_model.cache_clear()  # a folder may have changed since
-    testing._elsewhere.cache_clear()
+    get_model.cache_clear()  # a folder may have changed since
+    elsewhere.cache_clear()
     for name in names_of(target):
         for result in _results(name):
             results.append(result)
@@ -145,7 +148,7 @@ def _names_of_distribution(distribution: str, install: str = "") -> list[str]:
         raise UnknownModel(
             f"{distribution} declares no model: its hook zoo_models returns an empty list"
         )
-    return testing.models_of(distribution)
+    return checks.models_of(distribution)
 
 
 def _project(folder: Path) -> str:
@@ -163,19 +166,19 @@ def _project(folder: Path) -> str:
 
 def _results(name: str) -> Iterator[Result]:
     try:
-        reasons = testing.expected_failures(name)
-        testing.get_model(name)
+        reasons = checks.expected_failures(name)
+        get_model(name)
     except (Exception, SystemExit) as error:  # a plugin that calls exit() is no good either
         yield Result(
             name=name,
-            check="load" if testing.has_weights(name) else "create",
+            check="load" if has_weights(name) else "create",
             state=FAILED,
             expected="The model can be built; no other check was run.",
             got=_said(error),
             look=_where(name, error),
         )
         return
-    for function in testing.CHECKS:
+    for function in checks.CHECKS:
         yield _result(name, function, reasons.get(function.__name__, ""))
 
 
@@ -183,7 +186,7 @@ def _result(name: str, function: Callable[[str], None], reason: str) -> Result:
     start, error, why_not = time.perf_counter(), None, None
     try:
         function(name)
-    except testing.NotApplicable as raised:
+    except NotApplicable as raised:
         why_not = str(raised) or "the check gives no reason"
     except (Exception, SystemExit) as raised:
         error = raised
@@ -218,10 +221,10 @@ def _where(name: str, error: BaseException) -> str:
         return look
     file, start = None, "zoo plugins --traceback"
     try:
-        start = testing.record_line(name)  # the class may not be there
+        start = record_line(name)  # the class may not be there
         kind = builder(api.info(name))
         file = Path(inspect.getfile(kind))
-        start = testing.line_of(kind)
+        start = line_of(kind)
     except Exception:  # the class cannot be imported, or has no source
         pass
     frames = list(traceback.extract_tb(error.__traceback__))

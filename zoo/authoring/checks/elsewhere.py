@@ -1,0 +1,56 @@
+"""Scripts that a check runs in another process."""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from zoo.names import FolderName
+from zoo.sources import parse, weights_folder
+
+
+def in_a_new_process(script: str, *arguments: str) -> tuple[str, dict[str, Any]]:
+    """What ``script`` printed, and the ``answer`` that it left, in a new folder.
+
+    The files that it left in that folder are added to the answer.
+    """
+    paths = os.pathsep.join(os.path.abspath(path) for path in sys.path)
+    with tempfile.TemporaryDirectory() as temporary:
+        place, file = Path(temporary) / "place", Path(temporary) / "answer.json"
+        place.mkdir()
+        ending = f"\nopen({str(file)!r}, 'w').write(json.dumps(answer))"
+        run = subprocess.run(
+            [sys.executable, "-c", script + ending, *arguments],
+            cwd=place, capture_output=True, text=True, errors="replace",
+            env={**os.environ, "PYTHONPATH": paths, "PYTHONSAFEPATH": "1"},
+        )  # fmt: skip
+        assert run.returncode == 0, f"in another process: {run.stderr.strip()[-500:]}"
+        answer = json.loads(file.read_text("utf-8"))
+        files = sorted(str(path.relative_to(place)) for path in place.rglob("*"))
+        return run.stdout, {**answer, "files": files}
+
+
+@cache
+def elsewhere(name: str) -> tuple[str, dict[str, Any]]:
+    """The model of ``name`` in another process: what is printed, written and generated there."""
+    where = weights_folder(name) if isinstance(parse(name), FolderName) else None
+    threads = str(torch.get_num_threads())
+    return in_a_new_process(_CALL, f"local-dir:{where.absolute()}" if where else name, threads)
+
+
+_CALL = """
+import hashlib, json, sys, torch
+from zoo import weights
+from zoo.authoring.checks.support import get_model, images_for
+torch.set_num_threads(int(sys.argv[2]))
+model = get_model(sys.argv[1])
+weights.measure(model, images_for(model, 2))
+images = model.generate(2, seed=11) if "generate" in model.capabilities else torch.zeros(0)
+answer = {"generated": hashlib.sha256(images.numpy().tobytes()).hexdigest()}
+"""
