@@ -12,7 +12,6 @@ import zoo
 from zoo.data import Dataset
 from zoo.errors import DataError, InputError, SettingsError, TrainingError
 from zoo.sample import sample
-from zoo.training import make_recipe, read_recipe
 from zoo.training.rng import affine_maps, generator, seeded, warp
 
 MODELS = ("ae", "deep_ae", "dcgan")
@@ -101,30 +100,6 @@ def test_a_finished_run_is_not_overwritten(tmp_path, train):
     train("ae", tmp_path / "run")
     with pytest.raises(TrainingError, match="exists already"):
         train("ae", tmp_path / "run")
-
-
-def test_recipe_is_over_the_models_own():
-    recipe = make_recipe(zoo.create("deep_ae").recipe, {"lr": 1, "hidden_weight": 0.0})
-    assert (recipe.lr, recipe.hidden_weight, recipe.batch_size) == (1, 0.0, 128)
-
-
-def test_recipe_from_a_file(tmp_path, train):
-    (tmp_path / "a.toml").write_text('lr = 0.01\nschedule = "constant"\nepochs = 7\n')
-    train("ae", tmp_path / "run", recipe=tmp_path / "a.toml")
-    used = json.loads((tmp_path / "run" / "recipe.json").read_text())
-    # what is set by hand goes over the file
-    assert (used["lr"], used["schedule"], used["epochs"]) == (0.01, "constant", 3)
-    assert read_recipe(tmp_path / "run" / "recipe.json") == used
-    for name, text in (
-        ("b.toml", "lr = ="),
-        ("c.json", "[1]"),
-        ("d.json", "{"),
-        ("gone.toml", None),
-    ):
-        if text is not None:
-            (tmp_path / name).write_text(text)
-        with pytest.raises(SettingsError, match=name.replace(".", r"\.")):
-            read_recipe(tmp_path / name)
 
 
 def test_a_runs_folder(tmp_path, train):

@@ -14,14 +14,10 @@
 The folder may hold files of the user's: see :mod:`zoo.training.runfolder`.
 """
 
-import difflib
-import json
-import math
 import os
 import time
-import tomllib
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -32,19 +28,19 @@ import zoo
 from zoo import weights
 from zoo.api import create
 from zoo.boundary import typed, user_path
-from zoo.corruption import check_corruption
 from zoo.data import NAMED, Dataset, load_data, split_validation, to_float
 from zoo.data.fingerprint import digest, fingerprint
-from zoo.errors import SettingsError, TrainingError
+from zoo.errors import TrainingError
 from zoo.files import path_text, write_json
 from zoo.manifest import MANIFEST, WEIGHTS, read_manifest
-from zoo.model import AutoencoderRecipe, LabelledRecipe, Recipe, ZooModel, can_be_trained
+from zoo.model import LabelledRecipe, Recipe, ZooModel, can_be_trained
 from zoo.report.card import write_card
 from zoo.sources import owner
 from zoo.training import checkpoint
 from zoo.training.loop import Run
 from zoo.training.precision import resolve_precision
 from zoo.training.processes import processes_on
+from zoo.training.recipe import make_recipe, read_recipe
 from zoo.training.record import Record
 from zoo.training.rng import seeded
 from zoo.training.runfolder import RunFolder
@@ -53,6 +49,7 @@ __all__ = ["make_recipe", "read_recipe", "train"]
 
 VALIDATION = 0.05
 PICTURES = 20
+Report = Callable[[dict[str, Any]], None]
 
 
 @typed()
@@ -119,17 +116,9 @@ def train(
     if resume:
         _require_resumable(out)
     with seeded(seed), RunFolder(out) as folder:
-        network = create(model, **(config or {}))
-        kind = type(network)
-        if not can_be_trained(kind):
-            raise TrainingError(
-                f"{model} cannot be trained: its class has no loss, no phases, nothing to fit.\n"
-                "Models that can are among those of: zoo list"
-            )
-        chosen_recipe = make_recipe(
-            network.recipe,
-            {**(read_recipe(user_path(recipe)) if recipe is not None else {}), **(settings or {})},
-        )
+        network = _trainable(model, config or {})
+        asked = read_recipe(user_path(recipe)) if recipe is not None else {}
+        chosen_recipe = make_recipe(network.recipe, {**asked, **(settings or {})})
         accelerator = processes_on(device)
         if problem := _open(folder, resume, accelerator):
             report({"warning": problem})
@@ -137,13 +126,7 @@ def train(
         chosen_recipe, elsewhere = resolve_precision(chosen_recipe, accelerator.device, began)
         if elsewhere:
             report({"warning": elsewhere})
-        facts: dict[str, Any] = {
-            "model": network.record.name,
-            "config": dict(network.config),
-            "recipe": chosen_recipe.to_dict(),
-            "seed": seed,
-            "dtype": weights.DTYPES[not half],
-        }
+        facts = _facts(network, chosen_recipe, seed, half)
         folder.require_same(facts)  # before the data are read, which may take long
         dataset = data if isinstance(data, Dataset) else load_data(
             str(data), "train", network.preprocessing, strict=strict,
@@ -151,8 +134,7 @@ def train(
             memory=memory, cache=folder.workspace,
             progress=lambda done, total: report({"reading": done, "total": total}),
         )  # fmt: skip
-        with_labels = isinstance(chosen_recipe, LabelledRecipe) and chosen_recipe.labels
-        if with_labels:
+        if _needs_labels(chosen_recipe):
             dataset = _labelled(dataset)
         seen = fingerprint(dataset)
         folder.require_same({"data": seen})
@@ -167,39 +149,54 @@ def train(
             facts={**facts, "data": digest(seen)},
             record=Record(folder, to_float(dataset.images[held_out[:PICTURES]]), report),
             accelerator=accelerator,
-            labels=dataset.labels if with_labels else None,
+            labels=dataset.labels if _needs_labels(chosen_recipe) else None,
             checkpoint_every=checkpoint_every,
             stop=stop,
         )
         if run.phases:
             _require_batches(dataset, chosen, chosen_recipe, accelerator.num_processes)
+        writes = accelerator.is_main_process
         if folder.finished:  # and resume: it went to its end before
-            if accelerator.is_main_process and not (out / WEIGHTS / "README.md").exists():
+            if writes and not (out / WEIGHTS / "README.md").exists():
                 write_card(out / WEIGHTS)  # just not to its very end
             return out / WEIGHTS
-        if accelerator.is_main_process:
-            for note in dataset.remarks:
-                report({"note": note})
-            report({"start": _introduction(network, dataset, run)})
-        if resume and folder.has_checkpoint:
-            if problem := run.resume():
-                report({"warning": problem})
-        elif resume:
-            report({"warning": "no checkpoint was written yet, so it starts from the beginning"})
-        if accelerator.is_main_process:
-            with run.explained():
-                folder.clean(decoded=False)  # what a kill in the middle of writing left
-                folder.note({**facts, "data": seen, "source": _source(data)})
-                used = folder.require("recipe.json")
-                write_json(used, chosen_recipe.to_dict(), folder.workspace)
+        if writes:
+            _introduce(network, dataset, run, report)
+        if resume:
+            _go_on(run, folder, report)
+        if writes:
+            _note(run, folder, {**facts, "data": seen, "source": _source(data)})
         run.train()
-        if accelerator.is_main_process:
-            plugin = owner(model)  # two plugins may have such a model
-            _finish(
-                network, plugin.distribution, dataset, chosen, held_out, run, folder, report, half
-            )
+        if writes:
+            plugin = owner(model).distribution  # two plugins may have such a model
+            _finish(network, plugin, dataset, chosen, held_out, run, folder, report, half)
         accelerator.wait_for_everyone()
     return out / WEIGHTS
+
+
+def _trainable(model: str, config: Mapping[str, Any]) -> ZooModel:
+    """A new model, before its training.
+
+    Raises: TrainingError: its class has nothing to train.
+    """
+    network = create(model, **config)
+    if not can_be_trained(type(network)):
+        raise TrainingError(
+            f"{model} cannot be trained: its class has no loss, no phases, nothing to fit.\n"
+            "Models that can are among those of: zoo list"
+        )
+    return network
+
+
+def _facts(network: ZooModel, recipe: Recipe, seed: int, half: bool) -> dict[str, Any]:
+    """What a run is of, besides its data: a run that goes on must be of the same."""
+    return {
+        "model": network.record.name,
+        "config": dict(network.config),
+        "recipe": recipe.to_dict(),
+        "seed": seed,
+        "dtype": weights.DTYPES[not half],
+    }
 
 
 def _source(data: str | Path | Dataset) -> str | None:
@@ -243,15 +240,35 @@ def _open(folder: RunFolder, resume: bool, accelerator: Any) -> str:
     return problem
 
 
-def _introduction(network: ZooModel, dataset: Dataset, run: Run) -> str:
+def _introduce(network: ZooModel, dataset: Dataset, run: Run, report: Report) -> None:
+    """Say what there is to say of the data, and what is trained on how much, where."""
+    for note in dataset.remarks:
+        report({"note": note})
     parameters = sum(p.numel() for p in network.parameters())
     images = " x ".join(map(str, network.image_shape))
     # The number of processes too: a launcher that starts fewer than it was asked for is silent.
-    return (
+    start = (
         f"{network.record.name}, {parameters:,} parameters, on {len(run.chosen):,} images {images} "
         f"of {dataset.name} ({len(run.held_out):,} held out), {run.accelerator.num_processes} x "
         f"{run.accelerator.device.type}, {run.recipe.precision}"
     )
+    report({"start": start})
+
+
+def _go_on(run: Run, folder: RunFolder, report: Report) -> None:
+    """Continue from the last good checkpoint, if one was written."""
+    if not folder.has_checkpoint:
+        report({"warning": "no checkpoint was written yet, so it starts from the beginning"})
+    elif problem := run.resume():
+        report({"warning": problem})
+
+
+def _note(run: Run, folder: RunFolder, facts: dict[str, Any]) -> None:
+    """Write down in the run's folder what it is a run of."""
+    with run.explained():
+        folder.clean(decoded=False)  # what a kill in the middle of writing left
+        folder.note(facts)
+        write_json(folder.require("recipe.json"), run.recipe.to_dict(), folder.workspace)
 
 
 def _require_batches(data: Dataset, chosen: Tensor, recipe: Recipe, processes: int) -> None:
@@ -265,6 +282,10 @@ def _require_batches(data: Dataset, chosen: Tensor, recipe: Recipe, processes: i
             f"a batch of {recipe.batch_size} cannot be shared by {processes} processes: "
             f"--set batch_size={max(1, recipe.batch_size // processes) * processes}"
         )
+
+
+def _needs_labels(recipe: Recipe) -> bool:
+    return isinstance(recipe, LabelledRecipe) and recipe.labels
 
 
 def _labelled(dataset: Dataset) -> Dataset:
@@ -290,7 +311,7 @@ def _finish(
     held_out: Tensor,
     run: Run,
     folder: RunFolder,
-    report: Callable[[dict[str, Any]], None],
+    report: Report,
     half: bool,
 ) -> None:
     """What comes after the steps: the closed-form part, the weights folder, its card, a plot."""
@@ -338,64 +359,3 @@ def _finish(
         workspace=folder.workspace,
     )
     write_card(folder.path / WEIGHTS)
-
-
-def read_recipe(path: Path) -> dict[str, Any]:
-    """Settings from a TOML or JSON file.
-
-    Raises:
-        SettingsError: not there, not readable, or not of that form.
-    """
-    try:
-        text = path.read_text("utf-8")
-        settings = json.loads(text) if path.suffix == ".json" else tomllib.loads(text)
-    except (OSError, ValueError, RecursionError) as error:
-        raise SettingsError(
-            f"{path} is not a recipe: {error}. Expected KEY = VALUE lines (.toml) or an object "
-            "(.json), such as a run's recipe.json"
-        ) from None
-    if not isinstance(settings, dict):
-        raise SettingsError(f"{path}: expected an object, got {type(settings).__name__}")
-    return settings
-
-
-def make_recipe(kind: type[Recipe], settings: Mapping[str, Any]) -> Recipe:
-    """The model's own recipe with ``settings`` over it.
-
-    Raises:
-        SettingsError: an unknown setting, or a value of another type than the default's.
-    """
-    known = {f.name: f.default for f in fields(kind)}
-    for key, value in settings.items():
-        if key not in known:
-            near = difflib.get_close_matches(str(key), known, n=1)
-            raise SettingsError(
-                f"the recipe has no setting {key!r}; it has: "
-                + ", ".join(f"{k}={v!r}" for k, v in known.items())
-                + (f".\nDid you mean {near[0]}?" if near else "")
-            )
-        wanted = type(known[key])
-        if type(value) is not wanted and not (wanted is float and type(value) is int):
-            raise SettingsError(
-                f"{key} should be of type {wanted.__name__} like its default {known[key]!r}, "
-                f"got {value!r}"
-            )
-        if isinstance(value, int | float) and not (math.isfinite(value) and value >= 0):
-            raise SettingsError(f"{key} should be a finite number from 0, got {value!r}")
-    recipe = kind(**settings)
-    if recipe.batch_size < 2 or recipe.epochs < 1:
-        raise SettingsError(
-            f"expected epochs from 1 and a batch_size from 2, got {recipe.epochs} and "
-            f"{recipe.batch_size}"
-        )
-    for key in ("precision", "muon_precision"):
-        if (value := getattr(recipe, key)) not in ("auto", "fp32", "bf16"):
-            raise SettingsError(f"{key} should be auto, fp32 or bf16, got {value!r}")
-    for key in ("beta1", "average"):
-        if not getattr(recipe, key) < 1:
-            raise SettingsError(f"{key} should be below 1, got {getattr(recipe, key)!r}")
-    if isinstance(recipe, AutoencoderRecipe) and recipe.corrupt:
-        check_corruption(recipe.corrupt, recipe.corrupt_strength)
-    if not 0 < recipe.decay <= 1:
-        raise SettingsError(f"decay should be over 0 and at most 1, got {recipe.decay!r}")
-    return recipe
