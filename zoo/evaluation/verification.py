@@ -90,6 +90,12 @@ def verify(
             + ".\n"
             f"Type: zoo evaluate local-dir:{folder}"
         )
+    _refuse_deviations(name, rows)
+    return rows
+
+
+def _refuse_deviations(name: str, rows: list[dict[str, Any]]) -> None:
+    """Raises: WeightsError: a figure is not the recorded one, or was not measured at all."""
     wrong = [
         r
         for r in rows
@@ -105,7 +111,6 @@ def verify(
                 for r in wrong
             )
         )
-    return rows
 
 
 class _How(NamedTuple):
