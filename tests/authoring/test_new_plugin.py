@@ -12,11 +12,13 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from PIL import Image
 
 from zoo.authoring import scaffold
 from zoo.authoring.scaffold import new_plugin
 from zoo.cli import main
-from zoo.errors import InvalidName, MissingDependency, PluginError
+from zoo.errors import InputError, InvalidName, MissingDependency, PluginError
+from zoo.sample import sample
 
 TREE = Path(__file__).resolve().parents[2]
 
@@ -140,6 +142,78 @@ def test_it_needs_no_torch(tmp_path):
         [sys.executable, "-c", script, tmp_path / "mine"], capture_output=True, text=True
     )
     assert done.stdout.splitlines()[-1] == "[]", done.stdout + done.stderr
+
+
+def as_if_installed(folder: Path, name: str) -> dict[str, str]:
+    """The environment of a process that has the plugin."""
+    info = folder / "src" / f"latentzoo_{name}-0.1.0.dist-info"
+    info.mkdir()
+    (info / "entry_points.txt").write_text(f"[zoo]\n{name} = zoo_{name}\n")
+    (info / "METADATA").write_text(
+        f"Metadata-Version: 2.1\nName: latentzoo-{name}\nVersion: 0.1.0\n"
+    )
+    return {**os.environ, "PYTHONPATH": os.pathsep.join([str(folder / "src"), *sys.path])}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("kind", "calls"),
+    [
+        ("autoencoder", ["encode", "decode", "reconstruct", "generate", "features", "score"]),
+        ("generator", ["generate"]),
+        ("features", ["encode", "features"]),
+    ],
+)
+def test_each_kind(kind, calls, tmp_path):
+    """Its own tests, ``zoo check``, and a short training whose weights are checked as well."""
+    folder = tmp_path / "mine"
+    made = CliRunner().invoke(main, ["new-plugin", "mine", "--kind", kind, "--out", str(folder)])
+    assert made.exit_code == 0, made.output
+    assert not (folder / "kinds").exists()
+    env = as_if_installed(folder, "mine")
+
+    def run(*command: str) -> str:
+        done = subprocess.run(
+            [sys.executable, "-m", *command], cwd=tmp_path, env=env, capture_output=True, text=True
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    tested = run("pytest", "-q", "-p", "no:cacheprovider", str(folder)).splitlines()[-1]
+    assert " passed" in tested
+    assert json.loads(run("zoo.cli", "info", "mine", "--json"))["capabilities"] == calls
+    assert json.loads(run("zoo.cli", "check", "latentzoo-mine", "--json"))["well"]
+
+    (tmp_path / "pictures").mkdir()
+    for i, pixels in enumerate(sample()[0][:64]):
+        Image.fromarray(pixels).save(tmp_path / "pictures" / f"{i}.png")
+    run(
+        *("zoo.cli", "train", "mine", "--data", "pictures", "--out", "run", "--device", "cpu"),
+        *("--recipe", str(folder / "recipes" / "quick.toml")),
+    )
+    checked = json.loads(run("zoo.cli", "check", "local-dir:run", "--json"))
+    assert checked["well"]
+    assert {"check_vectors"} <= {r["check"] for r in checked["results"] if r["state"] == "passed"}
+
+
+@pytest.mark.parametrize("kind", scaffold.KINDS)
+def test_the_longest_name_of_each_kind(kind, tmp_path):
+    """No line gets too long, nor is another one too short."""
+    for name in ("a", "x" * 30):
+        folder = new_plugin(name, tmp_path / name, kind=kind)
+        for command in (["check"], ["format", "--check"]):
+            ruff = [sys.executable, "-m", "ruff", *command, "--no-cache", "."]
+            done = subprocess.run(ruff, cwd=folder, capture_output=True, text=True)
+            assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_kinds_that_there_are_not(tmp_path):
+    with pytest.raises(InputError, match=r"\(autoencoder, generator, features\), got 'gan'"):
+        new_plugin("mine", tmp_path / "mine", kind="gan")
+    shown = CliRunner().invoke(main, ["new-plugin", "mine", "--kind", "gan"])
+    assert shown.exit_code == 2
+    assert "'autoencoder', 'generator', 'features'" in shown.stderr
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.fixture

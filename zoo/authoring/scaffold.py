@@ -11,7 +11,7 @@ from pathlib import Path
 
 import zoo
 from zoo.boundary import typed, user_path
-from zoo.errors import InvalidName, PluginError
+from zoo.errors import InputError, InvalidName, PluginError
 from zoo.files import new_folder
 from zoo.installing import core_anywhere
 from zoo.optional import optional
@@ -19,25 +19,32 @@ from zoo.registry import registry
 
 __all__ = ["new_plugin"]
 
+KINDS = {"autoencoder": "AE", "generator": "Flow", "features": "Net"}
+"""Kinds of plugins, each with the end of its model's class name."""
 TEMPLATE = Path(__file__).parent / "template"
 LONGEST = 30
 """Letters of a name, so that no line of what is written gets too long."""
 
 
 @typed()
-def new_plugin(name: str, out: Path | None = None) -> Path:
+def new_plugin(name: str, out: Path | None = None, *, kind: str = "autoencoder") -> Path:
     """Write the package of a new plugin, all of it or nothing, and return its folder.
 
     Args:
         name: ``mine`` or ``latentzoo-mine``: the distribution is then ``latentzoo-mine``, its
             module ``zoo_mine`` and its model ``mine``.
         out: the package's folder, which must be new or empty; ``latentzoo-mine`` here if not given.
+        kind: what its model does: an ``autoencoder`` has all calls, a ``generator`` only
+            ``generate``, and one of ``features`` only ``encode`` and ``features``.
 
     Raises:
+        InputError: there is no such kind.
         InvalidName: of another form, or taken by a plugin that is installed.
         PluginError: the folder is not empty, or cannot be written.
         MissingDependency: copier is not installed.
     """
+    if kind not in KINDS:
+        raise InputError(f"expected a kind of plugin ({', '.join(KINDS)}), got {kind[:100]!r}")
     model = _model_name(name)
     distribution = f"latentzoo-{model.replace('_', '-')}"
     _require_new(model, distribution)
@@ -57,7 +64,8 @@ def new_plugin(name: str, out: Path | None = None) -> Path:
                     "distribution": distribution,
                     "module": f"zoo_{model}",
                     "model": model,
-                    "class_name": "".join(word.capitalize() for word in model.split("_")) + "AE",
+                    "kind": kind,
+                    "class_name": "".join(map(str.capitalize, model.split("_"))) + KINDS[kind],
                     "zoo_version": zoo.__version__,
                     "core": core_anywhere(),
                 },

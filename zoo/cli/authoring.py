@@ -15,11 +15,18 @@ if TYPE_CHECKING:
 @click.command("new-plugin")
 @click.argument("name")
 @click.option(
+    "--kind",
+    type=click.Choice(["autoencoder", "generator", "features"]),
+    default="autoencoder",
+    show_default=True,
+    help="What its model does: all calls, generate alone, or encode and features.",
+)
+@click.option(
     "--out",
     type=UserPath(),
     help="The package's folder, new or empty.  [latentzoo-NAME]",
 )
-def new_plugin(name: str, out: Path | None) -> None:
+def new_plugin(name: str, kind: str, out: Path | None) -> None:
     """Write the package of a new plugin, with a small model that works.
 
     NAME is mine or latentzoo-mine. The package has the record, the model with its recipe, tests,
@@ -27,7 +34,7 @@ def new_plugin(name: str, out: Path | None) -> None:
     """
     from zoo.authoring.scaffold import new_plugin as write
 
-    folder = write(name, out)
+    folder = write(name, out, kind=kind)
     click.echo(
         printable(
             f"{folder} is a plugin of its own, with a model that works. Try:\n"
