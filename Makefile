@@ -4,9 +4,11 @@
 PYTHON ?= python3
 BIN := .venv/bin
 PLUGINS := $(sort $(wildcard plugins/*))
-# A worker a core, each in one thread: the nets of tests are too small to share. The tests of a file
-# mostly stay together, with what it has trained; who is done takes some from who is not.
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal
+# A worker a core and one more, since tests wait for processes of their own; each in one thread: the
+# nets of tests are too small to share. The tests of a file mostly stay together, with what it has
+# trained; who is done takes some from who is not.
+WORKERS ?= $(shell $(PYTHON) -c "import os; print((os.cpu_count() or 1) + 1)")
+PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 PROJECTS := pyproject.toml $(wildcard plugins/*/pyproject.toml)
 
 export OMP_WAIT_POLICY ?= passive
