@@ -122,7 +122,7 @@ def test_a_protocol_says_all_the_libraries_that_it_needs(name, data, monkeypatch
         (["torch_fidelity"], ["inception"], ["inception needs torch-fidelity"]),
         (["torchmetrics", "scipy"], ["kmeans", "reconstruction"],
          ["reconstruction needs torchmetrics", "kmeans needs scipy"]),
-        (["timm", "accelerate"], ["oneclass"], ["oneclass needs accelerate and timm"]),
+        (["timm", "matplotlib"], ["oneclass"], ["oneclass needs matplotlib and timm"]),
         (["sklearn"], ["knn", "all"], ["knn needs scikit-learn"]),
     ],
 )  # fmt: skip

@@ -100,7 +100,7 @@ PROTOCOLS = {
             needs=("score",),
             labels=True,
             standard=False,
-            libraries=("accelerate", "matplotlib", "sklearn", "tensorboardX", "timm"),
+            libraries=("matplotlib", "sklearn", "tensorboardX", "timm"),
         ),
         Protocol(
             name="generation",
