@@ -32,10 +32,12 @@ test-slow: .venv/installed-dev
 HUB := $(shell sed -n 's/.*"huggingface-hub>=\([0-9.]*\),<\([0-9]*\)".*/==\1 <\2/p' pyproject.toml)
 hub-versions: .venv/installed-dev
 	for version in $(foreach v,$(HUB),'$v'); do \
-	    rm -rf build/hub && $(BIN)/pip install --quiet --target build/hub "huggingface-hub$$version" \
-	    && PYTHONPATH=$(CURDIR)/build/hub $(BIN)/python -c "import huggingface_hub as h; print(h.__version__)" \
-	    && PYTHONPATH=$(CURDIR)/build/hub $(PYTEST) tests/hub \
-	    && PYTHONPATH=$(CURDIR)/build/hub $(PYTEST) -m slow -k "too and slow" tests/hub/test_faults.py || exit 1; \
+	    place=$$(mktemp -d) \
+	    && $(BIN)/pip install --quiet --target "$$place" "huggingface-hub$$version" \
+	    && export PYTHONPATH="$$place" \
+	    && $(BIN)/python -c "import huggingface_hub as h; print(h.__version__)" \
+	    && $(PYTEST) tests/hub \
+	    && $(PYTEST) -m slow -k "too and slow" tests/hub/test_faults.py || exit 1; \
 	done
 
 lint: .venv/installed-dev
