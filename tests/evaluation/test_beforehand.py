@@ -33,12 +33,24 @@ LIBRARIES = sorted({*MEASURING, "accelerate", "matplotlib", "tensorboardX", "tim
 
 @pytest.fixture
 def without(monkeypatch):
-    """``without("sklearn", ...)``: as if they were not installed, whoever imported them before."""
+    """``without("sklearn", ...)``: the zoo finds them not installed, whoever imported them before.
+
+    Other libraries still find them: taken out of ``sys.modules``, they would be missing in the
+    middle of an import of torchmetrics, which asks the installed distributions for scipy.
+    """
 
     def hide(*libraries):
-        for name in {*libraries, *sys.modules}:
-            if name.partition(".")[0] in libraries:
-                monkeypatch.setitem(sys.modules, name, None)
+        def import_module(module):
+            if module.partition(".")[0] in libraries:
+                raise ModuleNotFoundError(f"No module named {module!r}", name=module)
+            return importlib.import_module(module)
+
+        def find_spec(module):
+            return None if module in libraries else importlib.util.find_spec(module)
+
+        util = SimpleNamespace(find_spec=find_spec)
+        fake = SimpleNamespace(import_module=import_module, util=util)
+        monkeypatch.setattr(optional, "importlib", fake)
 
     return hide
 
