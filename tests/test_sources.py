@@ -6,16 +6,19 @@ import json
 import shutil
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 
 import zoo
 from zoo import publishing
 from zoo.errors import InvalidConfig, TensorMismatch, UnknownTag, WeightsNotFound
+from zoo.evaluation import evaluate, verify
 from zoo.folder import bundled_weights
 from zoo.names import PluginName
 from zoo.registry import registry
 from zoo.report.card import render_card
+from zoo.sample import sample
 from zoo.sources import bundled_folder, described, locate, owner, parse
 from zoo.spec import Source
 
@@ -78,6 +81,43 @@ def test_config_is_read_once(folder, parsed, name):
     config = (folder / "config.json").read_bytes()
     zoo.load(name.format(folder))
     assert parsed.count(config) == 1
+
+
+@pytest.fixture
+def data_dir(tmp_path):
+    """A folder with a small data set of the name that the weights have learnt from."""
+    images, labels = sample()
+    parts = {}
+    for split in ("train", "test"):
+        parts |= {f"{split}_images": images[:40], f"{split}_labels": labels[:40]}
+    np.savez(tmp_path / "mnist.npz", **parts)
+    return tmp_path
+
+
+def test_measuring_and_verifying_read_the_config_once(folder, data_dir, parsed):
+    name, config = f"local-dir:{folder}", (folder / "config.json").read_bytes()
+    (folder / "metrics.json").unlink()
+    for seed in (0, 1):  # which --verify measures in two runs
+        protocol = ("knn", "kmeans")[seed]
+        parsed.clear()
+        settings = {"data_dir": data_dir, "seed": seed, "with_baselines": False}
+        evaluate(name, protocols=[protocol], **settings)
+        assert parsed.count(config) == 1
+    parsed.clear()
+    rows = verify(name, data_dir=data_dir)
+    assert {row["name"] for row in rows} >= {"knn1", "kmeans_acc"}
+    assert parsed.count(config) == 1
+
+
+def test_weights_measured_against_others_are_read_once_each(folder, data_dir, parsed, tmp_path):
+    other = shutil.copytree(locate("ae.fashion_mnist").folder, tmp_path / "other")
+    configs = [(f / "config.json").read_bytes() for f in (folder, other)]
+    parsed.clear()
+    evaluate(
+        f"local-dir:{folder}", data_dir=data_dir, protocols=["knn"], with_baselines=False,
+        against=other, write=False,
+    )  # fmt: skip
+    assert [parsed.count(c) for c in configs] == [1, 1]
 
 
 def test_info_reads_the_config_of_a_folder_once(folder, parsed):

@@ -3,7 +3,7 @@
 import fnmatch
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from zoo.boundary import typed, usable_device, user_path
 from zoo.errors import (
@@ -16,7 +16,7 @@ from zoo.errors import (
     ZooError,
 )
 from zoo.folder import FolderConfig, copy_folder, refuse_to_overwrite
-from zoo.names import HubName, PluginName, PrefixName
+from zoo.names import HubName, Name, PluginName, PrefixName
 from zoo.registry import builder, registry
 from zoo.sources import Located, declared, described, locate, of_builder, parse
 from zoo.spec import ModelSpec, Preprocessing, Source, complete_config
@@ -109,29 +109,43 @@ def load(
         InputError: ``device`` is none that this machine has.
         FileError: the system refuses a file or folder of it.
     """
+    from zoo.isolation import isolated
+
+    model = loaded(name, token=token).model
+    with isolated():
+        return model.to(usable_device(device))
+
+
+class Loaded(NamedTuple):
+    """A model that was loaded, and the weights folder that it is from; None behind a prefix."""
+
+    name: str
+    """As it was asked for."""
+    model: "ZooModel"
+    located: Located | None
+
+
+@typed()
+def loaded(name: str, *, token: str | None = None) -> Loaded:
+    """The model that :func:`load` returns, on the CPU, with what was found on the way to it."""
     parsed = parse(name)
-    if isinstance(parsed, PrefixName):
-        if token is not None:
-            raise InputError(f"{name}: a name with a prefix takes no token; set HF_TOKEN")
-        return _moved(_prefixed(parsed, pretrained=True), device)
+    if not isinstance(parsed, PrefixName):
+        return Loaded(name, *_located_model(parsed, token))
+    if token is not None:
+        raise InputError(f"{name}: a name with a prefix takes no token; set HF_TOKEN")
+    return Loaded(name, _prefixed(parsed, pretrained=True), None)
+
+
+def _located_model(parsed: Name, token: str | None) -> "tuple[ZooModel, Located]":
+    """The model and its weights folder; a damaged file in the Hub's cache is fetched again."""
     located = locate(parsed, token=token)
-    damaged = False
     try:
-        model = opened(located)
+        return opened(located), located
     except CorruptWeights:
         if not located.cached:
             raise
-        damaged = True
-    if damaged:  # in the cache, which can be mended
-        model = opened(locate(parsed, token=token, verify=True))
-    return _moved(model, device)
-
-
-def _moved(model: "ZooModel", device: "torch.device | str") -> "ZooModel":
-    from zoo.isolation import isolated
-
-    with isolated():
-        return model.to(usable_device(device))
+    located = locate(parsed, token=token, verify=True)
+    return opened(located), located
 
 
 def pull(name: str, *, to: Path | str | None = None, token: str | None = None) -> Path:

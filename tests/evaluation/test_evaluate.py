@@ -187,14 +187,14 @@ def test_a_model_is_not_asked_for_what_it_cannot(folder, data, monkeypatch):
 
     from zoo import api
 
-    original = api.load
+    original = api.loaded
 
-    def load(name):
-        model = original(name)
-        model.spec = dataclasses.replace(model.spec, capabilities=("features",))
-        return model
+    def loaded(name):
+        found = original(name)
+        found.model.spec = dataclasses.replace(found.model.spec, capabilities=("features",))
+        return found
 
-    monkeypatch.setattr(api, "load", load)
+    monkeypatch.setattr(api, "loaded", loaded)
     result = evaluate(f"local-dir:{folder}", data=data, protocols=CHEAP)
     assert names(result) == ["knn1", "knn20"]
     assert result["left_out"][0]["protocol"] == "reconstruction"

@@ -152,6 +152,7 @@ def test_more_damage_is_worse(context, strength):
 
 def test_against(tmp_path):
     from zoo import weights
+    from zoo.folder import read_config
 
     images = uniform(8, 1, 12, 12)
     data = Dataset("tiny", "test", (images * 255).byte(), None, "", "")
@@ -164,9 +165,9 @@ def test_against(tmp_path):
         facts = {"dataset": "tiny", "licence": "x", "training": {"recipe": {"lr": rate, "a": 1}}}
         weights.save(model, folders[-1], images=images, plugin="latentzoo-ae", facts=facts)
     context = Context(zoo.load(f"local-dir:{folders[0]}"), "", data, data)
-    (figure,) = measure_against(context, folders[0], folders[1])
+    other = zoo.load(f"local-dir:{folders[1]}")
+    (figure,) = measure_against(context, read_config(folders[0]), other, read_config(folders[1]))
     assert figure.name == "sse_ablated"
     assert figure.protocol.endswith("of the same model trained with lr = 0.2 instead of 0.1")
-    other = zoo.load(f"local-dir:{folders[1]}")
     error = (other.reconstruct(data.images / 255) - data.images / 255).square().flatten(1).sum(1)
     assert figure.value == pytest.approx(float(error.mean()), rel=1e-5)

@@ -43,8 +43,7 @@ def open_space(name: str, shape: tuple[int, int, int]) -> Space:
         CapabilityError: the model has no features.
         ZooError: as :func:`zoo.load`.
     """
-    from zoo.api import load
-    from zoo.folder import read_config
+    from zoo.api import loaded
 
     if name == "pixels" and (numbers := torch.Size(shape).numel()) > WIDEST:
         raise InputError(
@@ -53,15 +52,14 @@ def open_space(name: str, shape: tuple[int, int, int]) -> Space:
         )
     if name in ("pixels", "pca"):
         return Space(name)
-    model = load(name)
+    _, model, located = loaded(name)
     if "features" not in model.capabilities:
         raise CapabilityError(
             f"{name} has no features to measure distances in: --space pixels, pca, or another model"
         )
-    called, source = model.name, model.source
-    if name.startswith("local-dir:") and source is not None and source.folder is not None:
-        digest = read_config(source.folder).sha256  # its path is nobody's business
-        called = f"{model.record.name}@{digest[:12]}"
+    called = model.name
+    if name.startswith("local-dir:") and located is not None:  # its path is nobody's business
+        called = f"{model.record.name}@{located.config.sha256[:12]}"
     return Space(called, model)
 
 

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import partial, wraps
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from zoo.boundary import typed
 from zoo.errors import CapabilityError, InputError, MissingDependency
@@ -28,6 +28,10 @@ from zoo.evaluation.record import (
 from zoo.files import write_json
 from zoo.folder import CARD, METRICS
 from zoo.locks import holding
+from zoo.sources import Located
+
+if TYPE_CHECKING:
+    from zoo.api import Loaded
 
 T = TypeVar("T")
 
@@ -48,7 +52,7 @@ def _in_isolation(call: Callable[..., T]) -> Callable[..., T]:
 @typed()
 @_in_isolation
 def evaluate(
-    name: str,
+    name: "str | Loaded",
     *,
     data: str | Path | None = None,
     data_dir: str | Path | None = None,
@@ -67,7 +71,7 @@ def evaluate(
     What cannot be measured, for want of a library or of labels, is known before anything is.
 
     Args:
-        name: what :func:`zoo.load` takes.
+        name: what :func:`zoo.load` takes, or what :func:`zoo.api.loaded` returned for it.
         data: what :func:`zoo.data.load_data` takes; by default what the weights were trained on.
             A folder without parts is split four to one by ``seed``.
         data_dir: where to look for a named set first.
@@ -98,31 +102,31 @@ def evaluate(
         CapabilityError: nothing could be measured at all; the text has each reason.
         ZooError: as :func:`zoo.load` and :func:`zoo.data.load_data`.
     """
-    from zoo.api import load
+    from zoo.api import Loaded, loaded
 
     chosen = chosen_protocols(protocols)
     named = frozenset() if protocols is None else protocol_names(protocols) - {"all"}
-    model = load(name)
-    source = model.source
-    if (source is None or source.folder is None) and (data is None or against is not None):
+    name, model, located = name if isinstance(name, Loaded) else loaded(name)
+    if located is None and (data is None or against is not None):
         raise InputError(
             f"{name} has no weights folder that says what it was trained on"
             + (": leave --against out" if against else f"; type: zoo evaluate {name} --data SET")
         )
-    folder = (source and source.folder) or Path()
-    write = write and name.startswith("local-dir:")
-    if write:
-        refuse_cache(folder)
-        read_record(folder)  # what cannot be read is not found out at the end
+    kept = located if write and name.startswith("local-dir:") else None
+    if kept is not None:
+        refuse_cache(kept.folder)
+        read_record(kept.folder, kept.config)  # what cannot be read is not found out at the end
     chosen, left_out = possible_protocols(chosen, named, model, name, with_baselines)
     for out in left_out:
         progress(f"left out {out['protocol']}: {out['reason']}")
     where = chosen_space(space, chosen, model)
     require_samples(samples, chosen)
-    if against is not None:
-        load(f"local-dir:{against}")  # which may not be there
-    data = learnt_from(name, folder) if data is None else str(data)
-    train, test = train_and_test(model, data, data_dir, seed, partial(advance, "reading pictures"))
+    other = None if against is None else loaded(f"local-dir:{against}")  # which may not be there
+    if data is None and located is not None:
+        data = learnt_from(name, located.folder, config=located.config)
+    train, test = train_and_test(
+        model, str(data), data_dir, seed, partial(advance, "reading pictures")
+    )
     notes = [*test.remarks, *train.remarks]
     if any(protocol.labels for protocol in chosen):
         notes += filter(None, map(unlabelled_note, (train, test)))
@@ -134,10 +138,10 @@ def evaluate(
         model, called, train, test, seed, with_baselines,
         samples=samples, space=where, named=named, advance=advance,
     )  # fmt: skip
-    measurement = _Measurement(context, folder if write else None, chosen, left_out, progress)
+    measurement = _Measurement(context, kept, chosen, left_out, progress)
     measurement.run_protocols()
-    if against is not None:
-        measurement.compare(folder, Path(against))
+    if located is not None and other is not None:
+        measurement.compare(located, other)
     if not measurement.metrics:
         raise CapabilityError(
             f"nothing of {name} could be measured on {test.name}:\n"
@@ -152,7 +156,7 @@ class _Measurement:
     """What one call of :func:`evaluate` has measured so far, and where it is kept."""
 
     context: Context
-    folder: Path | None
+    kept: Located | None
     """The weights folder whose metrics.json and card are kept up to date, if they are."""
     chosen: list[Protocol]
     left_out: list[dict[str, str]]
@@ -178,12 +182,19 @@ class _Measurement:
             self._keep()
         self._keep()
 
-    def compare(self, folder: Path, other: Path) -> None:
-        """The squared error of another recipe's weights beside that of ``folder``."""
+    def compare(self, located: Located, other: "Loaded") -> None:
+        """The squared error of another recipe's weights beside that of ``located``."""
         from zoo.evaluation.reconstruction import measure_against
 
-        self.progress(f"against: squared error of {other}")
-        self._run(partial(measure_against, folder=folder, other=other), "sse_ablated")
+        assert other.located is not None
+        self.progress(f"against: squared error of {other.located.folder}")
+        measure = partial(
+            measure_against,
+            config=located.config,
+            model=other.model,
+            other=other.located.config,
+        )
+        self._run(measure, "sse_ablated")
         self._keep()
 
     def result(self) -> dict[str, Any]:
@@ -200,11 +211,11 @@ class _Measurement:
         """The card shows the figures; one that somebody else wrote stays as it is."""
         from zoo.report.card import is_card, write_card
 
-        if self.folder is None:
+        if self.kept is None:
             return
-        card = self.folder / CARD
+        card = self.kept.folder / CARD
         if is_card(card):
-            write_card(self.folder)
+            write_card(self.kept.folder)
         elif card.exists():
             self.progress(f"{card} is not a card that the zoo wrote, so it stays as it is")
 
@@ -218,9 +229,10 @@ class _Measurement:
         self.progress(f"left out {protocol.name}: {reason}")
 
     def _keep(self) -> None:
-        if self.folder is None or not self.metrics:
+        if self.kept is None or not self.metrics:
             return
+        folder = self.kept.folder
         again = {p.name for p in self.chosen} | {out["protocol"] for out in self.left_out}
-        with holding(self.folder):  # another may have written since this one began
-            before = read_record(self.folder)
-            write_json(self.folder / METRICS, merged(before, self.result(), self.done, again))
+        with holding(folder):  # another may have written since this one began
+            before = read_record(folder, self.kept.config)
+            write_json(folder / METRICS, merged(before, self.result(), self.done, again))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from zoo.boundary import user_path
 from zoo.errors import DataError, InputError
 from zoo.files import path_text
-from zoo.folder import read_config
+from zoo.folder import FolderConfig, read_config
 
 if TYPE_CHECKING:
     from zoo.data import Dataset
@@ -18,7 +18,9 @@ LEAST_TRAIN = 2
 """Images that a baseline can be fitted to: of one there is no spread."""
 
 
-def learnt_from(name: str, folder: Path, dataset: str | None = None) -> str:
+def learnt_from(
+    name: str, folder: Path, dataset: str | None = None, *, config: FolderConfig | None = None
+) -> str:
     """What :func:`zoo.data.load_data` takes for the data that weights learnt from.
 
     A file or folder is no part of what is published: a training run keeps in its own folder where
@@ -28,6 +30,7 @@ def learnt_from(name: str, folder: Path, dataset: str | None = None) -> str:
         name: of the model, for messages.
         folder: its weights folder.
         dataset: what the data are called, if they are not those of config.json.
+        config: the folder's config.json, if it was read already.
 
     Raises:
         InputError: they are not where they were, or nobody kept where that is.
@@ -35,7 +38,7 @@ def learnt_from(name: str, folder: Path, dataset: str | None = None) -> str:
     from zoo.data import NAMED
     from zoo.manifest import WEIGHTS, read_manifest
 
-    dataset = dataset or read_config(folder).facts["dataset"]
+    dataset = dataset or (config or read_config(folder)).facts["dataset"]
     if dataset in NAMED:
         return dataset
     run = read_manifest(folder.parent) if folder.name == WEIGHTS else None

@@ -2,14 +2,13 @@
 
 import math
 from collections.abc import Callable, Iterable, Iterator
-from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from zoo.api import load
 from zoo.evaluation.protocol import Context, Figure
-from zoo.folder import inside_run, read_config
+from zoo.folder import FolderConfig
+from zoo.model import ZooModel
 from zoo.optional import optional
 
 DAMAGE = (
@@ -163,22 +162,29 @@ def measure_repair(context: Context) -> Iterator[Figure]:
             )
 
 
-def measure_against(context: Context, folder: Path, other: Path) -> Iterator[Figure]:
-    """``sse_ablated``: ``sse`` of the weights in ``other``, beside those in ``folder``."""
-    model = load(f"local-dir:{other}")
+def measure_against(
+    context: Context, config: FolderConfig, model: ZooModel, other: FolderConfig
+) -> Iterator[Figure]:
+    """``sse_ablated``: ``sse`` of the same model trained with another recipe.
+
+    Args:
+        config: of the weights that are measured.
+        model: the one with the other recipe.
+        other: the config of its weights.
+    """
     batches = context.batches("test", "reconstruction")
     pairs = ((images, model.reconstruct(images).cpu()) for images in batches)
     yield Figure(
         name="sse_ablated",
         value=means(pairs, ("sse",))["sse"],
-        protocol=f"{SSE}, {difference(folder, inside_run(other))}",
+        protocol=f"{SSE}, {difference(config, other)}",
         samples=len(context.test),
     )
 
 
-def difference(folder: Path, other: Path) -> str:
-    """In words, how the recipe of the weights in ``other`` differs from that of ``folder``."""
-    recipe, changed = (read_config(f).recipe for f in (folder, other))
+def difference(config: FolderConfig, other: FolderConfig) -> str:
+    """In words, how the recipe of the weights of ``other`` differs from that of ``config``."""
+    recipe, changed = config.recipe, other.recipe
     settings = [
         f"{key} = {value} instead of {recipe.get(key)}"
         for key, value in changed.items()

@@ -14,7 +14,7 @@ from zoo.errors import InputError, InvalidConfig
 from zoo.evaluation.protocol import Figure, ProtocolSkipped
 from zoo.evaluation.protocols import MEASURING
 from zoo.files import path_text
-from zoo.folder import CARD, CONFIG, METRICS, TENSORS, read_json, weights_record
+from zoo.folder import CARD, CONFIG, METRICS, TENSORS, FolderConfig, read_json, weights_record
 from zoo.spec import Metric
 
 if TYPE_CHECKING:
@@ -75,9 +75,9 @@ def refuse_cache(folder: Path) -> None:
         )
 
 
-def read_record(folder: Path) -> dict[str, Any]:
+def read_record(folder: Path, config: FolderConfig) -> dict[str, Any]:
     """The metrics.json of a folder, checked before anything is measured; empty without one."""
-    weights_record(folder, "recorded")
+    weights_record(folder, "recorded", config)
     path = folder / METRICS
     record = read_json(path) if path.exists() else {}
     left_out, versions = record.get("left_out", []), record.get("versions", {})

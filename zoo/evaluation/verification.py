@@ -48,10 +48,15 @@ def verify(
         InputError: there is no such protocol, or nothing is recorded of it.
         ZooError: as :func:`evaluate`.
     """
-    from zoo.sources import weights_folder
+    from zoo.api import loaded
+    from zoo.sources import has_folder, locate
 
-    folder = weights_folder(name)
-    recorded = list(weights_record(folder, "recorded").metrics)
+    if not has_folder(name):
+        locate(name)  # which says that it has none
+    model = loaded(name)
+    assert model.located is not None
+    folder, config = model.located.folder, model.located.config
+    recorded = list(weights_record(folder, "recorded", config).metrics)
     if data is not None:
         path = Path(data).resolve()
         recorded = [m for m in recorded if m.dataset in (path.name, path.stem)]
@@ -59,8 +64,8 @@ def verify(
     rows: list[dict[str, Any]] = []
     for how, again in _runs(recorded, wanted, space).items():
         result = evaluate(
-            name,
-            data=data or learnt_from(name, folder, how.data),
+            model,
+            data=data or learnt_from(name, folder, how.data, config=config),
             data_dir=data_dir,
             protocols=list(again),
             seed=how.seed,
