@@ -28,7 +28,7 @@ LAYERS = (
     # what is said of weights
     "goals report",
     # who knows the model's contract, and never a plugin
-    "converting data evaluation sklearn training",
+    "collection converting data evaluation sklearn training",
     # whole folders: written, published
     "publishing saving",
     # the checks of the contract

@@ -1,0 +1,1 @@
+"""A collection: an index of a user's own pictures, which are never copied, moved or written to."""
