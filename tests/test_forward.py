@@ -96,6 +96,22 @@ def test_export_with_a_batch_of_any_size(name):
         assert torch.allclose(program(images), model.features(images), atol=1e-3)
 
 
+def test_data_parallel(model, images):
+    """On the CPU it hands the images on to the module; gradients reach its parameters."""
+    model = copy.deepcopy(model)
+    expected = model(images)
+    expected.square().sum().backward()
+    named = [(n, p) for n, p in model.named_parameters() if p.grad is not None]
+    gradients = {n: p.grad.clone() for n, p in named}
+    model.zero_grad()
+    features = nn.DataParallel(model)(images)
+    assert torch.equal(features, expected)
+    features.square().sum().backward()
+    assert gradients
+    for name, parameter in named:
+        assert torch.equal(parameter.grad, gradients[name]), name
+
+
 def test_compiled(model, images):
     """In one graph: nothing in ``forward`` breaks it."""
     compiled = torch.compile(model, backend="eager", fullgraph=True)

@@ -9,8 +9,10 @@ import time
 
 import pytest
 import safetensors.torch
+import torch
 
 import zoo
+from zoo.model import Step
 
 NARROW = ["--config", "hidden=[64,32]"]
 
@@ -148,3 +150,48 @@ def test_processes_are_refused_together(tmp_path, data):
     assert done.returncode != 0
     done = torchrun(*command("ae", data, out, "--epochs", 1), "--resume")
     assert done.returncode == 0, done.stderr
+
+
+EXCHANGE = """
+import json, sys
+import torch
+from zoo.model import Step
+from zoo.training.processes import Together, processes_on
+accelerator = processes_on("cpu")
+rank = accelerator.process_index
+step = Step(torch.zeros(0), None, processes=Together(accelerator))
+own = torch.tensor([[1.0 + rank, 10.0 + rank]])
+got = {
+    "gather": step.gather(own), "sum": step.reduce(own, "sum"), "mean": step.reduce(own),
+    "broadcast": step.broadcast(own), "own": own,
+}
+with open(f"{sys.argv[1]}/{rank}.json", "w") as file:
+    json.dump({name: tensor.tolist() for name, tensor in got.items()}, file)
+"""
+
+
+@pytest.mark.slow
+def test_what_a_step_exchanges(tmp_path):
+    """The same answer in both processes, in the order of their ranks; each keeps its own tensor."""
+    (tmp_path / "exchange.py").write_text(EXCHANGE)
+    done = torchrun(tmp_path / "exchange.py", tmp_path)
+    assert done.returncode == 0, done.stderr
+    for rank in (0, 1):
+        assert json.loads((tmp_path / f"{rank}.json").read_text()) == {
+            "gather": [[1, 10], [2, 11]],
+            "sum": [[3, 21]],
+            "mean": [[1.5, 10.5]],
+            "broadcast": [[1, 10]],
+            "own": [[1 + rank, 10 + rank]],
+        }
+
+
+def test_a_process_alone_exchanges_with_itself():
+    step, own = Step(torch.zeros(0), None), torch.tensor([[1.0, 10.0]])
+    for answer in (
+        step.gather(own),
+        step.reduce(own, "sum"),
+        step.reduce(own),
+        step.broadcast(own),
+    ):
+        assert torch.equal(answer, own)
