@@ -30,6 +30,7 @@
     ├── CapabilityError     the model truly cannot do this
     ├── ConversionError     the model cannot be written in another format
     ├── DataError           a data set that is not to be had, or does not fit the model
+    ├── CollectionError     a collection that is not there, damaged, or of a newer zoo
     ├── FileError           a file, folder or path that the system refuses (also an OSError)
     ├── OutOfMemory         there is not enough (also a MemoryError)
     ├── TrainingError       a run that cannot start, or can no longer go on
@@ -45,6 +46,7 @@ __all__ = [
     "AccessDenied",
     "AmbiguousName",
     "CapabilityError",
+    "CollectionError",
     "ConversionError",
     "CorruptWeights",
     "DataError",
@@ -199,6 +201,10 @@ class ConversionError(ZooError):
 
 class DataError(ZooError):
     """A data set that is not to be had, or does not fit the model."""
+
+
+class CollectionError(ZooError):
+    """A collection that is not there, is damaged, in use, or written by a newer zoo."""
 
 
 class FileError(ZooError, OSError):
