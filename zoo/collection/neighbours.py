@@ -1,0 +1,275 @@
+"""The nearest neighbours of each picture: what groups, names and odd ones are all made of.
+
+Features are centred, reduced to their first principal components and set to unit length; how alike
+two pictures are is the cosine of the two vectors, from -1 to 1. The components are fitted on a
+sample and kept with the index, so that pictures that are added later are measured alike.
+
+Files of the same content are one picture: neighbours are looked for among the first file of each
+content, and all its copies have the same neighbours.
+"""
+
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from zoo.optional import optional
+
+__all__ = ["Graph", "Projection", "build", "connect", "extend", "first_of_each", "search"]
+
+DIMENSIONS = 64
+NEIGHBOURS = 30
+SAMPLE = 20_000
+"""Pictures that the principal components are fitted on, at most."""
+
+EXACT = 50_000
+"""Distinct pictures up to which all pairs are compared; above, those of the nearest cells alone."""
+
+BLOCK = 4096
+"""Rows at once, which bounds the memory."""
+
+CELLS_SEARCHED = 32
+_LEAST_NORM = 1e-12
+
+
+class Graph(NamedTuple):
+    """The neighbours of each of P pictures, the nearest first, itself and its copies left out."""
+
+    indices: np.ndarray
+    """P x k int32, positions among the P."""
+    similarities: np.ndarray
+    """P x k float32: cosines of the projected features."""
+
+
+@dataclass(frozen=True, eq=False)
+class Projection:
+    """How features become the vectors that are compared: centred, reduced, of unit length."""
+
+    mean: np.ndarray
+    """F float32."""
+    components: np.ndarray
+    """F x d float32."""
+
+    @classmethod
+    def fit(cls, sample: np.ndarray, dimensions: int = DIMENSIONS) -> "Projection":
+        """The first principal components of a sample, N x F; fewer where it has no more."""
+        count, width = sample.shape
+        mean = sample.mean(0, dtype=np.float64) if count else np.zeros(width)
+        kept = max(1, min(dimensions, width, count - 1))
+        covariance = np.zeros((width, width))
+        for part in _blocks(count):
+            centred = sample[part].astype(np.float64) - mean
+            covariance += centred.T @ centred
+        return cls(mean.astype(np.float32), _leading(covariance, kept).astype(np.float32))
+
+    def apply(self, features: np.ndarray) -> np.ndarray:
+        """Vectors of unit length, N x d float32, of features N x F; the mean itself gives zeros."""
+        vectors = (features.astype(np.float32) - self.mean) @ self.components
+        norms = np.linalg.norm(vectors, axis=1, keepdims=True)
+        unit: np.ndarray = vectors / np.maximum(norms, _LEAST_NORM)
+        return unit
+
+
+def _leading(matrix: np.ndarray, kept: int) -> np.ndarray:
+    """The ``kept`` leading eigenvectors of a covariance F x F, as F x kept; their signs are set."""
+    linalg = optional("scipy.linalg", "scipy", "collection")
+    sparse = optional("scipy.sparse.linalg", "scipy", "collection")
+    width = len(matrix)
+    if not matrix.any():  # one picture, or all alike
+        return np.eye(width, kept)
+    if 4 * kept >= width:
+        _, axes = linalg.eigh(matrix, subset_by_index=[width - kept, width - 1])
+    else:  # Lanczos: a few of many
+        start = np.random.default_rng(0).normal(size=width)
+        _, axes = sparse.eigsh(matrix, kept, v0=start)
+    axes = axes[:, ::-1]
+    largest = np.abs(axes).argmax(0)
+    signed: np.ndarray = axes * np.where(axes[largest, np.arange(kept)] < 0, -1.0, 1.0)
+    return signed
+
+
+def build(
+    features: np.ndarray, hashes: Sequence[str] | None = None, k: int = NEIGHBOURS, seed: int = 0
+) -> tuple[Projection, np.ndarray, Graph]:
+    """The projection, the vectors and the graph of features that are in memory, P x F."""
+    rows = _sample(len(features), seed)
+    projection = Projection.fit(features[rows])
+    vectors = project(projection, (features[part] for part in _blocks(len(features))))
+    return projection, vectors, connect(vectors, hashes, k, seed=seed)
+
+
+def project(projection: Projection, blocks: Iterable[np.ndarray]) -> np.ndarray:
+    """The vectors of features that are given in blocks, for those that fit into no memory."""
+    parts = [projection.apply(block) for block in blocks]
+    width = projection.components.shape[1]
+    return np.concatenate(parts) if parts else np.empty((0, width), np.float32)
+
+
+def _sample(count: int, seed: int) -> np.ndarray:
+    """Which of ``count`` rows the components are fitted on, in their order."""
+    if count <= SAMPLE:
+        return np.arange(count)
+    return np.sort(np.random.default_rng(seed).choice(count, SAMPLE, replace=False))
+
+
+def _blocks(count: int) -> Iterator[slice]:
+    return (slice(begin, begin + BLOCK) for begin in range(0, count, BLOCK))
+
+
+def first_of_each(hashes: Sequence[str]) -> np.ndarray:
+    """For each of P pictures the position of the first that has the same content, P int64."""
+    first: dict[str, int] = {}
+    return np.array([first.setdefault(one, i) for i, one in enumerate(hashes)], np.int64)
+
+
+def connect(
+    vectors: np.ndarray,
+    hashes: Sequence[str] | None = None,
+    k: int = NEIGHBOURS,
+    *,
+    seed: int = 0,
+    exact: int = EXACT,
+) -> Graph:
+    """The graph of P unit vectors.
+
+    Args:
+        vectors: P x d float32.
+        hashes: of the content of each; without them all are taken for different ones.
+        k: neighbours of each, fewer where there are no more.
+        seed: of the cells.
+        exact: distinct pictures up to which all pairs are compared.
+    """
+    first = np.arange(len(vectors)) if hashes is None else first_of_each(hashes)
+    distinct = np.unique(first)
+    k = min(k, max(len(distinct) - 1, 0))
+    points = np.ascontiguousarray(vectors[distinct])
+    found = _cells(points, k, seed) if len(distinct) > exact else _all_pairs(points, points, k + 1)
+    indices, similarities = _without(np.arange(len(points)), *found)
+    place = np.searchsorted(distinct, first)
+    return Graph(distinct[indices].astype(np.int32)[place], similarities[place])
+
+
+def search(vectors: np.ndarray, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+    """The ``k`` of P unit vectors nearest to each of Q: positions and cosines, Q x k, exact."""
+    return _all_pairs(np.ascontiguousarray(vectors), queries, min(k, len(vectors)))
+
+
+def _all_pairs(points: np.ndarray, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+    faiss = optional("faiss", "faiss-cpu", "collection")
+    indices = np.empty((len(queries), k), np.int64)
+    similarities = np.empty((len(queries), k), np.float32)
+    if k and len(queries):
+        for part in _blocks(len(queries)):
+            similarities[part], indices[part] = faiss.knn(
+                np.ascontiguousarray(queries[part], np.float32),
+                points,
+                k,
+                metric=faiss.METRIC_INNER_PRODUCT,
+            )
+    return indices, similarities
+
+
+def _cells(points: np.ndarray, k: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """The neighbours of each, itself among them, that lie in the cells nearest to it."""
+    faiss = optional("faiss", "faiss-cpu", "collection")
+    count, width = points.shape
+    cells = 4 * math.isqrt(count)
+    index = faiss.IndexIVFFlat(faiss.IndexFlatIP(width), width, cells, faiss.METRIC_INNER_PRODUCT)
+    index.cp.seed, index.cp.spherical, index.cp.niter = seed + 1, True, 10
+    index.cp.max_points_per_centroid = 64
+    index.train(points)
+    for part in _blocks(count):
+        index.add(points[part])
+    index.nprobe = min(CELLS_SEARCHED, cells)
+    indices = np.empty((count, k + 1), np.int64)
+    similarities = np.empty((count, k + 1), np.float32)
+    for part in _blocks(count):
+        similarities[part], indices[part] = index.search(points[part], k + 1)
+    _fill(points, indices, similarities)
+    return indices, similarities
+
+
+def _fill(points: np.ndarray, indices: np.ndarray, similarities: np.ndarray) -> None:
+    """Compare with all those rows again whose cells held too few."""
+    short = np.flatnonzero((indices < 0).any(1))
+    indices[short], similarities[short] = _all_pairs(points, points[short], indices.shape[1])
+
+
+def _without(
+    own: np.ndarray, indices: np.ndarray, similarities: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """The rows of N x (k + 1) without the picture's own number, or else without their last."""
+    left_out = indices == own[:, None]
+    left_out[~left_out.any(1), -1] = True
+    shape = len(indices), indices.shape[1] - 1
+    return indices[~left_out].reshape(shape), similarities[~left_out].reshape(shape)
+
+
+def extend(
+    graph: Graph,
+    hashes_before: Sequence[str],
+    vectors: np.ndarray,
+    hashes: Sequence[str],
+    k: int = NEIGHBOURS,
+    *,
+    seed: int = 0,
+    exact: int = EXACT,
+) -> Graph:
+    """The graph of pictures that have changed, at the cost of what changed where that is less.
+
+    Args:
+        graph: of the pictures before, with their vectors by the same projection.
+        hashes_before: of the content of those.
+        vectors: of the P pictures now.
+        hashes: of those.
+        k, seed, exact: as for :func:`connect`.
+    """
+    first = first_of_each(hashes)
+    distinct = np.unique(first)
+    place_of = {hashes[row]: place for place, row in enumerate(distinct)}
+    before = np.full(len(distinct), -1)
+    now = np.full(len(hashes_before), -1)
+    for row, one in enumerate(hashes_before):
+        if one in place_of:
+            now[row] = place_of[one]
+            before[place_of[one]] = row
+    k = min(k, max(len(distinct) - 1, 0))
+    if graph.indices.shape[1] != k:
+        return connect(vectors, hashes, k, seed=seed, exact=exact)
+    indices = np.where(before[:, None] >= 0, now[graph.indices[before]], -1)
+    similarities = graph.similarities[before]
+    whole = (indices >= 0).all(1)
+    if (~whole).sum() * len(distinct) > min(len(distinct), exact) ** 2 / 2:
+        return connect(vectors, hashes, k, seed=seed, exact=exact)
+    points = np.ascontiguousarray(vectors[distinct])
+    _look_again(points, np.flatnonzero(~whole), indices, similarities)
+    _look_among(points, np.flatnonzero(before < 0), np.flatnonzero(whole), indices, similarities)
+    place = np.searchsorted(distinct, first)
+    return Graph(distinct[indices].astype(np.int32)[place], similarities[place])
+
+
+def _look_again(
+    points: np.ndarray, rows: np.ndarray, indices: np.ndarray, similarities: np.ndarray
+) -> None:
+    """Find all neighbours of some of N points, and write them into N x k."""
+    found = _all_pairs(points, points[rows], indices.shape[1] + 1)
+    indices[rows], similarities[rows] = _without(rows, *found)
+
+
+def _look_among(
+    points: np.ndarray,
+    added: np.ndarray,
+    rows: np.ndarray,
+    indices: np.ndarray,
+    similarities: np.ndarray,
+) -> None:
+    """Put those of ``added`` that are nearer than some neighbour into the lists of ``rows``."""
+    k = indices.shape[1]
+    found, cosines = _all_pairs(points[added], points[rows], min(k, len(added)))
+    merged = np.concatenate([similarities[rows], cosines], 1)
+    best = np.argsort(-merged, axis=1, kind="stable")[:, :k]
+    candidates = np.concatenate([indices[rows], added[found]], 1)
+    indices[rows] = np.take_along_axis(candidates, best, 1)
+    similarities[rows] = np.take_along_axis(merged, best, 1)
