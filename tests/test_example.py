@@ -30,6 +30,9 @@ def faults(env):
 
 
 def test_found_alone(alone):
+    read = "importlib.metadata.distribution('latentzoo-example').read_text('licenses/LICENSE')"
+    licence = alone.run("-c", f"import importlib.metadata; print({read}, end='')").stdout
+    assert licence == (TREE / "LICENSE").read_text("utf-8")
     assert faults(alone) == {"latentzoo-example": None}
     (model,) = json.loads(alone.run(*ZOO, "list", "--json").stdout)
     assert model["name"] == "k_sparse_ae"

@@ -59,6 +59,15 @@ def test_a_version_is_written_everywhere(copy):
     assert plugin.parent.name in wrong.stderr
 
 
+def test_every_distribution_has_the_licence():
+    """In its own folder, where hatchling finds it for the wheel and the sdist."""
+    projects = [*TREE.glob("plugins/*/pyproject.toml"), *TREE.glob("examples/*/pyproject.toml")]
+    assert len(projects) >= 10
+    for project in projects:
+        licence = project.with_name("LICENSE")
+        assert licence.read_bytes() == (TREE / "LICENSE").read_bytes(), project.parent.name
+
+
 def test_the_extra_of_the_plugins_has_them_all():
     extra = PROJECT["project"]["optional-dependencies"]["plugins"]
     assert extra == sorted(path.name for path in (TREE / "plugins").iterdir())

@@ -96,6 +96,8 @@ def test_one_plugin_alone_works_offline(clean_env, wheels, plugin, models):
 def test_what_a_wheel_holds(wheels, project):
     with zipfile.ZipFile(wheels[project]) as wheel:
         names = wheel.namelist()
+        (licence,) = (n for n in names if n.endswith(".dist-info/licenses/LICENSE"))
+        assert wheel.read(licence) == (TREE / "LICENSE").read_bytes()
     own = [n for n in names if not n.startswith("zoo/authoring/template/")]
     assert not [n for n in own if n.endswith(PICKLES) or "test_" in n or "tests/" in n]
     (typed,) = (n for n in names if n.endswith("/py.typed"))

@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 import threading
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -264,6 +265,9 @@ def test_from_nothing_to_weights_that_others_load(
     package = tmp_path / "latentzoo-mine"
     subprocess.run([zoo, "new-plugin", "mine", "--out", package], check=True, cwd=tmp_path)
     wheel = build_wheel(package)
+    with zipfile.ZipFile(wheel) as files:
+        (licence,) = (n for n in files.namelist() if n.endswith(".dist-info/licenses/LICENSE"))
+        assert files.read(licence) == (package / "LICENSE").read_bytes()
     author.install(wheel)
     tested = author.run("-m", "pytest", "-q", str(package), "-p", "no:cacheprovider")
     assert " passed" in tested.stdout
