@@ -16,7 +16,7 @@ TREE = Path(zoo.__file__).parent
 LAYERS = (
     # the ground: errors, names, records, files, the process
     "boundary cli.launched corruption data.fingerprint errors files hookspecs installing isolation "
-    "listing locks manifest names optional picturefile process_state sample spec system",
+    "listing locks manifest names optional otherkinds picturefile process_state sample spec system",
     # plugins: found, and looked up
     "discovery registry",
     # a name becomes a folder on this machine

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -36,6 +36,8 @@ from zoo.errors import ImageError, InputError
 from zoo.files import path_text, placeholder
 from zoo.isolation import isolated
 from zoo.listing import list_folder
+from zoo.otherkinds import missing as other_missing
+from zoo.otherkinds import opener
 from zoo.picturefile import bare, orientation
 from zoo.spec import Preprocessing
 from zoo.system import processors
@@ -46,10 +48,12 @@ ENDINGS = (
     ".png", ".jpg", ".jpeg", ".gif", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm",
 )  # fmt: skip
 OTHER_ENDINGS = (
-    ".apng", ".arw", ".avif", ".cr2", ".cr3", ".dng", ".eps", ".exr", ".heic", ".heif", ".j2k",
-    ".jfif", ".jp2", ".jpe", ".jxl", ".nef", ".orf", ".pnm", ".psd", ".svg", ".tga",
+    ".apng", ".arw", ".cr2", ".cr3", ".dng", ".eps", ".exr", ".j2k", ".jfif", ".jp2", ".jpe",
+    ".nef", ".orf", ".pnm", ".psd", ".svg", ".tga",
 )  # fmt: skip
-"""Of pictures too, which are not opened."""
+"""Of pictures too, which are not opened. Those of :mod:`zoo.otherkinds` are where they can be."""
+_A = TypeVar("_A")
+_B = TypeVar("_B")
 MAX_PIXELS = Image.MAX_IMAGE_PIXELS or 89_478_485
 _GREY = (0.299, 0.587, 0.114)  # ITU-R BT.601 luma, as Pillow's "L"
 
@@ -80,7 +84,7 @@ def _to_images(x: Any, preprocessing: Preprocessing) -> Tensor:
     if isinstance(x, str | os.PathLike):
         return _fit(_read(Path(x), preprocessing), preprocessing)
     if isinstance(x, Image.Image):
-        return _fit(_from_array(_loaded(x, preprocessing)), preprocessing)
+        return _fit(_from_array(_loaded(x, preprocessing)[0]), preprocessing)
     if isinstance(x, np.ndarray):
         return _fit(_from_array(x), preprocessing)
     if isinstance(x, Tensor):
@@ -155,8 +159,11 @@ def why_not_opened(name: str) -> str:
     name = name.lower()
     if name.endswith(ENDINGS):
         return ""
+    ending = Path(name).suffix
+    if (missing := other_missing(ending)) is not None:
+        return missing and f"pictures of the kind {ending} are not read; {missing}"
     if name.endswith(OTHER_ENDINGS):
-        return f"pictures of the kind {Path(name).suffix} are not read; make it a PNG or JPEG"
+        return f"pictures of the kind {ending} are not read; make it a PNG or JPEG"
     return NO_PICTURE
 
 
@@ -196,30 +203,36 @@ def decode_many(
     """Decode paths, or the files' own bytes, in parallel and in order.
 
     Each thread decodes a chunk, for which Pillow leaves the interpreter to the others. The caller's
-    thread fits all pictures of a chunk that are of one size together, since a call into torch takes
-    longer than a small picture; the number of threads that torch computes in is the caller's own.
-    Each image is :func:`to_images`' own, rounded to 8 bits. A few chunks are under way at a time,
-    so :func:`chunk_size` bounds the memory.
+    thread fits them (:func:`fit_all`). Each image is :func:`to_images`' own, rounded to 8 bits. A
+    few chunks are under way at a time, so :func:`chunk_size` bounds the memory.
 
     Yields:
         For each chunk its images that could be read, n x C x H x W uint8, and for each of its
         sources the reason why it could not, or ``""``.
     """
+    with contextlib.closing(
+        in_order(lambda chunk: _decode_chunk(chunk, preprocessing), chunks)
+    ) as decoded:
+        for read, reasons in decoded:
+            yield _rounded(fit_all(read, preprocessing)), reasons
+
+
+def in_order(call: Callable[[_A], _B], items: Iterable[_A]) -> Iterator[_B]:
+    """``call`` of each item, in as many threads as there are processors, in the items' order.
+
+    A few more items than threads are taken at a time. What is under way when the caller stops, or
+    an item fails, is waited for, and nothing more begins.
+    """
     workers = processors()
-    waiting: deque[Future[tuple[list[np.ndarray], list[str]]]] = deque()
-
-    def first() -> tuple[Tensor, list[str]]:
-        read, reasons = waiting.popleft().result()
-        return _fit_all(read, preprocessing), reasons
-
+    waiting: deque[Future[_B]] = deque()
     with ThreadPoolExecutor(workers, "decode") as pool:
         try:
-            for chunk in chunks:
-                waiting.append(pool.submit(_decode_chunk, chunk, preprocessing))
+            for item in items:
+                waiting.append(pool.submit(call, item))
                 if len(waiting) > workers:
-                    yield first()
+                    yield waiting.popleft().result()
             while waiting:
-                yield first()
+                yield waiting.popleft().result()
         finally:
             for future in waiting:
                 future.cancel()
@@ -239,7 +252,7 @@ def _decode_chunk(
     for source in sources:
         try:
             opened = io.BytesIO(source) if isinstance(source, bytes) else source
-            read.append(_decode(opened, preprocessing))
+            read.append(decode(opened, preprocessing).pixels)
             reasons.append("")
         except ImageError as error:
             reasons.append(str(error))
@@ -247,20 +260,24 @@ def _decode_chunk(
 
 
 @isolated(grad=False)
-def _fit_all(read: list[np.ndarray], p: Preprocessing) -> Tensor:
-    """All pictures as n x C x H x W uint8, in their order."""
-    images = torch.empty(len(read), p.channels, p.height, p.width, dtype=torch.uint8)
+def fit_all(read: Sequence[np.ndarray], p: Preprocessing) -> Tensor:
+    """The pixels of :func:`decode` as images n x C x H x W, float32 in [0, 1], in their order.
+
+    Pictures of one size are fitted together, since a call into torch takes longer than a small
+    picture; the number of threads that torch computes in is the caller's own.
+    """
+    images = torch.empty(len(read), p.channels, p.height, p.width)
     alike: dict[tuple[tuple[int, ...], str], list[int]] = {}
     for i, pixels in enumerate(read):
         alike.setdefault((pixels.shape, pixels.dtype.name), []).append(i)
-    for (shape, dtype), places in alike.items():
-        stack = np.stack([read[i] for i in places])
-        if dtype == "uint8" and shape == (p.height, p.width, p.channels):
-            images[places] = torch.from_numpy(stack).permute(0, 3, 1, 2)
-        else:
-            fitted = _fit(_from_array(stack), p)
-            images[places] = (fitted * 255).round().to(torch.uint8)
+    for places in alike.values():
+        images[places] = _fit(_from_array(np.stack([read[i] for i in places])), p)
     return images
+
+
+@isolated(grad=False)
+def _rounded(images: Tensor) -> Tensor:
+    return (images * 255).round().to(torch.uint8)
 
 
 def _listed(
@@ -290,7 +307,7 @@ def _read(path: Path, preprocessing: Preprocessing) -> Tensor:
     if path.is_dir():
         raise ImageError(f"{path}: is a folder; zoo.images.read_pictures([folder], ...) reads one")
     try:
-        return _from_array(_decode(path, preprocessing))
+        return _from_array(decode(path, preprocessing).pixels)
     except (ImageError, InputError) as error:
         raise ImageError(f"{path}: {error}") from None
 
@@ -302,9 +319,11 @@ def _opened(file: BinaryIO, name: str) -> Image.Image:
     filters of the whole process. The size is known and checked before any pixel is decoded.
 
     Raises:
-        UnidentifiedImageError: it is of none of :data:`FORMATS`.
+        UnidentifiedImageError: it is of none of :data:`FORMATS`, and of no kind of
+            :mod:`zoo.otherkinds`.
+        ImageError: it is of one of those, and the library that reads it is not installed.
     """
-    prefix = file.read(16)
+    prefix = file.read(32)
     for kind in FORMATS:
         factory, accept = Image.OPEN[kind]
         accepted = accept is None or accept(prefix)
@@ -315,11 +334,36 @@ def _opened(file: BinaryIO, name: str) -> Image.Image:
             return factory(file, name)
         except (SyntaxError, IndexError, TypeError, struct.error):
             continue
-    raise UnidentifiedImageError
+    other = opener(prefix)
+    if isinstance(other, str):
+        raise ImageError(f"a picture of a kind that is not read: {other}")
+    file.seek(0)
+    image: Image.Image | None = other(file, name) if other else None
+    if image is None:
+        raise UnidentifiedImageError
+    return image
 
 
-def _decode(source: Path | str | BinaryIO, preprocessing: Preprocessing) -> np.ndarray:
-    """A file's picture as :func:`_pixels` has it. Raises: ImageError."""
+class Decoded(NamedTuple):
+    """A picture out of a file, upright.
+
+    ``pixels`` are H x W x C with C 1, 3 or 4 (opacity last), uint8 or float32 in [0, 1]; of a
+    picture much larger than a model needs, they are fewer than its own ``width`` and ``height``.
+    """
+
+    pixels: np.ndarray
+    width: int
+    height: int
+    orientation: int
+    """How it lay in its file, as EXIF counts: 1 is upright."""
+
+
+def decode(source: Path | str | BinaryIO, preprocessing: Preprocessing) -> Decoded:
+    """The picture of a file, or of its bytes, with as many pixels as ``preprocessing`` needs.
+
+    Raises:
+        ImageError: it cannot be read; the text is the reason alone.
+    """
     try:
         with contextlib.ExitStack() as stack:
             if isinstance(source, str | Path):
@@ -338,8 +382,11 @@ def _decode(source: Path | str | BinaryIO, preprocessing: Preprocessing) -> np.n
                 raise Image.DecompressionBombError
             # A JPEG can be decoded at half, a quarter or an eighth of its size, many times faster.
             side = 4 * max(preprocessing.width, preprocessing.height)
+            size = image.size
             image.draft(None, (side, side))
-            return _loaded(image, preprocessing, found)
+            pixels, turned = _loaded(image, preprocessing, found)
+            width, height = size if turned < 5 else size[::-1]
+            return Decoded(pixels, width, height, turned)
     except FileNotFoundError:
         raise ImageError("there is no such file") from None
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
@@ -367,6 +414,7 @@ def _reduced(image: Image.Image, preprocessing: Preprocessing) -> Image.Image:
 
 _DAMAGED = (
     OSError, ValueError, SyntaxError, EOFError, KeyError, IndexError, TypeError, struct.error,
+    RuntimeError,
 )  # fmt: skip
 """What Pillow's decoders raise for a damaged file: nearly anything."""
 
@@ -385,13 +433,14 @@ _TURNS = {
 
 def _loaded(
     image: Image.Image, preprocessing: Preprocessing, found: int | None = None
-) -> np.ndarray:
-    """The pixels of an opened picture, upright; ``found`` is the orientation, where it is known."""
+) -> tuple[np.ndarray, int]:
+    """The pixels of an opened picture, upright, and its orientation, which may be known before."""
     try:
         image.load()
-        turn = _TURNS.get(found or orientation(image.info, getattr(image, "tag_v2", None)))
+        lies = found or orientation(image.info, getattr(image, "tag_v2", None))
+        turn = _TURNS.get(lies)
         image = image if turn is None else image.transpose(turn)
-        return _pixels(_reduced(image, preprocessing))
+        return _pixels(_reduced(image, preprocessing)), lies
     except InputError:  # a ValueError too, but the pixels' own
         raise
     except _DAMAGED as error:
@@ -507,9 +556,13 @@ def _fit(x: Tensor, p: Preprocessing) -> Tensor:
 
 
 __all__: Sequence[str] = [
+    "Decoded",
     "Pictures",
     "chunk_size",
+    "decode",
     "decode_many",
+    "fit_all",
+    "in_order",
     "nothing_read",
     "read_pictures",
     "refuse_unreadable",

@@ -28,6 +28,7 @@ import numpy as np
 
 from zoo.errors import CollectionError
 from zoo.files import HALF_WRITTEN, path_text, replacing, write_json
+from zoo.installing import upgrade_command
 from zoo.locks import Lock, Locked
 from zoo.optional import optional
 
@@ -445,7 +446,7 @@ def _read_manifest(folder: Path) -> Manifest:
     if isinstance(version, int) and version > FORMAT:
         raise CollectionError(
             f"{path_text(folder)} was written by a newer zoo: it is of format {version}, this zoo "
-            f"reads up to {FORMAT}. Type: pip install --upgrade latentzoo"
+            f"reads up to {FORMAT}. Type: {upgrade_command()}"
         )
     if fault := _fault(found):
         raise _damaged(path, fault)

@@ -12,7 +12,7 @@ from zoo.data.parquet import holds_pictures, open_parquet
 from zoo.data.source import Part, Source
 from zoo.errors import DataError
 from zoo.files import path_text
-from zoo.images import ENDINGS, chunk_size, decode_many, why_not_opened
+from zoo.images import chunk_size, decode_many, why_not_opened
 from zoo.listing import list_folder
 from zoo.spec import Preprocessing
 
@@ -26,7 +26,7 @@ def open_folder(path: Path, split: str, preprocessing: Preprocessing, asked: lis
     listing = list_folder(path)
     ignored = [n for n in listing.names if os.path.basename(n).lower() in METADATA]
     names = [n for n in listing.names if os.path.basename(n).lower() not in METADATA]
-    pictures = [name for name in names if name.lower().endswith(ENDINGS)]
+    pictures = [name for name in names if not why_not_opened(name)]
     parquet = [name for name in names if name.lower().endswith(".parquet")]
     notes = listing.notes
     if ignored:
