@@ -9,7 +9,7 @@ import io
 import os
 import struct
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -217,7 +217,7 @@ def decode_many(
             yield _rounded(fit_all(read, preprocessing)), reasons
 
 
-def in_order(call: Callable[[_A], _B], items: Iterable[_A]) -> Iterator[_B]:
+def in_order(call: Callable[[_A], _B], items: Iterable[_A]) -> Generator[_B]:
     """``call`` of each item, in as many threads as there are processors, in the items' order.
 
     A few more items than threads are taken at a time. What is under way when the caller stops, or
