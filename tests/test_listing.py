@@ -131,8 +131,8 @@ def test_linked_folders_are_read_once(tmp_path):
     [
         (".", ["cat/loop"], None),
         ("..", ["cat/loop"], None),
-        ("../..", [], "a link to a folder that this one lies in"),
-        ("/", [], "a link to a folder that this one lies in"),
+        ("../..", [], "a link to a folder that contains this one"),
+        ("/", [], "a link to a folder that contains this one"),
         ("loop", [], "a link that leads back to itself"),
         ("nowhere", [], "there is no such file: a link to nowhere"),
         ("0.png/x", [], "cannot be read: Not a directory"),
@@ -164,7 +164,7 @@ def test_a_loop_through_a_linked_folder_does_not_lead_out(tmp_path):
     (folder / "link").symlink_to(tmp_path / "disk" / "shared")
     listing = list_folder(folder)
     assert listing.names == ["1.png", "link/0.png"]
-    assert reasons(listing) == {"link/up": "a link to a folder that this one lies in"}
+    assert reasons(listing) == {"link/up": "a link to a folder that contains this one"}
 
 
 def test_two_links_to_a_folder_and_to_one_inside_it_are_no_loop(tmp_path):

@@ -1,4 +1,4 @@
-"""The calls that take a name: record, weights folder, model."""
+"""The public calls that take a model's name: list_models, info, create, load and pull."""
 
 import fnmatch
 from collections.abc import Mapping
@@ -31,7 +31,7 @@ def list_models(pattern: str = "*", *, pretrained: bool = False) -> list[str]:
     """Names of the models that the installed plugins declare, sorted.
 
     Args:
-        pattern: shell-style, such as ``"*ae*"``, held against the whole name.
+        pattern: shell-style, such as ``"*ae*"``, matched against the whole name.
         pretrained: names with weights (``deep_ae.mnist``), not names of models.
     """
     names = []
@@ -106,8 +106,8 @@ def load(
         WeightsError: the weights are not there, damaged, unsafe, or not those of the model.
         HubError: the Hub does not have or does not give them, or cannot be reached.
         PluginError: the plugin of this model failed to load.
-        InputError: ``device`` is none that this machine has.
-        FileError: the system refuses a file or folder of it.
+        InputError: this machine has no such ``device``.
+        FileError: the operating system refuses access to one of its files or folders.
     """
     from zoo.isolation import isolated
 
@@ -117,10 +117,10 @@ def load(
 
 
 class Loaded(NamedTuple):
-    """A model that was loaded, and the weights folder that it is from; None behind a prefix."""
+    """A loaded model and the weights folder it is from (None for a name with a plugin's prefix)."""
 
     name: str
-    """As it was asked for."""
+    """The name that was asked for."""
     model: "ZooModel"
     located: Located | None
 
@@ -154,7 +154,7 @@ def pull(name: str, *, to: Path | str | None = None, token: str | None = None) -
     Args:
         name: as :func:`load` takes it; the model of a repository need not be installed.
         to: a folder to write, which must not exist; otherwise they stay in the Hub's cache, or
-            where they lie already.
+            where they are already.
         token: as for :func:`load`.
 
     Returns:
@@ -169,7 +169,7 @@ def pull(name: str, *, to: Path | str | None = None, token: str | None = None) -
 def pulled(
     name: str, *, to: Path | str | None = None, token: str | None = None
 ) -> tuple[Path, str | None]:
-    """What :func:`pull` returns, and the commit that it is of, if it is from the Hub."""
+    """The folder that :func:`pull` returns, and its commit if it is from the Hub."""
     target = None if to is None else user_path(to, "the folder to write")
     if target is not None:
         refuse_to_overwrite(target)
@@ -190,7 +190,7 @@ def pulled(
 
 @typed()
 def opened(located: Located) -> "ZooModel":
-    """The model of a weights folder, with its tensors, strictly; on the CPU.
+    """The model of a weights folder on the CPU; every tensor has to be there and to fit.
 
     Raises: as :func:`load`.
     """
@@ -225,11 +225,11 @@ def blank(spec: ModelSpec, config: Mapping[str, Any], where: str = "") -> "ZooMo
         complete = complete_config(spec, config)
         with on_meta_device():
             return _build(spec, complete)
-    except SettingsError as error:  # which nobody here has typed
+    except SettingsError as error:  # the settings are from a file, and the user did not type them
         raise InvalidConfig(f"{where}{error}") from error
     except ZooError:
         raise
-    except Exception as error:  # sizes that nobody could mean
+    except Exception as error:  # such as sizes that no network can have
         raise InvalidConfig(f"{where}{spec.name} cannot be built of its config: {error}") from error
 
 

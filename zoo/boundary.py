@@ -1,7 +1,8 @@
 """Where a user's mistakes become errors of the zoo, whatever Python or torch call them.
 
-Calls of the API are wrapped in :func:`typed`; the command line asks :func:`typed_error` once more,
-of all that comes out of a command. A bug of our own is neither: it stays what it is, a traceback.
+Calls of the API are wrapped in :func:`typed`; the command line calls :func:`typed_error` once more
+with every exception that leaves a command. A bug of our own is not translated: it is shown as a
+traceback.
 
 Nothing heavy is imported here.
 """
@@ -28,7 +29,7 @@ _HINTS = {
     errno.EROFS: "choose another place: nothing can be written there",
     errno.ENOENT: "look at how the path is written, and whether its folder is there",
     errno.ENOTDIR: "something on the way there is a file, not a folder; choose another path",
-    errno.EEXIST: "a file lies where a folder should be; choose another path",
+    errno.EEXIST: "there is a file where a folder should be; choose another path",
     errno.EISDIR: "it is a folder; name a file",
     errno.ENAMETOOLONG: "most systems take 255 bytes in a name; choose a shorter path",
     errno.ELOOP: "links there lead back to themselves; name what they should lead to",
@@ -41,7 +42,7 @@ _NO_MEMORY = ("can't allocate memory", "not enough memory")  # RuntimeErrors of 
 
 @contextlib.contextmanager
 def typed() -> Iterator[None]:
-    """Errors inside are those of the zoo where a user can mend them; also a decorator.
+    """Turn errors that a user can mend into errors of the zoo: a context manager and decorator.
 
     Raises:
         FileError: a file, folder, path or home that cannot be used; also an OSError.
@@ -58,9 +59,9 @@ def typed() -> Iterator[None]:
 
 
 def typed_error(error: BaseException) -> ZooError | None:
-    """What ``error`` is to a user; None if it is an error of the zoo already, or a bug."""
+    """The error of the zoo for ``error``; None if it is one already, or a bug."""
     text = str(error)
-    if isinstance(error, ZooError | BrokenPipeError):  # who reads our output has seen enough
+    if isinstance(error, ZooError | BrokenPipeError):  # the reader of our output has closed it
         return None
     if isinstance(error, OSError):
         return _file_error(error)
@@ -147,7 +148,7 @@ def usable_device(device: Any) -> "torch.device":
     """``device`` as torch's own, if tensors can be put there and read back.
 
     Raises:
-        InputError: it is no device, or not here; the text names those that are.
+        InputError: this machine has no such device; the text names those that it has.
     """
     import torch
 

@@ -35,7 +35,7 @@ WHATS = {
     "decode": ("codes", "decoded"),
     "reconstruct": ("images", "reconstructions"),
 }
-"""The calls that can be written, each with what goes in and comes out, as vectors name them."""
+"""The calls that can be written, with the test vectors' names for their input and output."""
 
 EXAMPLES = 3
 """Random inputs to export with and to compare with; more than one, since torch would take a batch
@@ -119,7 +119,7 @@ def convert(name: str, out: Path | str, *, to: str, what: str = "features") -> C
 
 
 class _Answers(NamedTuple):
-    """What goes in, what should come out, and how far from it it may be."""
+    """Inputs, the expected outputs, and the tolerances of these."""
 
     given: Tensor
     wanted: Tensor
@@ -132,7 +132,7 @@ def _drawn(model: ZooModel, what: str) -> _Answers:
 
 
 def _recorded(model: ZooModel, what: str) -> list[_Answers]:
-    """Those that came with the weights, if some did."""
+    """The test vectors of the weights folder, if it has any."""
     folder = model.source.folder if model.source else None
     if folder is None:  # another library's weights
         return []
@@ -153,7 +153,7 @@ def _example(model: ZooModel, what: str) -> Tensor:
 
 
 def _exported(model: ZooModel, what: str, to: str) -> "ExportedProgram":
-    """The call as a graph, outside of the zoo's isolation, whose mode would be part of it."""
+    """The call as a graph, traced without the zoo's isolation, which would become part of it."""
     batch = {"batch": {0: torch.export.Dim("batch")}}
     call = _Call(model, what).eval()
     try:
@@ -198,7 +198,7 @@ def _write_onnx(program: "ExportedProgram", path: Path, model: ZooModel, what: s
 
 
 def _adaptive_max_pool2d(x: Tensor, size: list[int]) -> tuple[Tensor, Tensor]:
-    """By the largest of each window, for ONNX has no such layer; nobody asks for the indices."""
+    """Adaptive max pooling window by window, since ONNX has no such layer; it gives no indices."""
     for dim, parts in zip((-2, -1), size, strict=True):
         length = x.shape[dim]
         bounds = [(i * length // parts, -(-(i + 1) * length // parts)) for i in range(parts)]
@@ -229,7 +229,7 @@ def _compared(run: Run, answers: _Answers, name: str) -> float:
 
 
 def _about(model: ZooModel, what: str) -> str:
-    """What somebody needs to know who has the file alone."""
+    """A description that is stored in the file, for people who have nothing but the file."""
     facts: dict[str, Any] = {
         "model": model.name,
         "call": what,

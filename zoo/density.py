@@ -13,22 +13,22 @@ from zoo.optional import optional
 __all__ = ["GaussianMixture", "fit_density"]
 
 ENOUGH = 20_000
-"""Codes that a density is fitted to, at most."""
+"""The most codes that a density is fitted to."""
 
 
 ROUNDS = 60
-"""Of expectation maximisation, at most: enough to sample from what was fitted."""
+"""The most rounds of expectation maximisation: enough for a density that is only sampled from."""
 
 ENOUGH_ALIKE = 1e-3
-"""Change of the mean log-likelihood after which no other round is done."""
+"""When the mean log-likelihood changes by less than this, fitting ends."""
 
 
 class GaussianMixture(nn.Module):
     """A mixture of ``components`` full Gaussians over flat codes of ``dim`` numbers.
 
     Until :meth:`fit` it is the standard normal distribution, so that an untrained model can
-    generate too. Everything is a buffer: state_dict and safetensors carry it. With ``prior`` that
-    is what is meant: codes are trained to follow it, and it is not fitted.
+    generate too. Everything is a buffer, so it is saved with the weights. With ``prior`` it stays
+    the standard normal distribution and is never fitted: the codes are trained to follow it.
     """
 
     weights: Tensor
@@ -98,14 +98,15 @@ def fit_density(
 def _in_rounds(mixture: Any, codes: Any) -> None:
     """Fit scikit-learn's ``mixture``, which has to be one with ``warm_start``, to codes, N x D.
 
-    These are the rounds that it would do itself within :data:`ROUNDS`. It would warn after the last
-    that another might change something, which is no news here; a warning can only be left out by
-    changing the filters of the whole process. So each call does one round and is content with it.
+    These are the rounds that it would do itself within :data:`ROUNDS`. After the last one it would
+    warn that it has not converged, which does not matter here, and that warning could only be
+    silenced by changing the filters of the whole process. So each call does a single round, with a
+    tolerance that every round meets.
     """
     mixture.set_params(max_iter=0, tol=sys.float_info.max).fit(codes)  # where it starts from
     mixture.set_params(max_iter=1)
     before = -math.inf
-    mixture.lower_bound_ = 0.0  # that the first round is compared with: minus infinity is too far
+    mixture.lower_bound_ = 0.0  # which the first round compares with: minus infinity is no number
     for _ in range(ROUNDS):
         mixture.fit(codes)
         if abs(mixture.lower_bound_ - before) < ENOUGH_ALIKE:

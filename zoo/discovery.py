@@ -1,4 +1,4 @@
-"""Finds plugins and asks each for its records, so that none can disturb another.
+"""Finds the installed plugins and reads their records, so that a broken one harms no other.
 
 pluggy keeps the hooks; the loop around it is ours, since pluggy's own entry-point loader dies
 with the first broken plugin. :mod:`zoo.registry` runs it once, when somebody first needs a record,
@@ -54,7 +54,7 @@ class Fault(NamedTuple):
         try:
             return " ".join(str(self.exception).split())
         except Exception:  # a plugin's own exception, whose __str__ fails too
-            return "(its text cannot be had)"
+            return "(its message cannot be read)"
 
     def __str__(self) -> str:
         return f"{self.stage}: {type(self.exception).__name__}: {self.message}"
@@ -67,7 +67,7 @@ class Candidate(NamedTuple):
     version: str
     entry_point: str
     module: str
-    path: Path | None = None  # of a plugin that lies in a tree and is not installed
+    path: Path | None = None  # of a plugin in a source tree that is not installed
     problem: str = ""  # what is wrong with the announcement itself
 
 
@@ -144,7 +144,7 @@ def _raise_if(strict: bool, plugin: Plugin) -> None:
 
 
 def _hidden(plugin: Plugin, distributions: set[str]) -> set[str]:
-    """Prefixes of ``plugin`` that would stand before the models of a distribution."""
+    """Prefixes of ``plugin`` that are the name of an installed distribution."""
     return {p.name for p in plugin.prefixes if normalise(p.name) in distributions}
 
 
@@ -216,7 +216,7 @@ def _refuse_unknown_hooks(root: ModuleType, manager: pluggy.PluginManager) -> No
 
 
 def _unmarked(root: ModuleType) -> str:
-    """That a function has a hook's name and is no hook, if so."""
+    """For a message: which function has the name of a hook but lacks ``@hookimpl``, if one does."""
     for name in ("zoo_models", "zoo_prefixes"):
         if callable(function := getattr(root, name, None)) and not hasattr(function, "zoo_impl"):
             return f": {name} is there, and @hookimpl is missing before it"

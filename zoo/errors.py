@@ -3,7 +3,7 @@
 ::
 
     ZooError
-    ├── ModelNameError      a name that means nothing, or more than one thing
+    ├── ModelNameError      a name that is unknown or ambiguous
     │   ├── InvalidName         not of any form that names have
     │   ├── UnknownModel        no plugin has it
     │   ├── UnknownTag          the model has no such weights
@@ -14,22 +14,22 @@
     │   ├── WeightsNotFound     nothing there, or a file is missing
     │   ├── CorruptWeights      size or sha256 differ, or not safetensors
     │   ├── TensorMismatch      the tensors are not those of the model
-    │   ├── UnsafeWeights       a pickle lies beside or instead of the tensors
+    │   ├── UnsafeWeights       a pickle is beside or instead of the tensors
     │   ├── InvalidConfig       config.json does not describe a model
     │   └── IncompatibleVersion written for a newer zoo
-    ├── HubError            the Hugging Face Hub, or the cache of what came from it
+    ├── HubError            the Hugging Face Hub, or the cache of what was fetched from it
     │   ├── RepositoryNotFound  not there, or private and not yours to see
     │   ├── RevisionNotFound    the repository has no such branch, tag or commit
     │   ├── AccessDenied        a token is missing, not valid, or not enough
     │   ├── HubUnreachable      no connection, no answer in time, or the Hub itself fails
     │   ├── HubBusy             too many requests: later
     │   └── PublishConflict     somebody else has published, or a tag has other bytes
-    ├── SettingsError       a setting of a model or a recipe that there is not, or its value
+    ├── SettingsError       an unknown setting of a model or a recipe, or a wrong value
     ├── InputError          images or codes of a wrong shape, range or dtype (also a ValueError)
     ├── ImageError          a picture that cannot be read
-    ├── CapabilityError     the model truly cannot do this
+    ├── CapabilityError     the model cannot do this
     ├── ConversionError     the model cannot be written in another format
-    ├── DataError           a data set that is not to be had, or does not fit the model
+    ├── DataError           a data set that cannot be found or read, or does not fit the model
     ├── CollectionError     a collection that is not there, damaged, or of a newer zoo
     ├── FileError           a file, folder or path that the system refuses (also an OSError)
     ├── OutOfMemory         there is not enough (also a MemoryError)
@@ -92,7 +92,7 @@ class ZooError(Exception):
 
 
 class ModelNameError(ZooError):
-    """A name that means nothing, or more than one thing."""
+    """A name that is unknown here, or ambiguous."""
 
 
 class InvalidName(ModelNameError):
@@ -136,7 +136,7 @@ class TensorMismatch(WeightsError):
 
 
 class UnsafeWeights(WeightsError):
-    """A file that could run code when it is read lies in the folder."""
+    """The folder has a file that could run code when it is read."""
 
 
 class InvalidConfig(WeightsError):
@@ -180,7 +180,7 @@ class StaleWeights(UserWarning):
 
 
 class SettingsError(ZooError, ValueError):
-    """A setting of a model, a recipe or a protocol that there is not, or that cannot be so."""
+    """An unknown setting of a model, a recipe or a protocol, or a value that it cannot have."""
 
 
 class InputError(ZooError, ValueError):
@@ -200,7 +200,7 @@ class ConversionError(ZooError):
 
 
 class DataError(ZooError):
-    """A data set that is not to be had, or does not fit the model."""
+    """A data set that cannot be found or read, or does not fit the model."""
 
 
 class CollectionError(ZooError):
@@ -208,7 +208,7 @@ class CollectionError(ZooError):
 
 
 class FileError(ZooError, OSError):
-    """A file, folder or path that the system refuses; ``errno`` and ``filename`` as it has them."""
+    """A file, folder or path that the system refuses; has the ``errno`` and ``filename`` of it."""
 
     def __str__(self) -> str:  # an OSError with an errno shows that instead
         return str(self.args[0]) if self.args else ""

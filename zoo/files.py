@@ -1,4 +1,4 @@
-"""Files that are either the old ones or the new ones, whatever happens in between."""
+"""Atomic writing: a file is either the old one or the new one, whatever happens in between."""
 
 import contextlib
 import errno
@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 HALF_WRITTEN = re.compile(r"\.zoo-[0-9a-f]{16}\.tmp")
-"""Names of files and folders that are not whole yet: new ones, which nobody else has."""
+"""Names of files and folders that are not complete yet; each is new and unique."""
 
 
 def _new_name() -> str:
@@ -28,7 +28,8 @@ def replacing(path: Path, workspace: Path | None = None) -> Iterator[BinaryIO]:
     Args:
         path: old or new, never half. A link stays: what it leads to is written. A device or a pipe
             stays what it is: it is written into.
-        workspace: where it lies until then, on the file system of ``path``; beside it by default.
+        workspace: the folder it is in until then, on the file system of ``path``; by default that
+            of ``path``.
     """
     target, workspace = _through_links(path, workspace)
     mode = _mode(target)
@@ -77,7 +78,7 @@ def _mode(path: Path) -> int | None:
 
 @contextlib.contextmanager
 def _speaking_of(path: Path, temporary: Path) -> Iterator[None]:
-    """The system's errors name ``path``, which the user knows, and not the file beside it."""
+    """Make errors of the system name ``path``, which the user knows, and not the temporary file."""
     try:
         yield
     except OSError as error:
@@ -94,7 +95,8 @@ def new_folder(target: Path, workspace: Path | None = None) -> Iterator[Path]:
 
     Args:
         target: not there yet, or an empty folder.
-        workspace: where it lies until then, on the file system of ``target``; beside it by default.
+        workspace: the folder it is in until then, on the file system of ``target``; by default
+            that of ``target``.
     """
     import shutil
 
@@ -182,7 +184,7 @@ _PLACEHOLDERS = (  # how each begins, what it is, what to do
 
 
 def placeholder(head: bytes) -> str:
-    """What lies in place of a file, told by how it begins; empty if it may be the file itself.
+    """What is stored in place of a file, by its first bytes; empty if it may be the file itself.
 
     Such as a git-LFS pointer, a saved web page, a shortcut, or nothing at all. The text completes
     "the file is ..." and says what to do.
@@ -196,9 +198,9 @@ def placeholder(head: bytes) -> str:
 
 
 def refuse_placeholder(path: Path, error: type[Exception]) -> None:
-    """Raise ``error`` with the reason if something else lies in place of the file ``path``.
+    """Raise ``error`` with the reason if something else is stored in place of the file ``path``.
 
-    What cannot be opened is not for this function to say.
+    A file that cannot be opened is left to whatever reads it next.
     """
     try:
         with path.open("rb") as file:

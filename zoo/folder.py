@@ -1,4 +1,4 @@
-"""The weights folder, as far as it needs no torch: its files, config.json, records, copies.
+"""The parts of a weights folder that need no torch: file names, config.json, records, copying.
 
 ::
 
@@ -10,7 +10,7 @@
     README.png            the card's picture, beside what is published
     hub.json              where it is published, beside weights that ship; not published itself
 
-Nobody vouches for what these files say: they are checked for their form, and the rest is a claim.
+These files are not trusted: their form is checked, and what they say remains a claim.
 :mod:`zoo.weights` reads and writes the tensors.
 """
 
@@ -48,17 +48,17 @@ HUB_RECORD = "hub.json"
 :func:`zoo.publishing.publish_bundled` writes them down."""
 
 LIMITS = {CONFIG: 1_000_000, METRICS: 1_000_000, CARD: 1_000_000, VECTORS: 100_000_000}
-"""The files of a weights folder beside the tensors, and how many bytes each may have. The tensors
-may have as many as config.json says."""
+"""The files of a weights folder besides the tensors, and the most bytes that each may have. For the
+tensors config.json says how many they have."""
 
 FILES = (*LIMITS, TENSORS)
-"""What is copied, and fetched of a repository: from what costs least to the tensors."""
+"""The files that are copied or fetched from a repository: the smallest first, the tensors last."""
 
 PICKLES = (".bin", ".ckpt", ".dill", ".joblib", ".npy", ".pickle", ".pkl", ".pt", ".pth", ".t7")
 """Endings of files that run code when they are read; none belongs into a weights folder."""
 
 WEIGHTS = "weights"
-"""The folder that holds weights: a plugin's, one folder each, and a training run's, its own."""
+"""The folder of a plugin that holds its weights folders; also a training run's weights folder."""
 
 
 # -- config.json ---------------------------------------------------------------------------------
@@ -66,7 +66,7 @@ WEIGHTS = "weights"
 
 @dataclass(frozen=True, kw_only=True)
 class FolderConfig:
-    """What config.json says, read once and checked for its form. It is only a claim.
+    """The contents of config.json, read once. Their form is checked, their truth is not.
 
     ``plugin_version`` is that of the plugin that wrote it, if it says so; ``facts`` is all of it;
     ``where`` is what messages call it.
@@ -160,7 +160,7 @@ _KINDS = {"model": str, "plugin": str, "config": dict, "size": int, "sha256": st
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """The object in a small JSON file of a weights folder, which nobody vouches for.
+    """The object in a small JSON file of a weights folder, which is not trusted.
 
     Raises:
         WeightsNotFound: no such file.
@@ -191,7 +191,7 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def inside_run(folder: Path) -> Path:
-    """``folder``, or the weights folder that it holds: a training run keeps it in itself."""
+    """The weights folder inside ``folder`` if that is a training run; otherwise ``folder``."""
     if not (folder / CONFIG).exists() and (folder / WEIGHTS / CONFIG).exists():
         return folder / WEIGHTS
     return folder
@@ -235,16 +235,16 @@ def copy_folder(folder: Path, target: Path) -> None:
 
 
 def bundled_weights(plugin_file: str, model: str, *old_names: str) -> tuple[Weights, ...]:
-    """The records of all weights of ``model`` that lie beside a plugin's root module.
+    """The records of all weights of ``model`` that a plugin ships beside its root module.
 
     They are read from each folder's own config.json, metrics.json and hub.json, so that nothing is
     written down twice. A plugin calls it with its ``__file__``, and with the names that the model
-    had before (the record's ``renamed_from``), under which weights may lie too.
+    had before (the record's ``renamed_from``), which folders of weights may still have.
 
     Only the tags are read now, from the names of the folders: a folder's files are read when
     somebody first looks at more of its record, which then raises what :func:`weights_record`
-    raises. So ``zoo list`` costs the same whatever ships, and a broken set of weights costs only
-    itself; ``zoo plugins`` and ``zoo check`` read all of them.
+    raises. So ``zoo list`` takes the same time however many weights there are, and a broken set
+    of weights harms no other; ``zoo plugins`` and ``zoo check`` read all of them.
 
     Raises:
         SpecError: what follows the model's name in the name of a folder is not a tag.
@@ -266,7 +266,7 @@ def bundled_weights(plugin_file: str, model: str, *old_names: str) -> tuple[Weig
 class _UnreadWeights(Weights):
     """A record of which only the tag is known until its folder is read.
 
-    From then on it is an ordinary :class:`Weights`, and nobody can tell the difference.
+    From then on it is an ordinary :class:`Weights`, in its class too.
     """
 
     def __init__(self, folder: Path, tag: str):
@@ -303,7 +303,7 @@ class _UnreadWeights(Weights):
 
 
 def is_unread(weights: Weights) -> bool:
-    """Whether nobody has looked at more of this record than its tag: it is still in its folder."""
+    """Whether only the tag of this record is known so far, and its folder was not read yet."""
     return type(weights) is _UnreadWeights
 
 
@@ -318,8 +318,8 @@ def weights_root(plugin_file: str) -> Path:
 def weights_record(folder: Path, tag: str, config: FolderConfig | None = None) -> Weights:
     """The :class:`Weights` record that a weights folder describes.
 
-    Where the Hub has these weights is in ``hub.json``, which lies beside them in a plugin's tree
-    and is not published: a commit cannot hold its own name.
+    The repository on the Hub is in ``hub.json``, which is beside the weights in a plugin's tree and
+    is not published: a commit cannot contain its own sha.
 
     Args:
         config: the folder's, if it was read already.

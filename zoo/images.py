@@ -1,4 +1,4 @@
-"""Pictures of any kind in, images of a model out.
+"""Makes the images that a model takes out of files, PIL images, arrays and tensors.
 
 Pillow decodes; everything after that (transparency, grey, proportions, size) is done in torch, in
 the same way for files, arrays and tensors.
@@ -43,7 +43,7 @@ from zoo.spec import Preprocessing
 from zoo.system import processors
 
 FORMATS = ("PNG", "JPEG", "GIF", "BMP", "WEBP", "TIFF", "PPM")
-"""What is opened. Pillow knows more, some of which start other programs (EPS)."""
+"""The formats that are opened. Pillow knows more, some of which start other programs (EPS)."""
 ENDINGS = (
     ".png", ".jpg", ".jpeg", ".gif", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm",
 )  # fmt: skip
@@ -51,7 +51,7 @@ OTHER_ENDINGS = (
     ".apng", ".arw", ".cr2", ".cr3", ".dng", ".eps", ".exr", ".j2k", ".jfif", ".jp2", ".jpe",
     ".nef", ".orf", ".pnm", ".psd", ".svg", ".tga",
 )  # fmt: skip
-"""Of pictures too, which are not opened. Those of :mod:`zoo.otherkinds` are where they can be."""
+"""More endings of pictures. Only those that :mod:`zoo.otherkinds` can open here are opened."""
 _A = TypeVar("_A")
 _B = TypeVar("_B")
 MAX_PIXELS = Image.MAX_IMAGE_PIXELS or 89_478_485
@@ -124,7 +124,7 @@ def read_pictures(
 
     Args:
         strict: raise at the first picture that cannot be read, instead of counting and naming it.
-            What lies in a folder and is no picture by its name is only counted and named.
+            Files in a folder whose names are no pictures' are only counted and named.
         progress: wraps the files, to show how many are done.
 
     Raises:
@@ -151,7 +151,7 @@ def read_pictures(
 
 
 NO_PICTURE = "its name has no ending of a picture"
-"""The reason why notes and tables that lie among pictures are left out."""
+"""The reason why notes and tables among the pictures are left out."""
 
 
 def why_not_opened(name: str) -> str:
@@ -168,7 +168,7 @@ def why_not_opened(name: str) -> str:
 
 
 def refuse_unreadable(skipped: list[tuple[Path, str]], named: Iterable[Path] = ()) -> None:
-    """What ``strict`` means: every picture is read.
+    """Raise if a picture was skipped: what the option ``strict`` asks for.
 
     What is no picture by its name (a README, a table of labels) is none that could not be read,
     unless it is one of ``named``, which the user named.
@@ -182,7 +182,7 @@ def refuse_unreadable(skipped: list[tuple[Path, str]], named: Iterable[Path] = (
 
 
 def nothing_read(skipped: list[tuple[Path, str]], notes: Iterable[str] = ()) -> ImageError:
-    """What to raise when all that was listed had to be skipped, or was left out on purpose."""
+    """The error to raise when every file was skipped, or left out on purpose."""
     first = f"no picture could be read out of {len(skipped)} files"
     return ImageError("\n".join([first, *_named(skipped, 10), *notes]))
 
@@ -283,7 +283,7 @@ def _rounded(images: Tensor) -> Tensor:
 def _listed(
     sources: Iterable[str | Path],
 ) -> tuple[list[Path], list[tuple[Path, str]], list[str]]:
-    """All files of the sources, what of them cannot be read and why, and what else to say."""
+    """All files of the sources, those that cannot be read and why, and notes for the user."""
     files: list[Path] = []
     skipped: list[tuple[Path, str]] = []
     notes: list[str] = []
@@ -313,7 +313,7 @@ def _read(path: Path, preprocessing: Preprocessing) -> Tensor:
 
 
 def _opened(file: BinaryIO, name: str) -> Image.Image:
-    """What ``PIL.Image.open`` gives, without its own check of the size.
+    """As ``PIL.Image.open``, but without its own check of the size.
 
     That warns of a picture over Pillow's bound, and a warning can only be caught by changing the
     filters of the whole process. The size is known and checked before any pixel is decoded.
@@ -405,7 +405,7 @@ def _unidentified(file: BinaryIO) -> str:
 
 
 def _reduced(image: Image.Image, preprocessing: Preprocessing) -> Image.Image:
-    """By a whole factor smaller when it is many times larger than needed."""
+    """The picture made smaller by a whole factor when it is many times larger than needed."""
     factor = min(image.width // preprocessing.width, image.height // preprocessing.height) // 4
     if factor > 1 and image.mode in ("L", "RGB", "LA", "RGBA"):
         image = image.reduce(factor)
@@ -416,7 +416,7 @@ _DAMAGED = (
     OSError, ValueError, SyntaxError, EOFError, KeyError, IndexError, TypeError, struct.error,
     RuntimeError,
 )  # fmt: skip
-"""What Pillow's decoders raise for a damaged file: nearly anything."""
+"""The exceptions that Pillow's decoders raise for damaged files."""
 
 
 _TURNS = {

@@ -1,4 +1,4 @@
-"""What to type to install something, from where this zoo itself was installed.
+"""The commands that install something from where this zoo itself was installed.
 
 A zoo out of a clone, a git address or a folder of wheels finds its plugins there and not on an
 index, where they may not be at all; one out of an index finds them on that. Nothing is imported or

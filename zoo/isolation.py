@@ -1,4 +1,4 @@
-"""Torch's defaults, kept out: what the zoo builds, calls and trains depends on none of them.
+"""Makes what the zoo builds, calls and trains independent of torch's defaults.
 
 Torch has defaults that a user may set: the dtype and the device of new tensors, the random state,
 whether gradients are recorded. Under :func:`isolated` they are what the zoo expects (float32, the
@@ -51,7 +51,7 @@ def on_meta_device() -> Iterator[None]:
 
 
 def without_isolation() -> contextlib.AbstractContextManager[Any]:
-    """For what calls torch very often and draws nothing, such as an optimiser: at full speed.
+    """Lift the isolation for code that calls torch often and draws nothing, such as an optimiser.
 
     Where torch's default dtype is another than float32, the isolation has to stay.
     """
@@ -61,7 +61,7 @@ def without_isolation() -> contextlib.AbstractContextManager[Any]:
 
 
 class Isolation(TorchFunctionMode):
-    """What :func:`isolated` puts in force; see there."""
+    """The torch function mode of :func:`isolated`; see there."""
 
     device = torch.device("cpu")
 
@@ -121,7 +121,7 @@ class _OnMeta(Isolation):
 
 
 def _factory(mode: Isolation, func: Callable[..., Any], args: tuple[Any, ...], kwargs: Any) -> Any:
-    """Functions whose new tensor has the default dtype unless they are told another."""
+    """Functions whose new tensor has the default dtype unless a dtype is given."""
     out = kwargs.get("out")
     if out is None and kwargs.get("dtype") is None:
         kwargs["dtype"] = torch.float32
@@ -395,7 +395,7 @@ _HANDLERS: dict[Any, Handler] = {
     F.scaled_dot_product_attention: _attention,
     **dict.fromkeys((F.gumbel_softmax, F.multi_head_attention_forward), _of_python),
 }
-"""What gives new tensors or draws. Not here, since torch gives no way to say what they draw from:
+"""Functions that make new tensors or draw. Some cannot be here, as torch gives them no generator:
 alpha dropout, RReLU, fractional pooling, and dropout between the layers of an LSTM, GRU or RNN."""
 
 _FILLS = (
@@ -407,7 +407,7 @@ _FILLS = (
 )  # fmt: skip
 _INITS = ("uniform_", "normal_", "constant_", "kaiming_uniform_", "kaiming_normal_")
 _FILLING = frozenset((*_known(_FILLS, Tensor), *_known(_INITS, nn.init)))
-"""What changes the values of a tensor and nothing else of it."""
+"""Functions that change the values of a tensor and nothing else of it."""
 
 _CONVERSIONS = frozenset(
     _known(("bfloat16", "double", "half", "to", "type", "type_as", "view"), Tensor)

@@ -1,4 +1,4 @@
-"""The one walk over a folder of pictures: what is in it, and what is left out of it and why.
+"""Lists the files of a folder of pictures, and what is left out of the list and why.
 
 Nothing heavy is imported here, and no file is opened but ``run.json``.
 """
@@ -40,7 +40,7 @@ _Link = tuple[str, frozenset[_Identity]]  # its name, and the folders on the way
 
 @dataclass
 class Listing:
-    """The files below a folder, and what is there and is not among them.
+    """The files below a folder, and what was left out of them.
 
     ``names`` are relative to ``folder``, in the order of names, a folder's own files before those
     of its subfolders. A file that has several names (by hard or symbolic links) is there under each
@@ -116,7 +116,7 @@ class _Walk:
                 if identity in self.seen and identity[1]:  # some file systems number nothing
                     self.listing.repeated.append(at)
                 elif identity in around:
-                    skipped.append((path, "a link to a folder that this one lies in"))
+                    skipped.append((path, "a link to a folder that contains this one"))
                 else:
                     self.seen.add(identity)
                     inside, linked = self._inside(at, path)

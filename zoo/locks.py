@@ -21,7 +21,7 @@ class Locked(Exception):
 
 
 class Lock:
-    """A lock on a file that may be anybody's: nothing is read from it or written into it.
+    """A lock on a file, whose contents are neither read nor written.
 
     Args:
         path: made if it is not there. Its folder has to be.
@@ -58,9 +58,9 @@ class Lock:
 
 @contextlib.contextmanager
 def holding(folder: Path) -> Iterator[None]:
-    """Wait for whoever else holds ``folder``, and hold it for a moment; it gets no new file.
+    """Hold a lock on ``folder`` itself inside the block, after waiting until it is free.
 
-    Where the system cannot lock a folder (Windows, some network drives), nobody is waited for.
+    Where the system cannot lock a folder (Windows, some network drives), there is no waiting.
     """
     file = None
     try:

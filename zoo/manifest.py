@@ -1,7 +1,7 @@
-"""The list that a training run keeps of what it wrote into its folder: ``run.json``.
+"""Reads ``run.json``: the list of the files that a training run wrote into its folder.
 
-Reading it is light. :mod:`zoo.training.runfolder` writes it, and removes by it; what walks over
-folders of pictures leaves out what it lists.
+Nothing heavy is imported here. :mod:`zoo.training.runfolder` writes the list, and removes only what
+is on it; folders of pictures are listed without the files on it.
 """
 
 import json

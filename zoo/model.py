@@ -4,7 +4,7 @@ A plugin's model is a :class:`ZooModel` that implements the underscored methods;
 check what comes in, work through it in batches and never differ between models.
 
 Images are float32, N x C x H x W, values in [0, 1], for every model. What the network itself
-wants (the range of tanh, a mean and deviation) is its own affair.
+wants (the range of tanh, a mean and deviation) is up to the network.
 """
 
 import contextlib
@@ -45,12 +45,12 @@ __all__ = [
 ]
 
 BATCH, NUMBERS = 500, 500 * 3 * 64 * 64
-"""Images, and numbers in images, that go through a network at once at most: a whole data set can be
-given, and images of 512 pixels squared go by sevens, not by hundreds of megabytes."""
+"""The most images, and the most numbers in them, that go through a network at once: a whole data
+set can be given, and of images of 512 x 512 pixels seven are computed at a time."""
 
 BLOCK, BLOCK_NUMBERS = 64, 64 * 3 * 64 * 64
-"""Images, and numbers in images, that ``_generate`` makes at once at most. What a seed means hangs
-on them, unlike on :data:`BATCH`: they never change."""
+"""The most images, and the most numbers in them, that ``_generate`` makes at once. Unlike
+:data:`BATCH` they decide which images a seed gives, so they never change."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,7 +114,7 @@ class LabelledRecipe(Recipe):
 
 
 class Processes(Protocol):
-    """What a step asks of the processes that train together, as ``accelerate`` answers it."""
+    """The exchange of tensors between the processes that train together (by ``accelerate``)."""
 
     def reduce(self, tensor: Tensor, how: str) -> Tensor: ...
 
@@ -158,7 +158,7 @@ class Step:
     def reduce(self, tensor: Tensor, how: str = "mean") -> Tensor:
         """The ``mean`` or ``sum`` of each process's ``tensor``, the same in all of them.
 
-        Every process has to come here, as for the other two.
+        Every process has to call this at the same point, as the other two methods.
         """
         return tensor if self.processes is None else self.processes.reduce(tensor, how)
 
@@ -177,14 +177,14 @@ Loss = Callable[[Tensor, Step], dict[str, Tensor]]
 
 @dataclass
 class Phase:
-    """One stretch of training: who learns, one step, and what is done at its end.
+    """One stretch of training: the modules that learn, one step, and what is done at its end.
 
     ``players`` are the modules that learn, each with an optimiser of its own; ``rates`` has the
     learning rates of those that do not learn at the recipe's. ``step`` computes losses, hands them
     to :attr:`Step.update`, and returns those to show. If the recipe has an ``average``, the moving
     average of ``averaged`` takes its place at the end. ``validate`` computes losses of held-out
     images, in eval mode and without gradients; its :class:`Step` has no ``update``. ``shows`` is
-    the call whose pictures tell how far the phase is. :meth:`of_loss` makes the common kind.
+    the call whose pictures show how far the phase is. :meth:`of_loss` makes the common kind.
     """
 
     name: str
@@ -311,11 +311,11 @@ class ZooModel(nn.Module):
             return self._batched(self._score, self._checked_images(images))
 
     def forward(self, images: Tensor) -> Tensor:
-        """The features of ``images`` with gradients, in the mode, precision and place that are set.
+        """The features of ``images`` with gradients, in the current mode and precision.
 
-        So ``model(images)`` is a layer like any other: of an ``nn.Sequential``, for hooks,
-        ``torch.compile``, autocast and fine-tuning. Unlike the calls above it looks at nothing but
-        the shape, splits no batch and keeps no default of torch's out.
+        So ``model(images)`` is a layer like any other: in an ``nn.Sequential``, for hooks,
+        ``torch.compile``, autocast and fine-tuning. Unlike the calls above it only checks the
+        shape, splits no batch, and torch's defaults apply.
 
         Args:
             images: N x C x H x W in [0, 1], of the model's own dtype and device.
@@ -376,12 +376,12 @@ class ZooModel(nn.Module):
         All randomness comes from ``generator``, on the CPU, drawn in any order and as often as
         wanted. It is called for one block of images after another, each with a generator of its
         own (:meth:`_blocks`), so that thousands of images need no more memory than a block.
-        Options come as to :meth:`_sample_codes`.
+        Options are given as to :meth:`_sample_codes`.
         """
         return self._decode(self._sample_codes(n, generator).to(self.device))
 
     def _reconstruct(self, images: Tensor) -> Tensor:
-        """The images once more, where that is not the decoding of their codes."""
+        """The reconstructions, where they are not the decoding of the codes."""
         return self._decode(self._encode(images))
 
     def _features(self, images: Tensor) -> Tensor:
@@ -392,7 +392,7 @@ class ZooModel(nn.Module):
         return (self._reconstruct(images) - images).square().flatten(1).mean(1)
 
     def loss(self, images: Tensor, step: Step) -> dict[str, Tensor]:
-        """The named parts of what training makes small, which is their sum.
+        """The named parts of the loss; training minimises their sum.
 
         ``images`` are N x C x H x W; ``step`` has the recipe, the generator for whatever is drawn
         and, in :attr:`Step.seen`, the images as they should go in. It is called in train mode for
@@ -402,7 +402,7 @@ class ZooModel(nn.Module):
 
     @classmethod
     def upgrade_tensors(cls, tensors: dict[str, Tensor], plugin_version: str) -> dict[str, Tensor]:
-        """The tensors of a weights folder as the class calls and shapes them today.
+        """The tensors of a weights folder with the names and shapes that the class has today.
 
         Override it when a tensor gets another name or shape, so that weights of before still load.
         ``plugin_version`` is the version of the plugin that wrote them, empty if it is not known.
@@ -422,7 +422,7 @@ class ZooModel(nn.Module):
         ]
 
     def fit(self, images: Callable[[], Iterator[Tensor]], seed: int) -> None:
-        """What is computed in closed form, after all phases; ``images()`` gives batches of train.
+        """Compute what is not learnt in steps, after all phases; ``images()`` gives train batches.
 
         An autoencoder fits the density here that :meth:`generate` samples from.
         """
@@ -446,7 +446,7 @@ class ZooModel(nn.Module):
         )
 
     def _facts(self) -> dict[str, str]:
-        """What somebody wants to know of the model at a glance, each on one line."""
+        """The main facts of the model for its repr, each on one line."""
         facts = {"name": path_text(self.name) if self.name.isprintable() else repr(self.name)}
         facts["images"] = _size(self.image_shape)
         facts["code"] = _size(self.code_shape)
@@ -493,7 +493,7 @@ class ZooModel(nn.Module):
 
     @contextlib.contextmanager
     def _answering(self, seed: int = 0) -> Iterator[None]:
-        """In force while a call is answered: eval mode, no gradients, none of torch's defaults."""
+        """Answer a call in eval mode, without gradients, and without torch's defaults."""
         with isolated(seed, grad=False), in_eval_mode(self):
             yield
 
@@ -528,9 +528,9 @@ class ZooModel(nn.Module):
     def _blocks(self, n: int, seed: int) -> Iterator[tuple[int, int]]:
         """The blocks of ``n`` images: how many each has, and the seed of its generator.
 
-        The size of a block hangs on the shape of an image alone, and block ``k`` is seeded by the
+        The size of a block depends on the shape of an image alone, and block ``k`` is seeded by the
         ``k``-th number that a generator with ``seed`` draws. So neither the machine nor the number
-        of blocks changes what comes in a whole block.
+        of blocks changes the images of a full block.
         """
         seeds = torch.Generator().manual_seed(seed)
         size = max(1, min(BLOCK, BLOCK_NUMBERS // math.prod(self.image_shape)))
@@ -602,7 +602,7 @@ class Autoencoder(ZooModel):
     density: GaussianMixture
 
     def loss(self, images: Tensor, step: Step) -> dict[str, Tensor]:
-        """The named parts of the loss: of ``images`` as they should come out of ``step.seen``."""
+        """The named parts of the loss; ``images`` should be reconstructed from ``step.seen``."""
         raise _not_written(self, "loss(self, images, step)")
 
     def phases(self, recipe: Any) -> list[Phase]:
@@ -623,7 +623,7 @@ def can_be_trained(kind: type[ZooModel]) -> bool:
 
 @dataclass(frozen=True, kw_only=True)
 class FittedRecipe(Recipe):
-    """Nothing is learnt in steps: no setting of it matters."""
+    """The recipe of a model that learns nothing in steps: none of its settings has an effect."""
 
     epochs: int = 1
     precision: str = "fp32"
@@ -646,7 +646,7 @@ class FittedModel(ZooModel):
 
 _ANSWERING: weakref.WeakKeyDictionary[nn.Module, tuple[int, list[nn.Module]]]
 _ANSWERING = weakref.WeakKeyDictionary()
-"""How many calls each model is answering just now, and its modules that were in train mode."""
+"""For each model the number of calls under way, and its modules to put in train mode again."""
 _LOCK = threading.Lock()
 
 

@@ -1,4 +1,4 @@
-"""What a name means: a model, its weights, a folder, or a repository on the Hub.
+"""Parses names: of a model, of its weights, of a folder, or of a repository on the Hub.
 
 ===================================  =============================================
 ``deep_ae``                          a model, with its default weights
@@ -59,7 +59,7 @@ class FolderName:
 
 @dataclass(frozen=True)
 class PrefixName:
-    """What the plugin that owns ``prefix`` makes of ``rest``."""
+    """A name with a plugin's prefix: the plugin decides what ``rest`` means."""
 
     text: str
     prefix: str
@@ -70,7 +70,7 @@ Name = PluginName | HubName | FolderName | PrefixName
 
 
 def parse_name(text: str, prefixes: Collection[str] = ()) -> Name:
-    """The meaning of ``text``; nothing is looked up.
+    """The parts of the name ``text``; nothing is looked up.
 
     ``prefixes`` are those that plugins own (:meth:`zoo.registry.Registry.prefixes`). What looks
     like one and is not among them, and is no name of a plugin's model either, is a

@@ -1,4 +1,4 @@
-"""Helpers for those who write models: what several plugins would otherwise write again.
+"""Helpers for the authors of models, which several plugins use.
 
 Everything here is public. :func:`torch.optim.swa_utils.update_bn` is torch's own way to measure the
 batch norm of averaged weights.
@@ -61,10 +61,10 @@ def conv_down(widths: list[int]) -> list[nn.Module]:
 
 
 def conv_up(widths: list[int], sizes: list[int]) -> list[nn.Module]:
-    """What undoes :func:`conv_down` of the same ``widths``: from the last of them to the first.
+    """Transposed convolutions that reverse :func:`conv_down` of the same ``widths``.
 
     ``sizes`` are those of the pictures, the largest first, as :func:`halved` gives them. The last
-    layer is a convolution alone: what its numbers mean is the model's affair.
+    layer is a convolution alone, without norm or activation: the model adds what it needs.
     """
     up: list[nn.Module] = []
     for (b, a), (to, start) in zip(pairwise(widths), pairwise(sizes), strict=True):

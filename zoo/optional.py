@@ -1,4 +1,4 @@
-"""Libraries that only some jobs need: extras of a package, imported where they are used.
+"""Imports libraries that only some jobs need, or says which pip command installs them.
 
 ::
 
@@ -25,7 +25,7 @@ def optional(module: str, distribution: str, extra: str) -> ModuleType:
         return importlib.import_module(module)
     except ImportError as error:
         if error.name is None or error.name.split(".")[0] != module.split(".")[0]:
-            raise  # it is there, but broken: its own error says more than ours
+            raise  # it is installed but broken: its own error is the useful one
         raise MissingDependency(
             f"this needs {distribution}, which is not installed.\n"
             f"Type: {install_command(f'latentzoo[{extra}]')}"
@@ -33,8 +33,8 @@ def optional(module: str, distribution: str, extra: str) -> ModuleType:
 
 
 def installed(module: str) -> bool:
-    """Whether ``module``, which is no submodule, could be imported; nothing is."""
+    """Whether the top-level ``module`` is installed; it is not imported."""
     try:
         return importlib.util.find_spec(module) is not None
-    except ValueError:  # it is imported already, by somebody who gave it no spec
+    except ValueError:  # it is imported already, without a spec
         return True

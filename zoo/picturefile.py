@@ -1,4 +1,4 @@
-"""A picture's file without what surrounds its pixels, and which way up it is.
+"""Strips a picture's file to its pixels, and finds out which way up it is.
 
 Cameras, scanners and programs write much into a picture's file besides its pixels (EXIF, XMP,
 colour profiles, comments, previews), often damaged. None of it may decide whether the pixels can be
@@ -50,7 +50,7 @@ def bare(file: BinaryIO) -> Bare:
 
 
 def orientation(info: dict[Any, Any], tags: Any = None) -> int:
-    """Which way up an opened picture is: 1 to 8 as in EXIF, 1 if nothing tells.
+    """Which way up an opened picture is: 1 to 8 as in EXIF, 1 if nothing says.
 
     Args:
         info: Pillow's, of any image.
@@ -122,7 +122,7 @@ _BARE_MARKERS = (0x01, 0xC8, *range(0xD0, 0xDA), *range(0xF0, 0xFE), 0xFF)
 
 
 def _jpeg(file: BinaryIO) -> _Stripped:
-    """Without the application segments and comments, but for what tells the colours."""
+    """A JPEG without application segments and comments, except those that describe its colours."""
     pieces, dropped = [], False
     exif, xmp = b"", b""
     begin, at = 0, 2
@@ -164,7 +164,7 @@ _PNG = (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND")
 
 
 def _png(file: BinaryIO) -> _Stripped:
-    """Without all optional chunks but that of transparency; so the first picture of an APNG."""
+    """A PNG without optional chunks except transparency, so that an APNG is its first picture."""
     pieces: list[_Piece] = []
     dropped = False
     found: dict[str, int | None] = {}
@@ -194,7 +194,7 @@ _PNG_METADATA = {b"eXIf": "eXIf", b"tEXt": "tEXt", b"zTXt": "zTXt", b"iTXt": "iT
 
 
 def _of_chunk(kind: str, data: bytes) -> tuple[str, int | None]:
-    """Where an optional chunk of PNG may tell the orientation, and what it tells."""
+    """The kind of data in which an optional PNG chunk has the orientation, and the orientation."""
     key, _, rest = data.partition(b"\0")
     if kind == "eXIf":
         return "exif", _of_exif(data)
@@ -227,7 +227,7 @@ _TIFF_SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 
 
 
 def _tiff(file: BinaryIO) -> _Stripped:
-    """With a directory of its own, which holds only the tags that the pixels of page one need."""
+    """A TIFF with a new directory that has only the tags which the pixels of page one need."""
     file.seek(0)
     head = file.read(16)
     order = "<" if head[:2] == b"II" else ">"
@@ -257,7 +257,7 @@ def _tiff(file: BinaryIO) -> _Stripped:
             (where,) = struct.unpack(order + number, value)
             used += size * many
             if where + size * many > end or used > end:
-                continue  # its values lie behind the end of the file, or are the same ones again
+                continue  # its values are behind the end of the file, or are repeated
             if tag in _TIFF_ONE and size <= word:  # some programs write one for each channel
                 file.seek(where)
                 value = file.read(size).ljust(word, b"\0")

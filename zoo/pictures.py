@@ -53,7 +53,7 @@ def pairs(originals: Tensor, rebuilt: Tensor, columns: int) -> Tensor:
 def write_png(picture: Image.Image, path: Path, workspace: Path | None = None) -> None:
     """Write ``picture`` as a PNG, atomically, making its folder.
 
-    ``workspace`` is where it lies until it is whole, as in :func:`zoo.files.replacing`.
+    ``workspace`` is the folder it is in until it is complete: see :func:`zoo.files.replacing`.
     """
     buffer = io.BytesIO()
     picture.save(buffer, "PNG", optimize=True)

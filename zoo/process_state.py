@@ -1,4 +1,4 @@
-"""What all code of a process shares, as it is now: the zoo's calls change none of it."""
+"""Describes the state that all code of a process shares, which the zoo's calls never change."""
 
 import gc
 import hashlib
@@ -21,7 +21,7 @@ __all__ = ["changes", "process_state"]
 
 
 def process_state() -> dict[str, str]:
-    """The name of each thing that is shared, and a text that is the same while the thing is."""
+    """Each shared setting by name, with a text that differs when the setting does."""
     state: dict[str, Any] = {
         "warnings.filters": warnings.filters,
         "warnings.showwarning": (warnings.showwarning, vars(warnings)["_showwarnmsg_impl"]),
@@ -61,7 +61,7 @@ def process_state() -> dict[str, str]:
 
 
 def changes(before: dict[str, str], after: dict[str, str]) -> dict[str, tuple[str, str]]:
-    """What of ``before`` is another in ``after``: its name, how it was and how it is."""
+    """The settings that differ: name to the texts of before and after."""
     return {k: (before[k], after[k]) for k in before.keys() & after if before[k] != after[k]}
 
 
@@ -75,8 +75,8 @@ def _current_device() -> Any:
 
 
 def _threads_of_others() -> int:
-    """In how many threads torch computes where nobody has asked yet: a thread that has keeps its
-    own number, whatever another one sets."""
+    """The number of torch's threads in a new thread: one that has computed before keeps its own
+    number, whatever another one sets."""
     numbers: list[int] = []
     thread = threading.Thread(target=lambda: numbers.append(torch.get_num_threads()))
     thread.start()
@@ -92,14 +92,14 @@ def _working_directory() -> str:
 
 
 def _plain(value: Any) -> Any:
-    """``value`` with the bytes of its arrays, whose texts leave most of their numbers out."""
+    """``value`` with arrays as bytes, since the repr of an array leaves out most of its numbers."""
     if isinstance(value, dict):
         return {key: _plain(item) for key, item in value.items()}
     return value.tobytes() if hasattr(value, "tobytes") else value
 
 
 def _umask() -> str:
-    """Where the system tells: elsewhere it could only be read by setting it."""
+    """The umask where the system reports it; elsewhere it could only be read by setting it."""
     try:
         lines = Path("/proc/self/status").read_text("utf-8").splitlines()
     except OSError:

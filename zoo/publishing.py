@@ -66,7 +66,7 @@ Report = Callable[[str], None]
 
 
 def _silent(line: str) -> None:
-    """Report to nobody."""
+    """The default report, which prints nothing."""
 
 
 @dataclass(frozen=True)
@@ -113,10 +113,11 @@ def publish(
 ) -> Published:
     """Publish the weights of ``source`` to the Hub, in one commit.
 
-    First the folder is validated as :func:`zoo.load` would, and more: its vectors have to come out
-    on this machine, and its records have to make a card. Without metrics.json it goes out all the
-    same, and its card says that nothing was measured. That a folder is not valid is said before
-    anybody is asked to log in. What is published already, byte for byte, is not committed again.
+    First the folder is validated as by :func:`zoo.load`, and more: the model has to give the
+    recorded outputs of its test vectors on this machine, and its records have to make a card.
+    Without metrics.json it is published too, and its card says that nothing was measured. A folder
+    that is not valid is refused before a login is asked for. Files that are on the Hub already,
+    byte for byte, are not committed again.
 
     Args:
         source: a name such as ``deep_ae.mnist`` or ``local-dir:runs/mine``, or a folder.
@@ -130,7 +131,7 @@ def publish(
         report: called with a line on each step.
 
     Raises:
-        InvalidName: the repository, the branch or the tag cannot be called so.
+        InvalidName: the repository, the branch or the tag cannot have this name.
         WeightsError: the folder is not valid.
         AccessDenied: nobody is logged in, or not with the right to publish there.
         PublishConflict: other weights are behind the name or the tag already, or somebody else has
@@ -193,12 +194,12 @@ def publish_bundled(
     dry_run: bool = False,
     report: Report = _silent,
 ) -> list[Published]:
-    """Publish all weights that lie in the plugins' source trees, to ``namespace/<model>.<tag>``.
+    """Publish all weights in the plugins' source trees to ``namespace/<model>.<tag>``.
 
     The repository and the pinned commit of each are written into ``hub.json`` in its folder, out of
     which the plugin's record takes them (:func:`zoo.folder.weights_record`); it is never published
-    itself. Plugins that were installed as wheels are left out: nobody would ship what is written
-    there.
+    itself. Plugins that were installed as wheels are left out: what is written there is never
+    shipped.
 
     Raises: as :func:`publish`; what was published before stays so, and typing it again goes on.
     """
@@ -296,7 +297,7 @@ def prepare(source: str | Path, folder: Path, name: str, report: Report = _silen
         What the weights are, in a line.
 
     Raises:
-        ModelNameError: the source means nothing here.
+        ModelNameError: the source is unknown here, or ambiguous.
         WeightsError: it is not valid; the text says where and how.
     """
     origin = _folder_of(source)
@@ -342,7 +343,7 @@ def _copy(origin: Path, folder: Path) -> None:
 
 
 def _check_sizes(folder: Path) -> None:
-    """What :mod:`zoo.hub` would refuse to fetch is not published."""
+    """Refuse files that are larger than :mod:`zoo.hub` would fetch."""
     for name, most in LIMITS.items():
         path = folder / name
         if path.exists() and path.stat().st_size > most:
@@ -353,7 +354,7 @@ def _check_sizes(folder: Path) -> None:
 
 
 def validate(folder: Path, report: Report = _silent) -> str:
-    """Load the folder, run its vectors and read its records: what is wrong with it is raised.
+    """Check a folder: load it, run its test vectors and read its records; raise what is wrong.
 
     The same for what is saved, checked and published. Returns what the weights are, in a line.
     """
@@ -379,7 +380,7 @@ def validate(folder: Path, report: Report = _silent) -> str:
 
 @contextlib.contextmanager
 def _speaking_of(copy: Path, origin: Path) -> Iterator[None]:
-    """Errors of the copy name the folder that it was made of, which somebody can mend."""
+    """Make errors of the copy name the folder that was copied, which the user can mend."""
     try:
         yield
     except ZooError as error:

@@ -75,8 +75,8 @@ class Registry:
         """The plugin that owns a prefix, and its record.
 
         Raises:
-            UnknownModel: no plugin has it; the text has the one to install, if that is known.
-            AmbiguousName: several have it, and there is no way to choose but to switch one off.
+            UnknownModel: no plugin has it; the text names the one to install, if that is known.
+            AmbiguousName: several have it, and all but one have to be switched off.
             PluginError: the distribution that has it failed to load; the reason is chained.
         """
         found = [pair for pair in self.prefixes() if pair[1].name == name]
@@ -209,5 +209,5 @@ def builder(spec: ModelSpec | Prefix) -> type:
 
 
 def usual_owner(prefix: str) -> str:
-    """The distribution that has a prefix, if it is called as ours are."""
+    """The distribution that owns a prefix if it is one of ours: ``latentzoo-<prefix>``."""
     return normalise(f"latentzoo-{prefix}")

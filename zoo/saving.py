@@ -1,8 +1,8 @@
 """``zoo.save``: a weights folder of a model that ``zoo train`` did not train.
 
-For loops of one's own, for fine-tuned models, and for tensors that come from elsewhere. The model
-is not changed: its tensors go, strictly as they would when they are loaded, into a new model of the
-same settings, and that one is measured and written.
+For training loops of your own, for fine-tuned models, and for tensors from other programs. The
+model is not changed: its tensors are loaded, with all checks of loading, into a new model of the
+same settings, which is then measured and written.
 """
 
 import json
@@ -30,7 +30,7 @@ from zoo.weights import save as write_weights
 __all__ = ["save"]
 
 IMAGES = 16
-"""Images that are kept as test vectors, at most: a folder is no data set."""
+"""The most images that are kept as test vectors."""
 
 _FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
@@ -49,8 +49,8 @@ def save(
 ) -> Path:
     """Write the weights folder of ``model``, with its card, all of it or nothing.
 
-    What is written loads as ``local-dir:FOLDER`` and can be published. ``zoo check`` passes it too,
-    if the density that it generates from was fitted (``model.fit``), which nothing else looks at.
+    The folder loads as ``local-dir:FOLDER`` and can be published. It passes ``zoo check`` too if
+    the density that the model generates from was fitted (``model.fit``): only that looks at it.
     ``model`` stays as it is, and may be in train mode, on any device, and of any float dtype.
 
     Args:
@@ -60,18 +60,18 @@ def save(
         licence: of the weights, such as ``"MIT; trained on mnist: CC BY-SA 3.0"``.
         images: a few for the test vectors and the card, N x C x H x W, float32 in [0, 1], best of
             the held-out data; the first 16 are kept. By default pictures of the zoo's sample.
-        dtype: as what learned tensors are stored: ``float16``, or ``float32`` for twice the bytes.
-            One whose values float16 cannot hold stays float32; the card names it.
+        dtype: the type that learned tensors are stored as: ``float16``, or ``float32`` for twice
+            the bytes. A tensor whose values float16 cannot hold stays float32; the card names it.
         labels: whether it has learnt with the labels of the data; the card says so.
-        training: more for the card on how it has learnt, as JSON has it.
+        training: more facts on the training for the card, as plain JSON types.
 
     Returns:
         The folder.
 
     Raises:
-        InputError: no model of the zoo's; facts, images or a dtype that cannot be; or tensors that
-            no file can hold (meta, sparse, quantised, complex, without values yet).
-        UnknownModel: no plugin declares this model, so nobody could load it.
+        InputError: not a model of the zoo; facts, images or a dtype that are not valid; or tensors
+            that no file can hold (meta, sparse, quantised, complex, without values yet).
+        UnknownModel: no plugin declares this model, so it could not be loaded.
         TensorMismatch: the tensors are not those of a model of its settings, or not finite.
         WeightsError: the folder exists, or cannot be written.
     """
@@ -102,7 +102,7 @@ def save(
 
 
 def _check_and_describe(written: Path, folder: Path) -> None:
-    """The card of what was written, which must be fit to be published."""
+    """Write the card of the folder, after checking that the folder could be published."""
     from zoo.publishing import validate
     from zoo.report.card import write_card
 
@@ -111,7 +111,7 @@ def _check_and_describe(written: Path, folder: Path) -> None:
 
 
 def _declared(model: object) -> tuple[Plugin, ModelSpec]:
-    """The plugin and record of ``model``, by which everybody can build it again."""
+    """The plugin and record of ``model``, from which anybody can build it again."""
     if isinstance(model, nn.Module) and not isinstance(model, ZooModel):
         for inner in ("module", "_orig_mod"):  # DataParallel and its like; torch.compile
             if isinstance(getattr(model, inner, None), ZooModel):

@@ -38,10 +38,10 @@ __all__ = ["FeatureExtractor"]
 
 
 class FeatureExtractor(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  # type: ignore[misc]
-    """Pictures to features, one row each, in their order.
+    """A scikit-learn transformer: pictures to features, a row for each picture, in their order.
 
-    It learns nothing: ``fit`` does nothing but look at the parameters, ``transform`` needs no
-    ``fit``, and a picture's features do not depend on the others. The model is loaded when it is
+    It learns nothing: ``fit`` only checks the parameters, ``transform`` needs no ``fit``, and a
+    picture's features do not depend on the others. The model is loaded when it is
     first used, and is neither copied nor pickled with the estimator.
 
     Args:
@@ -62,7 +62,7 @@ class FeatureExtractor(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         self.batch_size = batch_size
 
     def fit(self, X: Any, y: Any = None) -> "FeatureExtractor":
-        """Load the model, and look at nothing else.
+        """Load the model; ``X`` and ``y`` are not used.
 
         Raises: as :func:`zoo.load`.
         """
@@ -125,7 +125,7 @@ class FeatureExtractor(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
 
 _LOADED: WeakKeyDictionary[FeatureExtractor, tuple[tuple[str, str], ZooModel]]
 _LOADED = WeakKeyDictionary()
-"""Not in the estimators: what transforms must not change, and what is copied should be small."""
+"""Outside of the estimators: ``transform`` must not change them, and copies should stay small."""
 
 
 def _listed(X: Any, model: ZooModel) -> Any:

@@ -1,8 +1,8 @@
-"""What a name means here: resolved once, and carried along from the name to the model.
+"""Resolves a name to a record or to a weights folder, once; the result is carried along.
 
-A name is parsed (:func:`parse`), and what it means is either a record (:func:`declared`,
-:func:`described`) or a weights folder on this machine (:func:`locate`), which is what loading,
-measuring, publishing and cards are given.
+A name is parsed (:func:`parse`) and then resolved either to a record (:func:`declared`,
+:func:`described`) or to a weights folder on this machine (:func:`locate`), which loading,
+measuring, publishing and cards work on.
 """
 
 import os
@@ -34,7 +34,7 @@ _T = TypeVar("_T")
 
 @dataclass(frozen=True, kw_only=True)
 class Located:
-    """A weights folder on this machine, and what is known of it: nothing is to be looked up again.
+    """A weights folder on this machine, with all that was found out on the way to it.
 
     ``config`` is its config.json, ``recorded`` the sha256 that the plugin's own record has.
     """
@@ -49,17 +49,17 @@ class Located:
 
     @property
     def source(self) -> Source:
-        """What a model that is loaded from here says of where it came from."""
+        """The ``source`` attribute of a model that is loaded from here."""
         return Source(kind=self.kind, name=self.name, folder=self.folder, commit=self.commit)
 
     @property
     def cached(self) -> bool:
-        """Whether it lies in the cache of the Hub's client, whose files are never written to."""
+        """Whether it is in the cache of the Hub's client, whose files are never written to."""
         return self.kind == "hub"
 
 
 def parse(text: str) -> Name:
-    """The meaning of ``text``, given the prefixes of the plugins that are installed.
+    """The parts of the name ``text``, given the prefixes of the installed plugins.
 
     Raises:
         InvalidName: it is of no form that names have.
@@ -68,7 +68,7 @@ def parse(text: str) -> Name:
 
 
 def has_folder(name: str) -> bool:
-    """Whether what ``name`` means is kept as a weights folder; not so behind a plugin's prefix."""
+    """Whether ``name`` means a weights folder, which a name with a plugin's prefix does not."""
     return not isinstance(parse(name), PrefixName)
 
 
@@ -86,7 +86,7 @@ def declared(name: PluginName) -> tuple[Plugin, ModelSpec]:
 
 
 def owner(name: str) -> Plugin:
-    """The plugin that answers for what a name means, as far as the name itself says.
+    """The plugin that a name belongs to, as far as the name itself says.
 
     Raises:
         UnknownModel: it is a folder or a repository, which only claims to be of a plugin.
@@ -101,7 +101,7 @@ def owner(name: str) -> Plugin:
 
 
 def described(name: Name) -> ModelSpec:
-    """The record of what a name means; with a tag, holding that set of weights alone.
+    """The record of the model that a name means; with a tag, only that set of weights is in it.
 
     Of a repository on the Hub, config.json is fetched and no tensors.
     """
@@ -124,7 +124,7 @@ def described(name: Name) -> ModelSpec:
 
 
 def claimed(config: FolderConfig, where: str = "") -> ModelSpec:
-    """The record that a folder claims to be of: looked up, never made of what the folder says.
+    """The plugin's own record of the model that a folder claims to have.
 
     Raises:
         InvalidConfig: no plugin that is installed declares it; the text begins with ``where``.
@@ -143,7 +143,7 @@ def claimed(config: FolderConfig, where: str = "") -> ModelSpec:
     except (ModelNameError, InvalidConfig) as error:
         raise InvalidConfig(
             f"{where or config.where} asks for the model {config.model!r:.80} of the "
-            f"plugin {config.plugin!r:.80}, which is not to be had here (the folder says so, "
+            f"plugin {config.plugin!r:.80}, which is not installed here (the folder says so, "
             f"nobody checked it).\n{error}"
         ) from error
     _warn_of_old_name(name.model, spec)
@@ -184,7 +184,7 @@ def find_weights(spec: ModelSpec, tag: str) -> Weights:
 
 
 def of_builder(name: PrefixName, call: str, kind: type[_T], **arguments: Any) -> _T:
-    """What a class method of the prefix's builder gives, which is a stranger's code.
+    """Call a class method of a prefix's builder, which is a plugin's code; check the result.
 
     Raises:
         PluginError: it fails, or returns something else than ``kind``.
@@ -245,7 +245,7 @@ def locate(name: str | Name, *, token: str | None = None, verify: bool = False) 
 
 
 def weights_folder(name: str, *, token: str | None = None) -> Path:
-    """Where the weights folder of ``name`` is: :func:`locate`, for who needs no more than that."""
+    """The path of the weights folder of ``name``; :func:`locate` gives more."""
     return locate(name, token=token).folder
 
 
@@ -299,8 +299,8 @@ def _of_plugin(name: PluginName, token: str | None, verify: bool) -> Located:
             f"{asked} {full} in {plugin} names no "
             + ("commit" if weights.repo else "repository")
             + " on the Hub"
-            + ("" if _hub_first() else ", and the weights do not lie in the plugin itself")
-            + (".\nUnset ZOO_WEIGHTS to load what lies in the plugin" if _hub_first() else "")
+            + ("" if _hub_first() else ", and the plugin itself does not ship the weights")
+            + (".\nUnset ZOO_WEIGHTS to load what the plugin ships" if _hub_first() else "")
         )
     from zoo import hub
 

@@ -129,7 +129,7 @@ class _Record:
 
 @dataclass(frozen=True, kw_only=True)
 class Metric(_Record):
-    """One measured figure, with all that is needed to believe it.
+    """One measured figure, with all that is needed to measure it again.
 
     ``spread`` is the standard deviation over seeds or draws; ``baselines`` holds the same measure
     of what has learnt nothing: ``{"pixels": 0.969, "untrained": 0.93}``.
@@ -199,7 +199,7 @@ class Weights(_Record):
     """One trained set of weights of a model. A tag never changes its bytes.
 
     ``repo`` and ``revision`` (a full commit sha) say where the Hugging Face Hub has it; weights
-    that lie in the plugin's wheel, in ``weights/<model>.<tag>/`` beside its root module, need
+    that are in the plugin's wheel, in ``weights/<model>.<tag>/`` beside its root module, need
     neither.
     """
 
@@ -214,9 +214,9 @@ class Weights(_Record):
     revision: str | None = None
     metrics: tuple[Metric, ...] = ()
     labels: bool = False
-    """Whether they were learnt with the labels of the data, and so are not unsupervised."""
+    """Whether they were trained with the labels of the data, and so are not unsupervised."""
     seconds: float | None = None
-    """What learning took, as the clock has it, if that was written down."""
+    """How long training took by the clock, in seconds, if that was recorded."""
 
     def __post_init__(self) -> None:
         _check(
@@ -280,7 +280,7 @@ class Weights(_Record):
 
 @dataclass(frozen=True, kw_only=True)
 class Option(_Record):
-    """One thing that can be said when a model generates: ``steps=20``, ``guidance=1.5``.
+    """An option of ``generate`` that a model declares, such as ``steps=20`` or ``guidance=1.5``.
 
     A value is of the type of ``default`` (a whole number will do for one with a fraction), from
     ``minimum`` to ``maximum``, both included, and one of ``choices``, as far as they are given.
@@ -342,7 +342,7 @@ class Option(_Record):
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
-    """Where a model came from: what its name meant when it was loaded.
+    """Where a model was loaded from.
 
     ``kind`` is ``bundled`` (in the plugin's wheel), ``hub``, ``folder``, or ``prefix`` (behind a
     plugin's prefix, where there is no weights folder). ``name`` loads the same again: of what is
@@ -357,7 +357,7 @@ class Source:
 
 @dataclass(frozen=True, kw_only=True)
 class ModelSpec(_Record):
-    """What a plugin says of one model, without importing it.
+    """The record of a model that its plugin declares, without importing the model.
 
     ``builder`` is ``"module:Class"`` of a :class:`zoo.model.ZooModel`, resolved only when a model
     is built. ``config`` has every keyword argument of the builder with its default, and
@@ -468,7 +468,7 @@ def is_prefix(value: object) -> bool:
 
 
 RESERVED_PREFIXES = ("dir", "file", "ftp", "hf", "hub", "http", "https", "local", "zoo")
-"""What no plugin's prefix may be: too near to ``hf-hub:`` and ``local-dir:``, or to addresses."""
+"""Prefixes that no plugin may own: too similar to ``hf-hub:``, ``local-dir:`` or addresses."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -482,8 +482,8 @@ class Prefix(_Record):
         from_name(rest: str, *, pretrained: bool) -> ZooModel   # load and create
         describe(rest: str) -> ModelSpec                        # info
 
-    ``rest`` is what somebody typed after the colon, printable and not empty, and nothing else is
-    sure of it. ``pretrained`` asked for and not to be had is an error, never random weights.
+    ``rest`` is the text after the colon, printable and not empty, and otherwise unchecked. When
+    ``pretrained`` weights are asked for and do not exist, that is an error, never random weights.
     ``example`` is a name that works, ``capabilities`` what all models of the prefix can.
     """
 
@@ -538,7 +538,7 @@ def complete_config(spec: ModelSpec, config: Mapping[str, Any]) -> dict[str, Any
     """``config`` over the model's defaults, each key known and each value of the default's type.
 
     Raises:
-        SettingsError: an unknown key, or a value of another type; the text has the choice.
+        SettingsError: an unknown key, or a value of another type; the text lists the settings.
     """
     for key, value in config.items():
         if key not in spec.config:

@@ -1,4 +1,4 @@
-"""What only some systems have, behind functions that work on all of them.
+"""Functions for what operating systems do in different ways, or not at all.
 
 Linux is what the zoo is tested on. macOS has no ``posix_fallocate``, no ``sched_getaffinity``, and
 older ones no ``preadv``; Windows has none of them, nor ``sysconf``. Locks are in :mod:`zoo.locks`.
@@ -14,12 +14,12 @@ from zoo.optional import optional
 
 
 def reserve(file: BinaryIO, path: Path, size: int) -> None:
-    """Take the room for ``size`` bytes of a file that is open for writing, as far as may be.
+    """Reserve disk space for ``size`` bytes of a file that is open for writing, where possible.
 
-    Where the system or the file system cannot, it is only looked whether there is so much room.
+    Where the system or the file system cannot do it, only the free space is checked.
 
     Raises:
-        OSError: there is not; or the file may not become so large.
+        OSError: there is not enough space, or the file may not become so large.
     """
     if hasattr(os, "posix_fallocate"):
         try:

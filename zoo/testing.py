@@ -10,16 +10,16 @@ A plugin's whole test file::
 
 Each check takes a name: of a model with weights, which is loaded, or of a model alone, which is
 created untrained. It raises AssertionError, or whatever the model raises; the first line of its
-docstring says what it expects. One that says nothing of this model, since it does not declare the
-call, or has no weights, raises :class:`NotApplicable` with the reason: that is no pass.
+docstring says what it expects. A check that does not apply to the model (which has no weights, or
+does not declare the call) raises :class:`NotApplicable` with the reason; that is no pass.
 
-A model that is known to fail one says so in its class, with the reason::
+A model that is known to fail a check declares that in its class, with the reason::
 
     class Mine(Autoencoder):
         expected_failures = {"check_batch_independence": "its normalisation spans the batch"}
 
-Such a failure is shown with its reason and counts as well. One that passes after all does not: its
-entry is out of date.
+Such a failure is shown with its reason and is no fault. A check that is declared to fail and passes
+is a fault: the entry is out of date.
 """
 
 from zoo.authoring.checks import CHECKS, contract, expected_failures, models_of

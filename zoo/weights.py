@@ -60,18 +60,18 @@ class Tensors:
         *,
         mapped: bool = False,
     ) -> "Tensors":
-        """The tensors of ``folder``, if its ``model.safetensors`` has the promised bytes.
+        """The tensors of ``folder``, if its ``model.safetensors`` has the expected size and sha256.
 
         Args:
-            size: what the folder's config.json promises.
-            sha256: the same.
+            size: in bytes, as the folder's config.json has it.
+            sha256: also as config.json has it.
             recorded: the sha256 that the plugin's record has, which then must agree too.
             mapped: map the file instead of reading it, since nothing ever writes into it, as into
                 the cache of the Hub's client. Any other file is read once, and the very bytes that
-                are used are checked: who writes into a mapped one changes the model.
+                are used are checked: whatever writes into a mapped file changes the model.
 
         Raises:
-            UnsafeWeights: a pickle lies in the folder.
+            UnsafeWeights: the folder has a pickle.
             WeightsNotFound: there is no such file.
             CorruptWeights: another size or sha256 than recorded, or not safetensors.
         """
@@ -191,7 +191,7 @@ _HASHED: dict[tuple[int, ...], str] = {}
 
 
 def _sha256(path: Path) -> str:
-    """The sha256 of a file, computed once in a process unless somebody has written to it.
+    """The sha256 of a file, computed once in a process unless the file was written to.
 
     The time of a file's last change is set by the system alone. What was written within the last
     seconds is not remembered: another write may get the very same time.
@@ -216,16 +216,16 @@ def _tied(model: nn.Module) -> list[list[str]]:
 
 
 def _is_finite(tensor: Tensor) -> bool:
-    # One sum tells of nearly all tensors, thirty times faster; of those that overflow it does not.
+    # A sum is thirty times faster and enough for nearly all tensors; where it overflows, it is not.
     return bool(torch.isfinite(tensor.sum())) or bool(torch.isfinite(tensor).all())
 
 
 ANSWERS = 6000
-"""Numbers in the answers that vectors hold, unless those to one image are more."""
+"""The most numbers in the outputs that are stored as vectors, unless one image has more."""
 
 
 DTYPES = ("float16", "float32")
-"""As what learned tensors can be stored."""
+"""The types that learned tensors can be stored as."""
 
 
 def stored_half(dtype: object) -> bool:
@@ -254,8 +254,8 @@ def save(
 ) -> None:
     """Write the weights folder of ``model``, all of it or nothing.
 
-    Afterwards ``model`` has its tensors as they are stored. config.json says as what they are, and
-    which of them stay float32 since float16 cannot hold them.
+    Afterwards ``model`` has its tensors with the rounding of the file. config.json records the type
+    they are stored as, and which of them stay float32 since float16 cannot hold them.
 
     Args:
         folder: must not exist yet: a tag never changes its bytes.
@@ -264,8 +264,8 @@ def save(
         facts: more for config.json: data set, licence, how it was trained. Or what gives it, called
             when the model has its tensors as they are stored.
         half: store learned parameters, and the factors of densities, as float16.
-        workspace: where the folder lies until it is whole; beside itself by default.
-        finish: called with the folder, whole but elsewhere, just before it takes its place.
+        workspace: where the folder is until it is complete; by default beside its final place.
+        finish: called with the complete folder, just before it is moved to its final place.
 
     Raises:
         WeightsError: the folder exists, or cannot be written.
@@ -311,7 +311,7 @@ def save(
 
 
 def _fits_half(tensor: Tensor) -> bool:
-    """Whether float16 can hold the values: not those over 65,504, nor those that all but vanish."""
+    """Whether float16 can hold the values: none over 65,504, and not nearly all rounded to zero."""
     if not tensor.is_floating_point() or not tensor.numel():
         return True
     off, most = (tensor - tensor.half().to(tensor.dtype)).abs().max(), tensor.abs().max()
@@ -319,7 +319,7 @@ def _fits_half(tensor: Tensor) -> bool:
 
 
 def dtypes_said(config: Mapping[str, Any]) -> str:
-    """As what the learned tensors of a folder are stored, in words; empty if it does not say."""
+    """A sentence on the types that a folder's learned tensors are stored as; empty if unknown."""
     stored = config.get("stored")
     if not isinstance(stored, Mapping) or stored.get("learned") not in DTYPES:
         return ""
@@ -330,7 +330,7 @@ def dtypes_said(config: Mapping[str, Any]) -> str:
 
 
 def _vectors(model: ZooModel, images: Tensor) -> bytes:
-    """All of ``images``, which cards show too, and what ``model`` makes of the first of them."""
+    """The test vectors: all of ``images``, and the outputs of ``model`` for the first of them."""
     made = measure(model, images[:1])
     few = min(len(images), ANSWERS // sum(answer.numel() for answer in made.values()))
     if few > 1:
@@ -341,7 +341,7 @@ def _vectors(model: ZooModel, images: Tensor) -> bytes:
 
 
 def measure(model: ZooModel, images: Tensor) -> dict[str, Tensor]:
-    """What ``model`` makes of ``images`` in every call that it declares, by name of the vector.
+    """The outputs of every call that ``model`` declares for ``images``, by the name of the vector.
 
     It generates as many as there are images.
     """
@@ -404,7 +404,7 @@ def read_vectors(folder: Path) -> tuple[dict[str, Tensor], dict[str, float]]:
 
     Raises:
         WeightsNotFound: the folder has no vectors.
-        CorruptWeights: they cannot be read, or are not answers to images.
+        CorruptWeights: they cannot be read, or are not the outputs for its images.
     """
     path = folder / VECTORS
     if not path.is_file():

@@ -406,7 +406,7 @@ def test_a_record_that_is_nowhere(far, changes, text):
     with pytest.raises(errors.WeightsNotFound) as caught:
         zoo.load("far_ae")
     assert text in str(caught.value)
-    assert "do not lie in the plugin" in str(caught.value)
+    assert "does not ship the weights" in str(caught.value)
 
 
 def test_the_hub_before_what_is_bundled(monkeypatch):
