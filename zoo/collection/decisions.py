@@ -318,6 +318,7 @@ class State:
         pictures: the names that a person gave to pictures one by one, by hash. Nothing changes
             them but the person.
         members: the names that pictures have as members of a group that was named, by hash.
+        spans: how many members that group had.
         edits: merges and splits, in their order.
         not_duplicates: pairs of hashes, each in order, that are no copies of one another.
         keep_both: sets of hashes, each in order, that may all stay.
@@ -325,6 +326,7 @@ class State:
 
     pictures: dict[str, str] = field(default_factory=dict)
     members: dict[str, str] = field(default_factory=dict)
+    spans: dict[str, int] = field(default_factory=dict)
     edits: tuple[Edit, ...] = ()
     not_duplicates: frozenset[tuple[str, str]] = frozenset()
     keep_both: frozenset[tuple[str, ...]] = frozenset()
@@ -351,16 +353,20 @@ def fold(decisions: Iterable[Decision]) -> State:
     """
     pictures: dict[str, str] = {}
     members: dict[str, str] = {}
+    spans: dict[str, int] = {}
     edits: list[Edit] = []
     apart: dict[tuple[str, str], bool] = {}
     kept: dict[tuple[str, ...], bool] = {}
     for kind, hashes, value, group, _ in decisions:
         if kind == "name":
             (pictures if group is None else members).update(dict.fromkeys(hashes, str(value)))
+            if group is not None:
+                spans.update(dict.fromkeys(hashes, len(hashes)))
         elif kind == "unname":
             for each in hashes:
                 pictures.pop(each, None)
                 members.pop(each, None)
+                spans.pop(each, None)
         elif kind in ("merge", "split"):
             edits.append(Edit(kind, frozenset(hashes), None if value is None else int(value)))
         elif kind == "not_duplicate":
@@ -370,6 +376,7 @@ def fold(decisions: Iterable[Decision]) -> State:
     return State(
         pictures,
         members,
+        spans,
         tuple(edits),
         frozenset(pair for pair, holds in apart.items() if holds),
         frozenset(several for several, holds in kept.items() if holds),

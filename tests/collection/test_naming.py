@@ -1,0 +1,205 @@
+"""Names spread from what a person named, with probabilities, and the next question is worth it."""
+
+import numpy as np
+import pytest
+
+from zoo.collection.decisions import Decision, fold
+from zoo.collection.naming import name_all, propose, spread
+from zoo.collection.neighbours import Graph, build, connect
+
+
+@pytest.fixture(scope="module")
+def blobs():
+    """Six groups of 40 in 16 dimensions, and a few points that are near to nothing."""
+    rng = np.random.default_rng(0)
+    centres = rng.normal(size=(6, 16)) * 2
+    points = np.concatenate([centre + rng.normal(size=(40, 16)) for centre in centres])
+    truth = np.repeat(np.arange(6), 40)
+    _, vectors, graph = build(points.astype(np.float32), k=10)
+    return vectors, graph, truth
+
+
+def test_one_click_names_a_group_and_no_other(blobs):
+    _, graph, truth = blobs
+    members = dict.fromkeys(np.flatnonzero(truth == 2).tolist(), "cats")
+    naming = spread(graph, {}, members, truth)
+    assert naming.names == ["cats"]
+    assert naming.named[truth == 2].mean() > 0.95
+    assert naming.named[truth != 2].mean() < 0.05
+    assert naming.probability[truth == 2].mean() > 0.8
+    assert not naming.given.any()
+
+
+def test_few_pictures_name_what_is_like_them(blobs):
+    _, graph, truth = blobs
+    pictures = {i * 40 + j: f"n{i}" for i in range(6) for j in range(3)}
+    naming = spread(graph, pictures)
+    assert (naming.likeliest == truth).mean() > 0.95
+    assert all(naming.of(i) == name for i, name in pictures.items())
+    assert naming.named.mean() > 0.7
+
+
+def test_what_a_person_named_is_never_changed(blobs):
+    _, graph, truth = blobs
+    members = dict.fromkeys(np.flatnonzero(truth == 0).tolist(), "cats")
+    naming = spread(graph, {3: "a dog among cats", 100: "cats"}, members, truth)
+    assert naming.of(3) == "a dog among cats"
+    assert naming.of(100) == "cats"
+    assert naming.probability[[3, 100]].tolist() == [1, 1]
+    assert np.flatnonzero(naming.given).tolist() == [3, 100]
+
+
+def test_pictures_of_another_name_are_freed_from_their_group(blobs):
+    """Two kinds were named as one group; a few clicks on pictures give the second its own name."""
+    _, graph, truth = blobs
+    both = truth <= 1
+    members = dict.fromkeys(np.flatnonzero(both).tolist(), "cats")
+    before = spread(graph, {}, members)
+    assert (before.likeliest[both] == 0).all()
+    after = spread(graph, dict.fromkeys(range(40, 46), "dogs"), members)
+    assert (after.likeliest[truth == 0] == 0).mean() > 0.95
+    assert (after.likeliest[truth == 1] == 1).mean() > 0.9
+
+
+def test_the_smaller_of_two_named_groups_is_the_more_certain(blobs):
+    _, graph, truth = blobs
+    members = dict.fromkeys(np.flatnonzero(truth == 0).tolist(), "cats")
+    narrow = spread(graph, {}, members, spans=np.where(truth == 0, 40, 0))
+    broad = spread(graph, {}, members, spans=np.where(truth == 0, 4000, 0))
+    assert narrow.probability[truth == 0].mean() > broad.probability[truth == 0].mean() + 0.01
+
+
+def test_probabilities_are_those_of_a_walk():
+    """Three in a row, the ends named: worked out by hand."""
+    from zoo.collection import naming as module
+
+    graph = Graph(np.array([[1], [0], [1]], np.int32), np.array([[0.9], [0.9], [0.8]], np.float32))
+    found = spread(graph, {0: "a", 2: "b"})
+    near, far = np.float32(0.9) ** module.SHARP, np.float32(0.8) ** module.SHARP
+    total = (near + far) * (1 + module.LOST)
+    assert found.probability[1] == pytest.approx(near / total, rel=1e-4)
+    assert found.second[1] == pytest.approx(far / total, rel=1e-4)
+    assert found.of(1) == "a"
+
+
+def test_the_same_every_time(blobs):
+    _, graph, truth = blobs
+    pictures = {i * 40: f"n{i}" for i in range(6)}
+    first, second = (spread(graph, pictures, {}, truth, np.ones(240)) for _ in range(2))
+    assert all(np.array_equal(a, b) for a, b in zip(first[1:], second[1:], strict=True))
+
+
+def test_no_names_and_no_pictures(blobs):
+    _, graph, _ = blobs
+    naming = spread(graph, {})
+    assert not naming.named.any()
+    assert naming.of(0) is None
+    nothing = connect(np.zeros((0, 4), np.float32))
+    assert len(spread(nothing, {}).likeliest) == 0
+    alone = connect(np.ones((1, 4), np.float32))
+    assert spread(alone, {0: "x"}).of(0) == "x"
+
+
+def test_pictures_alike_to_nothing_and_groups_without_sureness_are_no_error(blobs):
+    _, graph, truth = blobs
+    silent = Graph(graph.indices, np.full_like(graph.similarities, -1))
+    with np.errstate(all="raise"):
+        found = spread(silent, {0: "x"}, {1: "y"}, truth, np.zeros(240))
+    assert np.isfinite(found.probability).all()
+
+
+def test_decisions_by_hash_find_all_copies(blobs):
+    _, graph, truth = blobs
+    hashes = [f"{i:064x}" for i in range(240)]
+    hashes[200] = hashes[0]  # a copy that lies elsewhere
+    state = fold(
+        [
+            Decision("name", (hashes[0], "f" * 64), "cats"),
+            Decision("name", tuple(hashes[40:80]), "dogs", 1),
+        ]
+    )
+    naming = name_all(state, hashes, graph, truth)
+    assert naming.of(0) == naming.of(200) == "cats"
+    assert naming.of(45) == "dogs"
+
+
+# -- questions -----------------------------------------------------------------------------------
+
+
+def asked(layers, pictures, members, graph, truth, **more):
+    naming = spread(graph, pictures, members, truth)
+    return propose(layers, naming, graph, **more)
+
+
+def test_the_largest_group_without_a_name_is_asked_first(blobs):
+    _, graph, truth = blobs
+    labels = np.where(truth == 1, 0, truth)  # a group of 80
+    first, second, *_ = asked([("middle", labels)], {}, {}, graph, labels)
+    assert (first.layer, first.group, first.size) == ("middle", 0, 80)
+    assert set(first.pictures.tolist()) <= set(np.flatnonzero(labels == 0).tolist())
+    assert len(first.pictures) == 9
+    assert first.gain > second.gain
+    assert first.guess == ""
+
+
+def test_typical_pictures_are_shown_first(blobs):
+    vectors, graph, truth = blobs
+    (question,) = (q for q in asked([("m", truth)], {}, {}, graph, truth) if q.group == 4)
+    centre = vectors[truth == 4].mean(0)
+    cosines = vectors @ centre
+    assert cosines[question.pictures].mean() > cosines[truth == 4].mean()
+
+
+def test_what_was_answered_is_not_asked_again(blobs):
+    _, graph, truth = blobs
+    members = dict.fromkeys(np.flatnonzero(truth == 2).tolist(), "cats")
+    spans = np.where(truth == 2, 40, 0)
+    groups = [q.group for q in asked([("m", truth)], {}, members, graph, truth, spans=spans)]
+    assert 2 not in groups
+    assert len([group for group in groups if group is not None]) == 5
+
+
+def test_a_part_of_a_large_group_is_asked_although_the_whole_has_a_name(blobs):
+    _, graph, truth = blobs
+    whole = np.zeros(240, int)
+    members = dict.fromkeys(range(240), "things")
+    found = asked(
+        [("m", whole), ("fine", truth)], {}, members, graph, whole, spans=np.full(240, 240)
+    )
+    assert {q.layer for q in found if q.group is not None} == {"fine"}
+    assert found[0].guess == "things"
+
+
+def test_a_picture_between_two_names_is_asked(blobs):
+    """With all groups named, what is left are the least sure pictures, no two of them alike."""
+    _, graph, truth = blobs
+    members = {i: f"n{group}" for i, group in enumerate(truth.tolist())}
+    naming = spread(graph, {}, members, truth)
+    found = propose([("m", truth)], naming, graph, spans=np.full(240, 40), count=5)
+    pictures = [int(q.pictures[0]) for q in found]
+    assert {q.group for q in found} == {None}
+    assert naming.probability[pictures].mean() < naming.probability.mean()
+    near = {int(j) for i in pictures[:1] for j in graph.indices[i]}
+    assert not near & set(pictures[1:])
+    again = spread(graph, {pictures[0]: "n0"}, members, truth)
+    later = propose([("m", truth)], again, graph, spans=np.full(240, 40), count=240)
+    assert pictures[0] not in [int(q.pictures[0]) for q in later]
+
+
+def test_questions_are_worth_more_than_pictures_at_random(blobs):
+    """Twelve answers to what was proposed name more rightly than twelve about random pictures."""
+    _, graph, truth = blobs
+    rng = np.random.default_rng(1)
+    by_chance = {int(i): f"n{truth[i]}" for i in rng.choice(240, 12, replace=False)}
+    pictures: dict[int, str] = {}
+    for _ in range(12):
+        (question, *_) = propose([], spread(graph, pictures), graph)
+        picture = int(question.pictures[0])
+        pictures[picture] = f"n{truth[picture]}"
+
+    def rightly(named):
+        found = spread(graph, named)
+        wanted = np.array([f"n{group}" for group in truth])
+        return (np.array(found.names)[found.likeliest] == wanted)[found.named].sum()
+
+    assert rightly(pictures) > rightly(by_chance)

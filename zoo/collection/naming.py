@@ -1,0 +1,321 @@
+"""Names for all pictures, from the few that a person gave, and what is most worth asking next.
+
+A name spreads along the graph of neighbours: the probability that a picture has a name is that of a
+random walk, which starts at the picture and goes from neighbour to neighbour, to end at a picture
+of this name. At each step it may also end nowhere, so that what is far from all names keeps none.
+A group that was named is one more place where the walks of its members may end.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from zoo.collection.decisions import State
+from zoo.collection.neighbours import Graph
+from zoo.optional import optional
+
+__all__ = ["Naming", "Question", "name_all", "propose", "spread"]
+
+LOST = 0.004
+"""How likely a walk ends nowhere at each step, against going on to a neighbour."""
+GROUP = 0.04
+"""How likely a walk ends at the name of the picture's group, against the same."""
+TOGETHER = 0.02
+"""How likely a walk goes on to any picture of the same group, against the same."""
+FEW = 100
+"""Members of a group whose name counts as :data:`GROUP` says; that of a larger one counts less."""
+SHARP = 10.0
+"""How much more a near neighbour counts than a far one: the exponent of 1 - its distance."""
+LEAST = 0.5
+"""Probability from which a picture has a name."""
+
+
+class Naming(NamedTuple):
+    """The names of P pictures.
+
+    Attributes:
+        names: all that there are, in the order of the alphabet.
+        likeliest: P int32, positions in ``names``; -1 where no name is near.
+        probability: P float32, of the likeliest name.
+        second: P float32, the probability of the next one.
+        given: P bool, whether a person gave this very picture its name.
+    """
+
+    names: list[str]
+    likeliest: np.ndarray
+    probability: np.ndarray
+    second: np.ndarray
+    given: np.ndarray
+
+    @property
+    def named(self) -> np.ndarray:
+        """P bool: which pictures have a name."""
+        return (self.likeliest >= 0) & (self.probability >= LEAST)
+
+    def of(self, picture: int) -> str | None:
+        """The name of a picture, if it has one."""
+        return self.names[self.likeliest[picture]] if self.named[picture] else None
+
+
+def name_all(
+    state: State,
+    hashes: Sequence[str],
+    graph: Graph,
+    labels: np.ndarray | None = None,
+    sureness: np.ndarray | None = None,
+) -> Naming:
+    """The names of a collection's pictures, as a person's decisions and the graph have them.
+
+    Args:
+        hashes: of the P pictures, in their order.
+        labels: P, the number of each picture's group, -1 for none.
+        sureness: P in [0, 1], of those.
+    """
+    pictures = {i: state.pictures[h] for i, h in enumerate(hashes) if h in state.pictures}
+    members = {i: state.members[h] for i, h in enumerate(hashes) if h in state.members}
+    return spread(graph, pictures, members, labels, sureness, spans(state, hashes))
+
+
+def spans(state: State, hashes: Sequence[str]) -> np.ndarray:
+    """How many pictures were named at once when each got the name of its group, P; else 0."""
+    return np.array([state.spans.get(each, 0) for each in hashes], np.int64)
+
+
+def spread(
+    graph: Graph,
+    pictures: Mapping[int, str],
+    members: Mapping[int, str] | None = None,
+    labels: np.ndarray | None = None,
+    sureness: np.ndarray | None = None,
+    spans: np.ndarray | None = None,
+) -> Naming:
+    """The names of P pictures, of which a person named some.
+
+    Args:
+        pictures: the names that were given to pictures one by one, by position; they stay.
+        members: the names of groups, by the positions of their members; the neighbours of a member
+            may outvote it.
+        labels, sureness: as for :func:`name_all`.
+        spans: how many pictures were named at once, P, as :func:`spans` gives it.
+    """
+    members = members or {}
+    names = sorted({*pictures.values(), *members.values()})
+    count = len(graph.indices)
+    given = np.zeros(count, bool)
+    given[list(pictures)] = True
+    if not names:
+        nothing = np.zeros(count, np.float32)
+        return Naming([], np.full(count, -1, np.int32), nothing, nothing.copy(), given)
+    place = {name: i for i, name in enumerate(names)}
+    certain = _indicator({i: place[name] for i, name in pictures.items()}, count, len(names))
+    told = _indicator({i: place[name] for i, name in members.items()}, count, len(names))
+    told *= 1.0 if sureness is None else sureness[:, None]
+    told *= 1.0 if spans is None else np.clip(FEW / np.maximum(spans, 1), 0.5, 8)[:, None]
+    chances = _walk(_weights(graph), certain, told, given, labels, sureness)
+    return _decide(names, chances, given)
+
+
+def _indicator(which: Mapping[int, int], rows: int, columns: int) -> np.ndarray:
+    found = np.zeros((rows, columns), np.float32)
+    found[list(which.keys()), list(which.values())] = 1
+    return found
+
+
+def _weights(graph: Graph) -> Any:
+    """The graph as a symmetric sparse matrix, P x P, with no more weight than 1 anywhere."""
+    sparse = optional("scipy.sparse", "scipy", "collection")
+    count, k = graph.indices.shape
+    weights = np.clip(graph.similarities, 1e-3, 1).astype(np.float64) ** SHARP
+    starts = np.arange(count + 1) * k
+    directed = sparse.csr_matrix((weights.ravel(), graph.indices.ravel(), starts), (count, count))
+    return directed.maximum(directed.T).tocsr()
+
+
+def _walk(
+    weights: Any,
+    certain: np.ndarray,
+    told: np.ndarray,
+    given: np.ndarray,
+    labels: np.ndarray | None,
+    sureness: np.ndarray | None,
+) -> np.ndarray:
+    """The probability that a walk from each picture ends at each name, P x C.
+
+    The walks of one step from i go to j with a probability in proportion to ``weights[i, j]``.
+    """
+    sparse = optional("scipy.sparse", "scipy", "collection")
+    count = len(given)
+    if labels is not None:
+        weights = _with_groups(weights, labels, sureness)
+    more = weights.shape[0] - count
+    certain = np.pad(certain, ((0, more), (0, 0)))
+    told = np.pad(told, ((0, more), (0, 0)))
+    free = np.pad(~given, (0, more), constant_values=True)
+    degree = np.asarray(weights.sum(1)).ravel()
+    ends = GROUP * degree[:, None] * told
+    total = np.maximum(degree * (1 + LOST) + ends.sum(1), 1e-30)
+    inner = sparse.diags(total[free]) - weights[free][:, free]
+    arriving = weights[free] @ certain + ends[free]
+    chances = certain
+    chances[free] = _solve(inner.tocsr(), arriving, total[free])
+    return chances[:count]
+
+
+def _with_groups(weights: Any, labels: np.ndarray, sureness: np.ndarray | None) -> Any:
+    """A place more for each group, from where one goes on to any member of it."""
+    sparse = optional("scipy.sparse", "scipy", "collection")
+    members = np.flatnonzero(labels >= 0)
+    _, group = np.unique(labels[members], return_inverse=True)
+    degree = np.asarray(weights.sum(1)).ravel()[members]
+    links = TOGETHER * degree * (1.0 if sureness is None else sureness[members])
+    shape = (len(labels), int(group.max(initial=-1)) + 1)
+    belongs = sparse.csr_matrix((links, (members, group)), shape)
+    return sparse.bmat([[weights, belongs], [belongs.T, None]]).tocsr()
+
+
+def _solve(matrix: Any, right: np.ndarray, diagonal: np.ndarray) -> np.ndarray:
+    """``matrix`` (symmetric, its diagonal the larger) divided into each column of ``right``.
+
+    Conjugate gradients, all columns at once.
+    """
+    found = np.zeros_like(right)
+    rest = right.copy()
+    scaled = rest / diagonal[:, None]
+    direction = scaled.copy()
+    size = (rest * scaled).sum(0)
+    enough = 1e-10 * np.maximum(size, 1e-30)
+    for _ in range(300):
+        if (size <= enough).all():
+            break
+        product = matrix @ direction
+        step = size / np.maximum((direction * product).sum(0), 1e-30)
+        found += step * direction
+        rest -= step * product
+        scaled = rest / diagonal[:, None]
+        before, size = size, (rest * scaled).sum(0)
+        direction = scaled + size / np.maximum(before, 1e-30) * direction
+    return found
+
+
+def _decide(names: list[str], chances: np.ndarray, given: np.ndarray) -> Naming:
+    chances = np.clip(chances, 0, 1)
+    likeliest = chances.argmax(1).astype(np.int32)
+    ordered = np.sort(chances, 1)
+    probability = ordered[:, -1].astype(np.float32)
+    second = ordered[:, -2] if len(names) > 1 else np.zeros(len(chances))
+    likeliest[probability <= 0] = -1
+    return Naming(names, likeliest, probability, second.astype(np.float32), given)
+
+
+# -- what to ask next ----------------------------------------------------------------------------
+
+
+class Question(NamedTuple):
+    """Pictures whose name is worth asking for.
+
+    Attributes:
+        layer: of the group that is asked for; empty if it is one picture.
+        group: its number.
+        pictures: positions of what to show, the most typical first.
+        size: how many pictures the group has.
+        gain: how many pictures are expected to get another name, or one at all.
+        guess: what the answer may be: the likeliest name of most, and "" without any.
+    """
+
+    layer: str
+    group: int | None
+    pictures: np.ndarray
+    size: int
+    gain: float
+    guess: str
+
+
+def propose(
+    layers: Sequence[tuple[str, np.ndarray]],
+    naming: Naming,
+    graph: Graph,
+    spans: np.ndarray | None = None,
+    count: int = 10,
+    shown: int = 9,
+) -> list[Question]:
+    """What is most worth asking, the best first: groups, and pictures one by one.
+
+    Args:
+        layers: name and numbers of groups, P each with -1 for none; of those with as much to gain
+            the first.
+        naming: as it is so far.
+        spans: how many pictures were named at once when each got the name of its group, P, 0 for
+            those that got none. What was asked already is not asked again.
+        count: questions, at most.
+        shown: typical pictures of each group.
+    """
+    weights = _weights(graph)
+    unsure = np.where(naming.given, 0, 1 - np.where(naming.likeliest >= 0, naming.probability, 0))
+    spans = np.zeros(len(unsure)) if spans is None else spans
+    questions = [
+        question
+        for name, labels in layers
+        for question in _of_groups(name, labels, naming, weights, unsure, spans, shown)
+    ]
+    questions += _of_pictures(naming, weights, unsure, count)
+    return sorted(questions, key=lambda question: -question.gain)[:count]
+
+
+def _of_groups(
+    layer: str,
+    labels: np.ndarray,
+    naming: Naming,
+    weights: Any,
+    unsure: np.ndarray,
+    spans: np.ndarray,
+    shown: int,
+) -> list[Question]:
+    """A question for each group that was not named as a whole, nor as a part of little more."""
+    inside = _inside(weights, labels)
+    questions = []
+    for group in np.unique(labels[labels >= 0]):
+        members = np.flatnonzero(labels == group)
+        told = (spans[members] > 0) & (spans[members] <= 1.5 * len(members))
+        if len(members) < 2 or 2 * told.sum() > len(members):
+            continue
+        typical = members[np.argsort(-inside[members], kind="stable")[:shown]]
+        questions.append(
+            Question(
+                layer, int(group), typical, len(members), float(unsure[members].sum()),
+                _guess(naming, members),
+            )
+        )  # fmt: skip
+    return questions
+
+
+def _inside(weights: Any, labels: np.ndarray) -> np.ndarray:
+    """How much of each picture's neighbourhood is in its own group."""
+    pairs = weights.tocoo()
+    same = labels[pairs.row] == labels[pairs.col]
+    return np.bincount(pairs.row[same], pairs.data[same], len(labels))
+
+
+def _guess(naming: Naming, members: np.ndarray) -> str:
+    """The name that most of some pictures may have."""
+    likely = naming.likeliest[members]
+    sums = np.bincount(likely[likely >= 0], naming.probability[members][likely >= 0])
+    return naming.names[int(sums.argmax())] if sums.size else ""
+
+
+def _of_pictures(naming: Naming, weights: Any, unsure: np.ndarray, count: int) -> list[Question]:
+    """A question for each of the pictures whose neighbours would gain most, no two of them near."""
+    sparse = optional("scipy.sparse", "scipy", "collection")
+    degree = np.maximum(np.asarray(weights.sum(1)).ravel(), 1e-30)
+    heard = (sparse.diags(1 / degree) @ weights).tocsr()  # how much of each one's walk goes where
+    gain = unsure * (1 + heard.T @ unsure)
+    questions: list[Question] = []
+    left = np.ones(len(gain), bool)
+    for picture in np.argsort(-gain, kind="stable"):
+        if len(questions) == count or gain[picture] <= 0:
+            break
+        if left[picture]:
+            left[weights.indices[weights.indptr[picture] : weights.indptr[picture + 1]]] = False
+            one = np.array([picture])
+            questions.append(Question("", None, one, 1, float(gain[picture]), _guess(naming, one)))
+    return questions
