@@ -1,0 +1,185 @@
+"""Find pictures: like one or several others, like a part of one, or what some words say.
+
+How alike two pictures are is the cosine of their projected features, as for the neighbours. Words
+are compared with the features as the model gives them, in which it has learnt what words mean.
+"""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from zoo.errors import CapabilityError, ImageError, InputError
+from zoo.files import path_text
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from zoo.model import ZooModel
+
+__all__ = ["Found", "crop_box", "direction", "embedded_words", "features_of", "nearest"]
+
+_LEAST = 1e-6
+_SIDE = 4096
+"""Pixels of a side of which at least so many are read of a picture that is cropped."""
+
+
+class Found(NamedTuple):
+    """The pictures that are most like a query, the nearest first.
+
+    Attributes:
+        pictures: their positions.
+        similarities: cosines.
+    """
+
+    pictures: np.ndarray
+    similarities: np.ndarray
+
+
+def direction(wanted: np.ndarray, unwanted: np.ndarray | None = None) -> np.ndarray:
+    """The unit vector of what is like all that is wanted and like nothing that is not.
+
+    Args:
+        wanted: vectors of unit length, n x d.
+        unwanted: the same, m x d.
+
+    Raises:
+        InputError: nothing is left.
+    """
+    total = wanted.sum(0, dtype=np.float64) / max(len(wanted), 1)
+    if unwanted is not None and len(unwanted):
+        total -= unwanted.sum(0, dtype=np.float64) / len(unwanted)
+    length = float(np.linalg.norm(total))
+    if not length > _LEAST:  # so written, it refuses NaN too
+        raise InputError(
+            "what is wanted and what is not are the same to the model, so nothing is left to look "
+            "for. Name other pictures"
+        )
+    unit: np.ndarray = (total / length).astype(np.float32)
+    return unit
+
+
+def unit(vectors: np.ndarray) -> np.ndarray:
+    """Vectors n x d, each of unit length; one without a length stays zero."""
+    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+    scaled: np.ndarray = vectors / np.maximum(lengths, _LEAST)
+    return scaled
+
+
+def nearest(
+    blocks: Iterable[np.ndarray], query: np.ndarray, number: int, without: Sequence[int] = ()
+) -> Found:
+    """The ``number`` pictures whose vectors are most like ``query``; of ties the first.
+
+    Args:
+        blocks: vectors of unit length, in the order of the pictures, b x d each.
+        query: of unit length, d.
+        without: positions that are left out, such as the query's own.
+    """
+    parts = [np.asarray(block, np.float32) @ query for block in blocks]
+    similarities = np.concatenate(parts) if parts else np.zeros(0, np.float32)
+    similarities[list(without)] = -np.inf
+    similarities[np.isnan(similarities)] = -np.inf
+    number = min(number, int(np.isfinite(similarities).sum()))
+    order = np.argsort(-similarities, kind="stable")[:number]
+    return Found(order, similarities[order])
+
+
+def crop_box(text: str) -> tuple[float, float, float, float]:
+    """The box that ``left,top,right,bottom`` means: pixels, or shares of the picture up to 1.
+
+    Raises:
+        InputError: it is none.
+    """
+    try:
+        left, top, right, bottom = (float(part) for part in text.split(","))
+    except ValueError:
+        raise InputError(
+            f"--crop takes left,top,right,bottom in pixels of the upright picture, such as "
+            f"10,20,110,120, or in shares of it, such as 0,0,0.5,1; got {text!r:.80}"
+        ) from None
+    if not (0 <= left < right < np.inf and 0 <= top < bottom < np.inf):
+        raise InputError(
+            "--crop takes left,top,right,bottom with left < right and top < bottom, got "
+            f"{text!r:.80}"
+        )
+    return left, top, right, bottom
+
+
+def features_of(
+    model: "ZooModel", path: Path, box: tuple[float, float, float, float] | None = None
+) -> np.ndarray:
+    """The features of a picture, or of a part of it, F.
+
+    Args:
+        box: as :func:`crop_box` gives it.
+
+    Raises:
+        ImageError: the picture cannot be read.
+        InputError: the box lies outside of it.
+    """
+    images = model.preprocess(path) if box is None else _cropped(model, path, box)
+    features: np.ndarray = model.features(images).cpu().numpy()
+    return features.reshape(-1)
+
+
+def _cropped(model: "ZooModel", path: Path, box: tuple[float, float, float, float]) -> "Tensor":
+    from dataclasses import replace
+
+    from zoo.images import decode
+
+    try:
+        found = decode(path, replace(model.preprocessing, height=_SIDE, width=_SIDE))
+    except ImageError as error:
+        raise ImageError(f"{path}: {error}") from None
+    left, top, right, bottom = box
+    if max(box) > 1:  # in pixels
+        left, right = left / found.width, right / found.width
+        top, bottom = top / found.height, bottom / found.height
+    height, width = found.pixels.shape[:2]
+    part = found.pixels[
+        int(top * height) : int(np.ceil(min(bottom, 1) * height)),
+        int(left * width) : int(np.ceil(min(right, 1) * width)),
+    ]
+    if not part.size:
+        raise InputError(
+            f"{path} has {found.width} x {found.height} pixels, upright: nothing of it is between "
+            f"{box[0]:g},{box[1]:g} and {box[2]:g},{box[3]:g}"
+        )
+    return model.preprocess(np.ascontiguousarray(part))
+
+
+def embedded_words(model: "ZooModel", words: str, folder: Path) -> np.ndarray:
+    """What ``words`` are among the features of a model that knows words, F of unit length.
+
+    Args:
+        folder: of the collection, for the message.
+
+    Raises:
+        CapabilityError: the model knows no words; the text names models that do.
+    """
+    from zoo.spec import CAPABILITIES
+
+    declared = "embed_text" not in CAPABILITIES or "embed_text" in model.capabilities
+    call = getattr(model, "embed_text", None)
+    if call is None or not declared:
+        raise CapabilityError(_wordless(model.name or type(model).__name__, words, folder))
+    vector: np.ndarray = unit(call([words]).cpu().numpy())[0]
+    return vector
+
+
+def _wordless(name: str, words: str, folder: Path) -> str:
+    from zoo.registry import registry
+
+    able = registry().names_with("embed_text")
+    how = (
+        f"Models that do: {', '.join(able)}. Type: zoo index {able[0]} SOURCE --out ANOTHER_FOLDER"
+        if able
+        else "Models that do, such as CLIP's, have embed_text among their capabilities (zoo info "
+        "NAME); no plugin that is installed brings one"
+    )
+    return (
+        f"{words!r:.80} is no file, and {path_text(folder)} cannot be searched by words: its "
+        f"model, {name}, knows pictures alone.\n{how}"
+    )
