@@ -1,0 +1,249 @@
+"""What the page shows of a collection: plain arrays and texts, and their form for the browser.
+
+Nothing here knows where they come from. The numbers of pictures are positions in these arrays; the
+page and the server speak of pictures by number only, never by path.
+"""
+
+import base64
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from zoo.errors import InputError
+from zoo.files import path_text
+
+__all__ = ["DuplicateSet", "Fault", "Layer", "PageData", "to_json"]
+
+
+class Layer(NamedTuple):
+    """One way to group all pictures.
+
+    Attributes:
+        name: such as "middle".
+        labels: the number of each picture's group, -1 for "few of a kind".
+        sureness: how sure that is, in [0, 1].
+    """
+
+    name: str
+    labels: np.ndarray
+    sureness: np.ndarray
+
+
+class Fault(NamedTuple):
+    """Why a picture is named as odd by itself, such as blank or blurred."""
+
+    picture: int
+    kind: str
+    value: float
+
+
+class DuplicateSet(NamedTuple):
+    """Pictures that are copies of one another.
+
+    Attributes:
+        band: "same file", "same picture" or "alike".
+        pictures: their numbers.
+        keep: the number of the one to keep.
+        why: the reason, in words.
+    """
+
+    band: str
+    pictures: tuple[int, ...]
+    keep: int
+    why: str
+
+
+@dataclass(frozen=True)
+class PageData:
+    """A collection as the page shows it: P pictures, each known by its position.
+
+    Attributes:
+        title: what the collection is called.
+        paths: of the pictures, as text for people.
+        hashes: of the pictures' files.
+        layers: from coarse to fine; none if nothing was grouped.
+        default_layer: the position of the layer that is shown first.
+        names: the name of each picture, empty for none.
+        probabilities: how likely the name is right; 1 where a person gave it.
+        neighbours: P x k numbers of pictures, the nearest first; -1 where there is none.
+        similarities: P x k, for the neighbours.
+        odd: how strange each picture is, higher is stranger.
+        places: P x 2 in [0, 1], where each picture is on the map; None without a map.
+        unread: path and reason of each file that could not be read.
+        decided: whether a person named the picture.
+    """
+
+    title: str
+    paths: Sequence[str]
+    hashes: Sequence[str]
+    widths: np.ndarray
+    heights: np.ndarray
+    bytes: np.ndarray
+    layers: Sequence[Layer] = ()
+    default_layer: int = 0
+    names: Sequence[str] = ()
+    probabilities: np.ndarray | None = None
+    decided: np.ndarray | None = None
+    neighbours: np.ndarray | None = None
+    similarities: np.ndarray | None = None
+    odd: np.ndarray | None = None
+    faults: Sequence[Fault] = ()
+    duplicates: Sequence[DuplicateSet] = ()
+    places: np.ndarray | None = None
+    unread: Sequence[tuple[str, str]] = field(default_factory=tuple)
+
+    def __post_init__(self) -> None:
+        lengths = {name: len(column) for name, column in self._columns().items()}
+        wrong = {name: length for name, length in lengths.items() if length != len(self)}
+        if wrong:
+            raise InputError(f"expected {len(self)} entries, as there are paths, got {wrong}")
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def _columns(self) -> dict[str, Any]:
+        """Everything that has an entry a picture, as far as it is there."""
+        columns: dict[str, Any] = {
+            "hashes": self.hashes,
+            "widths": self.widths,
+            "heights": self.heights,
+            "bytes": self.bytes,
+            "probabilities": self.probabilities,
+            "decided": self.decided,
+            "neighbours": self.neighbours,
+            "similarities": self.similarities,
+            "odd": self.odd,
+            "places": self.places,
+        }
+        if len(self.names):
+            columns["names"] = self.names
+        for layer in self.layers:
+            columns[f"labels of {layer.name}"] = layer.labels
+            columns[f"sureness of {layer.name}"] = layer.sureness
+        return {name: column for name, column in columns.items() if column is not None}
+
+    def reordered(self, order: np.ndarray) -> "PageData":
+        """The same with the picture ``order[i]`` as number i; ``order`` has every number once."""
+        new = np.empty(len(order), dtype=np.int32)
+        new[order] = np.arange(len(order), dtype=np.int32)
+
+        def rows(column: np.ndarray | None) -> np.ndarray | None:
+            return None if column is None else column[order]
+
+        neighbours = rows(self.neighbours)
+        if neighbours is not None:
+            neighbours = np.where(neighbours < 0, -1, new[neighbours])
+        return replace(
+            self,
+            paths=[self.paths[i] for i in order],
+            hashes=[self.hashes[i] for i in order],
+            names=[self.names[i] for i in order] if len(self.names) else (),
+            widths=self.widths[order],
+            heights=self.heights[order],
+            bytes=self.bytes[order],
+            layers=[Layer(x.name, x.labels[order], x.sureness[order]) for x in self.layers],
+            probabilities=rows(self.probabilities),
+            decided=rows(self.decided),
+            neighbours=neighbours,
+            similarities=rows(self.similarities),
+            odd=rows(self.odd),
+            places=rows(self.places),
+            faults=[fault._replace(picture=int(new[fault.picture])) for fault in self.faults],
+            duplicates=[
+                each._replace(
+                    pictures=tuple(int(new[i]) for i in each.pictures), keep=int(new[each.keep])
+                )
+                for each in self.duplicates
+            ],
+        )
+
+    def by_group(self) -> np.ndarray:
+        """All numbers, those of a group together and the surest of it first."""
+        if not self.layers:
+            return np.arange(len(self))
+        layer = self.layers[self.default_layer]
+        return np.lexsort((-layer.sureness, layer.labels))
+
+
+def to_json(data: PageData) -> dict[str, Any]:
+    """``data`` as the page's script reads it: columns of numbers packed, neighbours left out.
+
+    The neighbours are most of the bytes and seldom looked at, so the page asks for them.
+    """
+    return {
+        "title": path_text(data.title),
+        "paths": [path_text(path) for path in data.paths],
+        "widths": _packed(data.widths, "<u4"),
+        "heights": _packed(data.heights, "<u4"),
+        "bytes": _packed(data.bytes, "<f8"),
+        "hashes": _hashes(data.hashes),
+        "neighbours": data.neighbours is not None,
+        "odd": None if data.odd is None else _packed(data.odd, "<f4"),
+        "places": None if data.places is None else _packed(data.places, "<f4"),
+        "faults": [[fault.picture, fault.kind, fault.value] for fault in data.faults],
+        "unread": [[path_text(path), path_text(reason)] for path, reason in data.unread],
+        **changing_json(data),
+    }
+
+
+def changing_json(data: PageData) -> dict[str, Any]:
+    """The part of :func:`to_json` that a decision may change."""
+    named = list(data.names) or [""] * len(data)
+    names = sorted(set(named) - {""})
+    numbers = {name: i for i, name in enumerate(names)} | {"": -1}
+    sure = data.probabilities if data.probabilities is not None else np.ones(len(data))
+    decided = data.decided if data.decided is not None else np.zeros(len(data))
+    return {
+        "layers": [
+            {
+                "name": layer.name,
+                "labels": _packed(layer.labels, "<i4"),
+                "sureness": _packed(_hundredths(layer.sureness), "u1"),
+            }
+            for layer in data.layers
+        ],
+        "default_layer": data.default_layer,
+        "names": names,
+        "name": _packed(np.array([numbers[name] for name in named]), "<i4"),
+        "probability": _packed(_hundredths(sure), "u1"),
+        "decided": _packed(decided, "u1"),
+        "duplicates": [
+            [each.band, list(each.pictures), each.keep, path_text(each.why)]
+            for each in data.duplicates
+        ],
+    }
+
+
+def neighbours_json(data: PageData, start: int, end: int) -> dict[str, Any]:
+    """The neighbours of the pictures from ``start`` to before ``end``."""
+    if data.neighbours is None or data.similarities is None:
+        return {"k": 0, "neighbours": "", "similarities": ""}
+    return {
+        "k": data.neighbours.shape[1],
+        "neighbours": _packed(data.neighbours[start:end], "<i4"),
+        "similarities": _packed(data.similarities[start:end], "<f4"),
+    }
+
+
+def script_json(value: Any) -> str:
+    """``value`` as JSON that may stand inside a script element: nothing in it can end that."""
+    text = json.dumps(value, ensure_ascii=True, separators=(",", ":"), allow_nan=False)
+    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+
+
+def _hundredths(values: np.ndarray) -> np.ndarray:
+    hundredths: np.ndarray = np.clip(np.nan_to_num(values.astype(float)) * 100, 0, 100).round()
+    return hundredths
+
+
+def _hashes(hashes: Sequence[str]) -> str:
+    """All hashes as bytes, one behind the other, if all are hex of one length."""
+    return base64.b64encode(bytes.fromhex("".join(hashes))).decode()
+
+
+def _packed(column: np.ndarray, kind: str) -> str:
+    """Numbers as base64 of their bytes, in the order that every browser's machine has."""
+    return base64.b64encode(np.ascontiguousarray(column).astype(kind).tobytes()).decode()

@@ -1,0 +1,133 @@
+// Where pictures and answers are had from: files beside the page, or the server that sent it.
+import { unpacked } from "./data.js";
+
+const SHARD = 256; // pictures; as in static.py and serving.py
+const KEPT = 64; // shards in memory
+const policy = globalThis.trustedTypes?.createPolicy("zoo", {
+  createScriptURL: (url) => {
+    if (!/^thumbnails-\d{5,}\.js$/.test(url)) throw new Error("not a shard");
+    return url;
+  },
+});
+
+// The last few of what was asked for, by number.
+class Kept {
+  constructor(get, most) {
+    Object.assign(this, { get, most, all: new Map() });
+  }
+
+  at(key) {
+    const found = this.all.get(key) ?? this.get(key);
+    this.all.delete(key);
+    this.all.set(key, found);
+    if (this.all.size > this.most) this.all.delete(this.all.keys().next().value);
+    found.catch(() => this.all.delete(key));
+    return found;
+  }
+}
+
+function nearest(shard, i) {
+  if (!shard.numbers) {
+    shard.numbers = unpacked(shard.neighbours, Int32Array);
+    shard.values = unpacked(shard.similarities, Float32Array);
+  }
+  const start = (i % SHARD) * shard.k;
+  const found = [];
+  for (let j = start; j < start + shard.k; j++) {
+    if (shard.numbers[j] >= 0) found.push({ picture: shard.numbers[j], similarity: shard.values[j] });
+  }
+  return found;
+}
+
+// A page on the disk: its shards are scripts, since a page from a disk may read nothing else.
+export class Files {
+  constructor() {
+    this.live = false;
+    this.can = { words: false, pictures: false };
+    this.shards = new Kept((number) => this.load(number), KEPT);
+    this.waiting = new Map();
+    globalThis.zooShard = (number, shard) => this.waiting.get(number)?.(shard);
+  }
+
+  load(number) {
+    const inside = document.getElementById(`shard-${number}`);
+    if (inside) return Promise.resolve(JSON.parse(inside.textContent));
+    return new Promise((resolve, reject) => {
+      const url = `thumbnails-${String(number).padStart(5, "0")}.js`;
+      const script = document.createElement("script");
+      this.waiting.set(number, resolve);
+      script.src = policy ? policy.createScriptURL(url) : url;
+      script.onload = () => script.remove();
+      script.onerror = () => reject(new Error(`${url} is not beside the page`));
+      document.head.append(script);
+    });
+  }
+
+  async thumbnail(i) {
+    const shard = await this.shards.at(Math.floor(i / SHARD));
+    const data = shard.thumbnails[i % SHARD];
+    return data ? `data:image/webp;base64,${data}` : "";
+  }
+
+  large(i) {
+    return this.thumbnail(i);
+  }
+
+  async neighbours(i) {
+    return nearest(await this.shards.at(Math.floor(i / SHARD)), i);
+  }
+}
+
+// A page from a server on this machine, which writes down what is decided.
+export class Server {
+  constructor(can) {
+    this.live = true;
+    this.can = can;
+    this.chunks = new Kept((number) => this.ask(`neighbours/${number}`), 4 * KEPT);
+  }
+
+  async ask(path, options = {}) {
+    let answer;
+    try {
+      answer = await fetch(path, { credentials: "omit", ...options });
+    } catch {
+      throw new Error("zoo browse does not answer any more. Was it stopped?");
+    }
+    const said = await answer.json().catch(() => ({}));
+    if (!answer.ok) throw new Error(said.detail ?? `the server refused (${answer.status})`);
+    return said;
+  }
+
+  post(path, value) {
+    return this.ask(path, {
+      method: "POST",
+      headers: { "Content-Type": "application/json" },
+      body: JSON.stringify(value),
+    });
+  }
+
+  async thumbnail(i) {
+    return `thumbnail/${i}`;
+  }
+
+  async large(i) {
+    return `picture/${i}`;
+  }
+
+  async neighbours(i) {
+    return nearest(await this.chunks.at(Math.floor(i / SHARD)), i);
+  }
+
+  decide(decisions) {
+    return this.post("decide", { decisions });
+  }
+
+  async findWords(words) {
+    return (await this.post("find/words", { words })).found;
+  }
+
+  async findPicture(file) {
+    const options = { method: "POST", headers: { "Content-Type": "application/octet-stream" }, body: file };
+    return (await this.ask("find/picture", options)).found;
+  }
+}
