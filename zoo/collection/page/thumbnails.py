@@ -49,7 +49,8 @@ class Made(NamedTuple):
 def webp(picture: Image.Image, edge: int, quality: int = 75) -> bytes:
     """``picture`` as WebP with no side longer than ``edge``, and without any of its metadata."""
     if picture.mode not in ("RGB", "RGBA"):
-        picture = picture.convert("RGBA" if "transparency" in picture.info else "RGB")
+        clear = "a" in picture.mode.lower() or "transparency" in picture.info
+        picture = picture.convert("RGBA" if clear else "RGB")
     if max(picture.size) > edge:
         picture = picture.copy()
         picture.thumbnail((edge, edge), Image.Resampling.LANCZOS, reducing_gap=2.0)
