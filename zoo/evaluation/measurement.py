@@ -28,10 +28,10 @@ from zoo.evaluation.record import (
 from zoo.files import write_json
 from zoo.folder import CARD, METRICS
 from zoo.locks import holding
-from zoo.sources import Located
 
 if TYPE_CHECKING:
     from zoo.api import Loaded
+    from zoo.sources import Located
 
 T = TypeVar("T")
 
@@ -156,7 +156,7 @@ class _Measurement:
     """What one call of :func:`evaluate` has measured so far, and where it is kept."""
 
     context: Context
-    kept: Located | None
+    kept: "Located | None"
     """The weights folder whose metrics.json and card are kept up to date, if they are."""
     chosen: list[Protocol]
     left_out: list[dict[str, str]]
@@ -182,7 +182,7 @@ class _Measurement:
             self._keep()
         self._keep()
 
-    def compare(self, located: Located, other: "Loaded") -> None:
+    def compare(self, located: "Located", other: "Loaded") -> None:
         """The squared error of another recipe's weights beside that of ``located``."""
         from zoo.evaluation.reconstruction import measure_against
 
