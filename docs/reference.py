@@ -19,7 +19,7 @@ from zoo.testing import CHECKS
 PAGE = Path(__file__).with_name("reference.md")
 
 VARIABLES = {
-    "ZOO_DATA_DIR": "Where named data sets lie, if `--data-dir` does not say.",
+    "ZOO_DATA_DIR": "Where named data sets are stored, if `--data-dir` does not say.",
     "ZOO_PLUGINS": "Only these plugin distributions are loaded (names, separated by commas).",
     "ZOO_PLUGINS_BLOCK": "All plugin distributions but these are loaded.",
     "ZOO_PLUGINS_STRICT": "`1`: the first plugin that fails to load raises at once.",

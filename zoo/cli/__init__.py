@@ -1,4 +1,4 @@
-"""The command line. It knows all of the zoo and nothing of the zoo knows it.
+"""The command line. It may import everything in the zoo, and nothing in the zoo imports it.
 
 A command's module is imported when that command is called, and what the command needs is imported
 inside it: ``zoo list`` must not wait for torch.
@@ -20,7 +20,7 @@ import click
 import zoo
 from zoo.boundary import typed_error
 from zoo.cli.launched import ended_at_once
-from zoo.cli.shared import printable, tell_of_the_hub
+from zoo.cli.shared import log_hub_to_stderr, printable
 from zoo.errors import ZooError
 
 COMMANDS = {
@@ -47,7 +47,7 @@ COMMANDS = {
 
 
 class Group(click.Group):
-    """Commands by name, and the one net below them.
+    """The commands by name, and the one place where their errors are caught.
 
     A mistake of the user's, which has a type of :mod:`zoo.errors` or gets one, is shown as one
     message, with exit code 2. Only a bug of ours ends in a traceback.
@@ -60,7 +60,7 @@ class Group(click.Group):
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         _refuse_empty(args)
         if any("hf-hub:" in arg for arg in args):
-            tell_of_the_hub()
+            log_hub_to_stderr()
         return super().parse_args(ctx, args)
 
     def invoke(self, ctx: click.Context) -> Any:
@@ -68,14 +68,14 @@ class Group(click.Group):
         try:
             with _ended_by_signals():
                 result = super().invoke(ctx)
-                sys.stdout.flush()  # here, where a full disk can still be said
+                sys.stdout.flush()  # here, where a full disk can still be reported
                 return result
         except Exception as error:
             found = error if isinstance(error, ZooError) else typed_error(error)
             if found is None:
                 raise
             click.echo(f"Error: {printable(str(found))}", err=True)
-            _let_go_of_stdout()
+            _discard_stdout()
             sys.exit(2)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -98,8 +98,9 @@ def main() -> None:
     NAME is a model with weights (deep_ae.mnist), a model (deep_ae: its default weights),
     a weights folder (local-dir:FOLDER), or a repository on the Hub (hf-hub:org/name@REVISION).
     """
-    # Threads that spin for long while they wait fall to a tenth when another process takes a core;
-    # threads that never spin are slower than a single one. Some microseconds serve both.
+    # OpenMP's threads spin while they wait. Those that spin for long become ten times slower when
+    # another process takes a core; those that never spin are slower than a single thread. With some
+    # microseconds neither happens.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
@@ -110,7 +111,7 @@ def _refuse_empty(args: list[str]) -> None:
     Empty names and paths are refused by what takes them, which knows what was meant.
 
     Raises:
-        UsageError: one is.
+        UsageError: an option's value is empty.
     """
     for before, arg in zip(["", *args], args, strict=False):
         option, equals, value = arg.partition("=")
@@ -121,14 +122,14 @@ def _refuse_empty(args: list[str]) -> None:
 
 
 def _write_anything() -> None:
-    """What an output's encoding lacks (arrows, in cp1252) is written as its number."""
+    """Write characters that the output's encoding lacks (arrows, in cp1252) as their numbers."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
 
 
-def _let_go_of_stdout() -> None:
-    """What is left in the buffer of an output that takes no more is not tried again at the end."""
+def _discard_stdout() -> None:
+    """Drop what is left in the buffer of a closed or full output, so that exiting does not fail."""
     try:
         sys.stdout.flush()
     except OSError:

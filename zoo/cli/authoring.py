@@ -1,4 +1,4 @@
-"""For the authors of plugins: a new one from the template, and the checks of the contract."""
+"""``zoo new-plugin`` and ``zoo check``, for the authors of plugins."""
 
 import sys
 from pathlib import Path
@@ -55,9 +55,9 @@ def check(target: str, as_json: bool) -> None:
     (deep_ae: with all its weights), a model with weights (deep_ae.mnist), a weights folder,
     or a name such as hf-hub:org/name.
 
-    A check whose failure the model's class expects, with a reason, counts as well. One that has
-    nothing to look at (a call that is not declared, no weights) is not applicable, and named with
-    its reason. Exit code 0 if all is well, 1 if a check says otherwise, 2 if TARGET means nothing.
+    A failure that the model's class declares, with a reason, is no fault. A check that does not
+    apply (to a call that is not declared, or without weights) is listed with the reason. Exit code
+    0 if all is well, 1 if a check found a fault, 2 if TARGET is unknown.
     """
     from zoo.authoring import checking
 
@@ -73,7 +73,7 @@ def check(target: str, as_json: bool) -> None:
         if result.state == checking.NOT_APPLICABLE:
             skipped.setdefault((result.check, result.reason), []).append(result.name)
         if result.state not in quiet and not as_json:
-            click.echo(printable(_told(result)) + "\n")
+            click.echo(printable(_result_text(result)) + "\n")
 
     results = checking.check(target, report=show)
     well = all(result.well for result in results)
@@ -92,7 +92,8 @@ def check(target: str, as_json: bool) -> None:
     sys.exit(0 if well else 1)
 
 
-def _told(result: "checking.Result") -> str:
+def _result_text(result: "checking.Result") -> str:
+    """What was expected, what was found and where to look, a line each."""
     lines = [f"{result.name}: {result.check} {result.state}", f"  expected  {result.expected}"]
     if result.got:
         got, *more = result.got.splitlines()

@@ -1,4 +1,4 @@
-"""Models in formats of others."""
+"""``zoo convert``: a model's call as an ONNX or torch.export file."""
 
 from pathlib import Path
 

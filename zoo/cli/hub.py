@@ -1,4 +1,4 @@
-"""Weights on the Hugging Face Hub: searched for, and fetched."""
+"""``zoo pull`` and ``zoo search``: weights on the Hugging Face Hub."""
 
 from pathlib import Path
 from typing import Any
@@ -105,7 +105,7 @@ def _number(value: object) -> str:
 
 
 def info(repo: str, revision: str | None, as_json: bool) -> None:
-    """What a repository says of its weights, for ``zoo info``; the tensors are not fetched."""
+    """Show what a repository says of its weights, for ``zoo info``; no tensors are fetched."""
     from zoo import hub
 
     said = hub.describe(repo, revision)

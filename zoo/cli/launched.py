@@ -25,7 +25,7 @@ def ended_at_once() -> Iterator[None]:
         yield
     except SystemExit as end:
         code = end.code
-    except BaseException:  # a bug: the interpreter, which would show it, is not asked any more
+    except BaseException:  # a bug: shown here, since the interpreter will not get to it
         traceback.print_exc()
         code = 1
     if code is not None and not isinstance(code, int):  # as sys.exit takes a text

@@ -1,4 +1,4 @@
-"""Training."""
+"""``zoo train``."""
 
 import json
 import os
@@ -57,27 +57,27 @@ class Bytes(click.ParamType):  # type: ignore[type-arg]  # older click has no ar
     help="A named set (mnist, cifar10, ...), a folder of pictures, .npz or .parquet.",
 )
 @click.option("--out", required=True, type=UserPath(), help="The run's folder.")
-@click.option("--data-dir", type=UserPath(), help="Where named sets lie.")
-@click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Over the recipe.")
+@click.option("--data-dir", type=UserPath(), help="Where named data sets are stored.")
+@click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Of the recipe.")
 @click.option("--recipe", type=UserPath(), help="A TOML or JSON file of settings.")
-@click.option("--config", multiple=True, metavar="KEY=VALUE", help="Over the model's config.")
+@click.option("--config", multiple=True, metavar="KEY=VALUE", help="Of the model's config.")
 @click.option("--epochs", type=click.IntRange(1), help="The same as --set epochs=N.")
 @click.option(
     "--corrupt",
     type=click.Choice(["mask", "noise", "blur", "salt"]),
     help="Learn to repair: corrupt the input, not the target.",
 )
-@click.option("--strength", type=float, help="How much of it; with --corrupt.")
+@click.option("--strength", type=float, help="The strength of --corrupt.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, ...")
 @click.option(
     "--dtype",
     type=click.Choice(["float16", "float32"]),
     default="float16",
     show_default=True,
-    help="As what learned tensors are stored.",
+    help="The type that learned tensors are stored as.",
 )
 @click.option(
-    "--memory", type=Bytes(), help="For decoded images; more lie in a file. [half of all]"
+    "--memory", type=Bytes(), help="For decoded images; more are kept in a file. [half of all]"
 )
 @click.option(
     "--checkpoint-every",
@@ -122,7 +122,7 @@ def train(
         given["corrupt_strength"] = strength
     with Display() as display, Signals() as signals:
         _few_threads()
-        # Codes that hardly vary have fewer kinds than their density has components.
+        # Given where codes hardly vary: fewer are different than the density has components.
         warnings.filterwarnings("ignore", "Number of distinct clusters")
         if resume and (threads := _as_it_began(out)):
             display.show({"note": f"goes on with {threads} threads, as it began"})
@@ -172,8 +172,8 @@ def train(
 class Signals:
     """Notes SIGINT and SIGTERM instead of dying in the middle; a second SIGINT does die.
 
-    That begins when it is first called, as :func:`zoo.train` does between steps: before, while data
-    are read, a signal does what it always does.
+    Signals are noted only from the first call on, which :func:`zoo.train` makes between steps.
+    Before that, while data are read, a signal does what it always does.
     """
 
     def __init__(self) -> None:
@@ -181,7 +181,7 @@ class Signals:
         self._before: dict[int, Any] = {}
 
     def __call__(self) -> int | None:
-        """The signal that came, if one did."""
+        """The number of the signal that was received, if one was."""
         if not self._before and threading.current_thread() is threading.main_thread():
             for number in (signal.SIGINT, signal.SIGTERM):
                 self._before[number] = signal.signal(number, self._note)
@@ -201,10 +201,10 @@ class Signals:
 
 
 def _few_threads() -> None:
-    """NumPy's products in one thread: those of a density are narrow, and more threads would gain
-    nothing, and cost minutes on a busy machine. Torch's own threads stay as they are."""
+    """Limit NumPy to one thread: fitting a density gains nothing from more, and on a busy machine
+    they cost minutes. Torch's own threads stay as they are."""
     try:
-        import sklearn.mixture  # noqa: F401, which loads the libraries that are told
+        import sklearn.mixture  # noqa: F401, which loads the libraries to limit
         from threadpoolctl import ThreadpoolController
     except ImportError:  # training says what is missing
         return
@@ -214,7 +214,11 @@ def _few_threads() -> None:
 
 
 def _as_it_began(out: Path) -> int | None:
-    """A run that goes on adds in the same order as before: the number of threads, if it changed."""
+    """Use as many threads as the run began with, so that it adds in the same order.
+
+    Returns:
+        The number of threads, if it had to be changed.
+    """
     import torch
 
     from zoo.training.checkpoint import threads_of

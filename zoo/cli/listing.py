@@ -1,4 +1,4 @@
-"""What there is: models, their records, the plugins they come from."""
+"""``zoo list``, ``zoo info`` and ``zoo plugins``."""
 
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any

@@ -1,4 +1,4 @@
-"""Measuring."""
+"""``zoo evaluate``."""
 
 import os
 import sys
@@ -24,10 +24,10 @@ from zoo.errors import InputError
 from zoo.evaluation import PROTOCOLS
 
 EXPECTED_WARNINGS = (
-    "lbfgs failed to converge",  # weights of nearly collinear pixels; the accuracy has settled
+    "lbfgs failed to converge",  # weights of nearly collinear pixels; the accuracy has converged
     r"precomputed_knn\[2\]",  # nothing new is to be put into an embedding
 )
-"""The starts of what libraries say of a measurement that is as it should be."""
+"""How warnings of libraries begin that are of no concern to a measurement."""
 
 
 @click.command()
@@ -37,7 +37,7 @@ EXPECTED_WARNINGS = (
     metavar="SET|FOLDER",
     help="A named set or a folder; by default what the weights were trained on.",
 )
-@click.option("--data-dir", type=UserPath(), help="Where named sets lie.")
+@click.option("--data-dir", type=UserPath(), help="Where named data sets are stored.")
 @click.option(
     "--protocol",
     "protocols",
@@ -63,7 +63,7 @@ EXPECTED_WARNINGS = (
     type=UserPath(),
     help="The same model trained with another recipe, measured beside it.",
 )
-@click.option("--out", type=UserPath(dir_okay=False), help="JSON into this file.")
+@click.option("--out", type=UserPath(dir_okay=False), help="Write the figures there, as JSON.")
 @seed
 @as_json
 def evaluate(
@@ -135,7 +135,7 @@ def evaluate(
 
 
 def _require_writable(out: Path) -> None:
-    """Raises: InputError: what is measured could not be written there, in half an hour."""
+    """Raises: InputError: ``out`` cannot be written, which would otherwise show only at the end."""
     if not out.parent.is_dir():
         raise InputError(f"--out {out}: {out.parent} is no folder. Nothing was measured")
     where = out if out.exists() else out.parent
@@ -185,7 +185,7 @@ class Meter:
             click.echo(printable(line), err=True)
 
     def advance(self, what: str, done: float, total: float) -> None:
-        """What :func:`zoo.evaluation.evaluate` tells of what is going on."""
+        """Show how far it is; called by :func:`zoo.evaluation.evaluate`."""
         now = time.monotonic()
         if not done or what not in self.began:
             self.began[what] = self.said[what] = now

@@ -1,4 +1,4 @@
-"""Pictures in, codes and pictures out."""
+"""``zoo encode``, ``reconstruct``, ``generate``, ``interpolate`` and ``demo``."""
 
 import json
 from pathlib import Path
@@ -151,7 +151,7 @@ def reconstruct(
     "settings",
     multiple=True,
     metavar="KEY=VALUE",
-    help="What the model lets one choose, such as steps=20; zoo info NAME shows it.",
+    help="An option of the model, such as steps=20; zoo info NAME lists them.",
 )
 @png_out("generated.png")
 @as_json
@@ -303,7 +303,7 @@ def demo(out: Path, as_json: bool) -> None:
                 f"{whose} (top row), then rebuilt by {', '.join(rebuilders)}",
             )  # fmt: skip
         if many is None and makers:
-            # To search in, it takes more than a few. A GAN's are the sharpest, if there is one.
+            # A search needs more images than that: generated ones, of a GAN if there is one.
             source = next((n for n in makers if zoo.info(n).family == "gan"), makers[0])
             many, whose = models[source].generate(100, seed=1), f"images by {source}"
         for name, model in models.items():

@@ -1,4 +1,4 @@
-"""What is shown to others: cards, tables of the figures, and weights on the Hub."""
+"""``zoo card``, ``zoo leaderboard`` and ``zoo publish``."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -166,11 +166,11 @@ def publish(
             )
         ]
     if as_json:
-        told = [result.to_dict() for result in results]
-        print_json(told if bundled else told[0])
+        records = [result.to_dict() for result in results]
+        print_json(records if bundled else records[0])
         return
     for result in results:
-        click.echo(_told(result))
+        click.echo(_published_text(result))
         if dry_run:
             table = new_table("file", "bytes", "change")
             for file in result.files:
@@ -178,7 +178,7 @@ def publish(
             print_table(table)
 
 
-def _told(result: "Published") -> str:
+def _published_text(result: "Published") -> str:
     """What was done, or what would be, in a few lines."""
     will = "would be" if result.dry_run else "is"
     lines = [result.name if result.commit else f"hf-hub:{result.repo}"]

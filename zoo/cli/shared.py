@@ -28,7 +28,7 @@ F = TypeVar("F", bound="Callable[..., Any] | click.Command")
 class UserPath(click.Path):
     """A path of the user's, not empty; ``~`` is a home folder, also after a ``--out=``.
 
-    ``home=False``: the shell has put in what ``~`` means, so that a file may begin with one.
+    ``home=False``: the shell has expanded ``~`` already, so one at the start is part of a name.
     """
 
     def __init__(self, *, home: bool = True, **more: Any) -> None:
@@ -61,7 +61,7 @@ def png_out(default: str) -> "Callable[[F], F]":
 
 
 def read(model: "ZooModel", sources: tuple[Path, ...], strict: bool) -> "Pictures":
-    """The pictures of ``sources``, or some of the embedded sample; what was skipped is said."""
+    """The pictures of ``sources``, or some of the embedded sample; skipped files are reported."""
     from zoo.images import Pictures, read_pictures, skipped_text
 
     if not sources:
@@ -89,7 +89,7 @@ _SIGNATURES: "dict[str, tuple[str, Callable[[bytes], bool]]]" = {
 
 
 def refuse_loss(out: Path, kind: str, pictures: "Iterable[Path]" = ()) -> None:
-    """Writing again what a command wrote before is fine; all else that ``out`` may be is kept.
+    """Refuse to overwrite ``out`` unless it is a file of the kind that the command writes.
 
     Args:
         kind: what is going to be written, by the ending that such files have.
@@ -115,7 +115,7 @@ def refuse_loss(out: Path, kind: str, pictures: "Iterable[Path]" = ()) -> None:
 
 
 def _track(paths: list[Path]) -> "Iterable[Path]":
-    """A progress bar on a terminal, for more files than one notices."""
+    """A progress bar on a terminal, if there are many files."""
     if len(paths) < 200 or not sys.stderr.isatty():
         return paths
     from rich.console import Console
@@ -204,14 +204,14 @@ def usable_weights() -> list[str]:
     return [name for name in zoo.list_models(pretrained=True) if name not in broken]
 
 
-def tell_of_the_hub() -> None:
-    """From now on say on stderr which commit is taken, and when it is only one of the cache."""
+def log_hub_to_stderr() -> None:
+    """From now on say on stderr which commit is used, and when it is only from the cache."""
     import logging
     import warnings
 
     from zoo.errors import StaleWeights
 
-    class Teller(logging.Handler):
+    class StderrHandler(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
             click.echo(printable(record.getMessage()), err=True)
 
@@ -223,7 +223,7 @@ def tell_of_the_hub() -> None:
 
     logger = logging.getLogger("zoo")
     if not logger.handlers:
-        logger.addHandler(Teller())
+        logger.addHandler(StderrHandler())
         logger.setLevel(logging.INFO)
     others, warnings.showwarning = warnings.showwarning, show
 

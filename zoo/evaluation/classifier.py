@@ -225,7 +225,7 @@ def save_classifier(network: Classifier, folder: Path, facts: dict[str, Any]) ->
 
 @click.command()
 @click.option("--data", required=True, type=click.Choice(list(RECIPES)))
-@click.option("--data-dir", type=click.Path(path_type=Path), help="Where named sets lie.")
+@click.option("--data-dir", type=click.Path(path_type=Path), help="Where named sets are stored.")
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="Made: OUT/DATA.")
 @click.option("--seed", default=0, show_default=True)
 def main(data: str, data_dir: Path | None, out: Path, seed: int) -> None:

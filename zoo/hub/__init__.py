@@ -3,7 +3,7 @@
 A revision is resolved to a commit once, and all files are those of that commit. The cache is the
 client's own (huggingface_hub), so that there is one on a machine. What a pinned and cached commit
 needs is read without a request and without the client. Nothing that comes from the Hub is trusted:
-it is never run, only the files of a weights folder are fetched, and none larger than it may be.
+it is never run, only the files of a weights folder are fetched, and none that is too large.
 """
 
 from zoo.hub.browsing import describe, peek, search

@@ -1,4 +1,4 @@
-"""What the Hub has: repositories that say they are the zoo's, and what one says of its weights."""
+"""Searches the Hub for weights of the zoo, and reads what a repository says of its weights."""
 
 import os
 from typing import TYPE_CHECKING, Any
@@ -91,7 +91,7 @@ def search(
 
 
 def _header(repo: str, fetched: FetchedWeights, token: str | None) -> dict[str, dict[str, Any]]:
-    """Names, dtypes and shapes of the tensors, by a request for the head of the file."""
+    """Names, dtypes and shapes of the tensors; only the header of the file is fetched."""
     path = fetched.folder / TENSORS
     if not path.exists():
         head = with_retries(

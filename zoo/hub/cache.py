@@ -4,7 +4,7 @@
 
     models--org--name/refs/main             the commit that the branch was seen at
                       snapshots/<commit>/   the files, as links to
-                      blobs/<sha>           their bytes, called by sha256 (LFS) or by git's sha1
+                      blobs/<sha>           their bytes, named by sha256 (LFS) or by git's sha1
 
 Importing the client takes longer than loading a small model.
 """
@@ -22,7 +22,7 @@ from zoo.names import is_commit
 
 
 def cache_folder() -> Path:
-    """Where the Hub's client keeps what it fetched: its own rules, without importing it."""
+    """Where the Hub's client stores what it fetched, by its own rules but without importing it."""
     if client := sys.modules.get("huggingface_hub.constants"):
         return Path(client.HF_HUB_CACHE)
     base = os.getenv("XDG_CACHE_HOME", os.path.join(os.path.expanduser("~"), ".cache"))
@@ -44,7 +44,7 @@ def is_whole(folder: Path) -> bool:
 
 
 def promised_digest(path: Path) -> str | None:
-    """The sha256 or git sha1 that a file's blob is called by; None where there are no links."""
+    """The sha256 or git sha1 that a file's blob is named by; None where there are no links."""
     try:
         name = Path(os.readlink(path)).name  # one step: a blob may be a link to a store itself
     except OSError:
@@ -53,7 +53,7 @@ def promised_digest(path: Path) -> str | None:
 
 
 def is_intact(path: Path) -> bool:
-    """Whether the bytes are those that the blob's name promises, if it promises anything."""
+    """Whether the bytes have the digest in the blob's name; true if the name has none."""
     name = promised_digest(path)
     if name is None:
         return path.exists()
@@ -74,7 +74,7 @@ def _git_sha1(path: Path) -> str:
 
 
 def remember(repo: str, revision: str | None, sha: str) -> None:
-    """Write down what a revision is, where the client does; only for what is fetched whole."""
+    """Record the commit of a revision where the client does; only after all files were fetched."""
     path = repo_folder(repo) / "refs" / (revision or "main")
     with contextlib.suppress(OSError):  # a cache that is read-only serves all the same
         if not path.is_file() or path.read_text() != sha:

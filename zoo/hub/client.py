@@ -43,9 +43,9 @@ def check_names(repo: str, revision: str | None) -> None:
 def with_retries(
     call: Callable[[], _T], repo: str, revision: str | None, *, reconnect: bool = False
 ) -> _T:
-    """What ``call`` of the client returns, after a pause or two when the Hub itself fails.
+    """The result of ``call``, which is tried again after a pause when the Hub itself fails.
 
-    ``reconnect``: when no connection can be made, that is tried again too.
+    ``reconnect``: try again when no connection can be made, too.
     """
     with hub_errors(repo, revision):
         for pause in PAUSES:
@@ -64,7 +64,7 @@ def with_retries(
 
 
 def _wait(error: Exception, pause: float) -> float | None:
-    """Seconds until a request that ended so is worth another try, or None if it is not."""
+    """Seconds to wait before a request that failed like this is tried again; None for never."""
     from huggingface_hub.errors import HfHubHTTPError
 
     if not isinstance(error, HfHubHTTPError):
@@ -82,12 +82,13 @@ _HOOKING = threading.Lock()
 
 @contextlib.contextmanager
 def _watched() -> Iterator[None]:
-    """Look at every answer to this thread before the client does, which trusts it too far.
+    """Check every answer to this thread before the client uses it, which trusts answers too far.
 
-    It waits as long as it is asked to, an hour too; this gives up instead. And it calls a file in
-    the cache by the ETag as it came, so that ``../../x`` would be written outside. The session is
-    one for all threads, so what is hooked into it leaves the requests of others alone. For each try
-    it is the session of that moment, since another thread may have closed the last one meanwhile.
+    The client waits as long as the server asks, even an hour; this gives up instead. And the client
+    names a file in the cache after the ETag that it received, so that ``../../x`` would be written
+    outside of the cache. All threads share one session, so the hooks leave the requests of other
+    threads alone. Each try hooks the current session, since another thread may have closed the last
+    one meanwhile.
     """
     from huggingface_hub import get_session
 
@@ -116,7 +117,7 @@ def _hook(session: Any, change: Callable[[list[Any], str], list[Any]]) -> None:
 
 
 def _trace(event: str, info: dict[str, Any]) -> None:
-    """Raise when there is no connection, before the client turns to a new session, unwatched.
+    """Raise when there is no connection, before the client opens a new session without our hooks.
 
     The ``trace`` extension of a request is called with each of its events; the client, which opens
     that session when it sees a ConnectError, does not know this one.

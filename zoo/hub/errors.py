@@ -1,4 +1,4 @@
-"""What the Hub's client raises, as the zoo's errors: what was found, and what to type next."""
+"""Translates the exceptions of the Hub's client to the zoo's errors, with what to type next."""
 
 import contextlib
 import errno
@@ -145,8 +145,8 @@ def _refused(error: Any, repo: str | None, revision: str | None) -> ZooError:
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:
-    for _ in range(20):  # somebody else's exceptions could go in a circle
-        if error is None or isinstance(error, ZooError):  # ours is what was done about before
+    for _ in range(20):  # the chain of another library's exceptions could be circular
+        if error is None or isinstance(error, ZooError):  # an earlier error of the zoo was handled
             return
         yield error
         error = error.__cause__ or error.__context__

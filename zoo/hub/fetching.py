@@ -1,6 +1,6 @@
-"""A commit's files in the cache of the Hub's client, each of them checked.
+"""Fetches a commit's files into the cache of the Hub's client, and checks each of them.
 
-The tensors are fetched last: a snapshot that has them is whole.
+The tensors are fetched last: a snapshot that has them is complete.
 """
 
 import os
@@ -109,7 +109,7 @@ def fetch_files(
 ) -> Fetched:
     """Files of one commit of any repository, for plugins that load what is not the zoo's.
 
-    They are what the Hub has: each is checked against the sha that its blob is called by, and
+    They are what the Hub has: each is checked against the sha that its blob is named by, and
     fetched again once if it is damaged. A pinned commit whose files are cached needs no request.
 
     Raises: as :func:`resolve`, and
@@ -138,7 +138,7 @@ def _download(
     token: str | None,
     accept: Callable[[FolderConfig], object],
 ) -> FolderConfig:
-    """Fetch what a commit has of a weights folder, from what costs least to the tensors."""
+    """Fetch the files of a weights folder that a commit has, the smallest first."""
     sizes = sizes_of(repo, listing)
     config = get_config(repo, sha, sizes, listing, token)
     for path in sorted(sizes):
@@ -181,7 +181,7 @@ def get_config(
 
 
 def get_file(repo: str, sha: str, name: str, token: str | None) -> None:
-    """Have one file, fetched again once if its bytes are not those that its name promises."""
+    """Fetch one file, and once more if its bytes do not have the digest in the blob's name."""
     path = snapshot(repo, sha) / name
     damaged = os.path.lexists(path) and not is_intact(path)
     if damaged:
@@ -207,7 +207,7 @@ def get_file(repo: str, sha: str, name: str, token: str | None) -> None:
             return
         _drop(path, repo)
     raise CorruptWeights(
-        f"{name} of hf-hub:{repo}@{sha} came damaged, twice: its sha256 is another than the "
+        f"{name} of hf-hub:{repo}@{sha} arrived damaged, twice: its sha256 is another than the "
         "Hub says. Something on the way changes them. Nothing was loaded; try again from another "
         "network"
     )
@@ -236,7 +236,7 @@ def _mend(
             return config
         if not again or promised is not None:
             break
-        # Where there are no links, only the two together can tell; either may be the bad one.
+        # Without links neither file has a digest in its name, so either may be the damaged one.
         for name in (TENSORS, CONFIG):
             _drop(folder / name, repo)
             get_file(repo, sha, name, token)
@@ -270,7 +270,12 @@ def _refuse_others(config: FolderConfig, sha256: str | None) -> None:
 
 
 def sizes_of(repo: str, listing: "ModelInfo") -> dict[str, int | None]:
-    """Every file of a commit with its size, if the Hub says it; none of ours over its limit."""
+    """Every file of a commit with its size, if the Hub says it.
+
+    Raises:
+        InvalidConfig: a file of a weights folder is larger than it may be.
+        HubError: the Hub's list has sizes that are no numbers.
+    """
     sizes = {str(file.rfilename): file.size for file in listing.siblings or ()}
     if any(type(size) not in (int, type(None)) for size in sizes.values()):
         raise HubError(f"hf-hub:{repo}: the Hub's list of its files has sizes that are no numbers")

@@ -1,4 +1,4 @@
-"""Repositories that are not the zoo's: what they look like, and what loads them."""
+"""Recognises repositories of other libraries, and says what loads them."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any

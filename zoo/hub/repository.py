@@ -1,7 +1,7 @@
-"""A repository on the Hub that weights are published to: as it is, and how it changes.
+"""Looks at a repository on the Hub that weights are published to, and commits to it.
 
-All or nothing, and nothing that was published before changes: the tensors of a branch never become
-others, a tag never moves, and of two who publish at the same time one is refused.
+A publication is complete or does not happen, and nothing that was published before changes: a
+branch keeps its tensors, a tag never moves, and of two who publish at the same time one is refused.
 """
 
 import contextlib
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from huggingface_hub import HfApi
 
 NEEDED, IF_THERE, WRITTEN = (CONFIG, TENSORS, VECTORS), (METRICS,), (CARD, PICTURE)
-"""The files that are published: copied out of the folder, copied if they are there, and written
-here. Whatever else lies in the folder stays where it is."""
+"""The files that are published: those that are always copied out of the folder, those that are
+copied if they exist, and those that are written here. Other files in the folder are left out."""
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ def look(target: Target) -> Remote:
 
 
 def changes_of(folder: Path, there: Mapping[str, Any]) -> tuple[File, ...]:
-    """What becomes of each file of the zoo's, from what is ``there`` to what is in ``folder``."""
+    """The change of each file of the zoo's between what is ``there`` and what is in ``folder``."""
     files = []
     for name in (*NEEDED, *IF_THERE, *WRITTEN):
         path = folder / name
@@ -105,7 +105,7 @@ def changes_of(folder: Path, there: Mapping[str, Any]) -> tuple[File, ...]:
 
 
 def _is_same(path: Path, record: Any) -> bool:
-    """Whether ``path`` has the bytes that the Hub has: it calls large ones by sha256."""
+    """Whether ``path`` has the bytes that the Hub has, which names large files by sha256."""
     from huggingface_hub.utils.sha import git_hash
 
     if record.lfs is None:
@@ -172,9 +172,9 @@ def _is_fresh(target: Target, before: Remote) -> bool:
 
 
 def commit_folder(target: Target, folder: Path, before: Remote, summary: str) -> str:
-    """Make the repository and the branch if need be, and commit; the sha.
+    """Make the repository and the branch if need be, commit, and return the commit's sha.
 
-    When it fails, what was made for it is taken away again, as long as nobody else has used it.
+    When it fails, what was made for it is deleted again, unless somebody else has used it since.
     """
     api, repo, made = target.api, target.repo, ""
     new = not before.exists
@@ -229,7 +229,7 @@ def _operations(folder: Path, before: Remote) -> list[Any]:
 
 
 def _seen(target: Target) -> Remote | None:
-    """The repository after something failed; None if it cannot be looked at either."""
+    """The state of the repository after a failure; None if that cannot be found out either."""
     try:
         return look(target)
     except ZooError:
@@ -237,7 +237,7 @@ def _seen(target: Target) -> Remote | None:
 
 
 def _undo(target: Target, made: str, before: Remote, now: Remote | None) -> str:
-    """Take away what was ``made``, if nobody has used it since; for the message, what is left."""
+    """Delete what was ``made``, unless it was used since; returns what is left, for the message."""
     if not made:
         return ""
     what = f"{made} {target.repo if made == 'repository' else target.branch}"

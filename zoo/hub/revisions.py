@@ -1,4 +1,4 @@
-"""Which commit a branch, a tag or a commit is: asked for once, before any file is fetched."""
+"""Resolves a branch, a tag or a commit to a full commit sha, once, before any file is fetched."""
 
 import warnings
 from datetime import datetime
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class Commit(NamedTuple):
-    """What a revision is: a commit, its date if the Hub was asked, whether it is in the cache."""
+    """A commit, its date if the Hub was asked, and whether it is in the cache."""
 
     sha: str
     date: datetime | None
@@ -30,7 +30,7 @@ def resolve(repo: str, revision: str | None = None, *, token: str | None = None)
 
     Raises:
         RepositoryNotFound, RevisionNotFound, AccessDenied: what the Hub says.
-        HubUnreachable, HubBusy: it says nothing, and nothing is in the cache.
+        HubUnreachable, HubBusy: it does not answer, and nothing is in the cache.
     """
     check_names(repo, revision)
     if is_commit(revision):
