@@ -179,10 +179,10 @@ def test_the_commit_must_be_one(hub, sha, home):
     def body(climbs):
         return json.dumps({"id": REPO, "sha": climbs, "siblings": []}).encode()
 
-    hub.fault("GET /api", "body", 1, body=body("../../../../tmp"))
+    hub.fault("GET /api/models", "body", 1, body=body("../../../../tmp"))
     with pytest.raises(errors.HubError, match="expected 40 hexadecimal digits"):
         zoo.hub.fetch(REPO)
-    hub.fault("GET /api", "body", 1, body=body("0" * 40))
+    hub.fault("GET /api/models", "body", 1, body=body("0" * 40))
     with pytest.raises(errors.HubError, match="which is another"):
         zoo.hub.fetch(REPO, sha)
 
