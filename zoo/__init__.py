@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from zoo.api import create, info, list_models, load, pull
+    from zoo.collection import Collection
     from zoo.errors import ZooError
     from zoo.evaluation import evaluate
     from zoo.folder import bundled_weights
@@ -25,6 +26,7 @@ __version__ = "0.2.0"
 __distribution__ = "latentzoo"
 
 _HOME = {
+    "Collection": "collection",
     "Metric": "spec",
     "ModelSpec": "spec",
     "Option": "spec",
@@ -46,6 +48,7 @@ _HOME = {
 }
 
 __all__ = [
+    "Collection",
     "Metric",
     "ModelSpec",
     "Option",

@@ -6,7 +6,6 @@ import os
 import numpy as np
 import pytest
 
-from zoo.collection import store as module
 from zoo.collection.store import MANIFEST, MEASURES, Manifest, Shard, Store
 from zoo.errors import CollectionError
 
@@ -38,7 +37,7 @@ def rows(names, *, reason=None, first=0, source=0):
 @pytest.fixture
 def made(tmp_path, monkeypatch):
     """A collection of three shards of at most 4 rows."""
-    monkeypatch.setattr(module, "SHARD", 4)
+    monkeypatch.setattr(Store, "shard_rows", 4)
     model = {"name": "pca", "sha256": None, "weights": None, "features": 3}
     store = Store(tmp_path / "c", Manifest(model, {}, [str(tmp_path / "a\udcff")]))
     with Store.writing(store.folder):

@@ -27,6 +27,7 @@ COMMANDS = {
     "list": "listing:list_command",
     "info": "listing:info",
     "plugins": "listing:plugins",
+    "index": "collection:index",
     "encode": "pictures:encode",
     "reconstruct": "pictures:reconstruct",
     "generate": "pictures:generate",

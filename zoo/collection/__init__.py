@@ -1,1 +1,153 @@
-"""A collection: an index of a user's own pictures, which are never copied, moved or written to."""
+"""A collection: an index of a user's own pictures, which are never copied, moved or written to.
+
+>>> collection = zoo.Collection.index("simclr.cifar10", ["photographs"], "index")
+>>> collection.report.computed, len(collection)
+
+Importing it imports nothing heavy.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from zoo.boundary import typed, user_path
+from zoo.errors import InputError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from zoo.collection.indexing import Report
+    from zoo.collection.store import Pictures
+    from zoo.model import ZooModel
+
+__all__ = ["Collection"]
+
+
+class Collection:
+    """A collection of pictures, as ``zoo index`` makes them.
+
+    Args:
+        folder: of the collection.
+
+    Raises:
+        CollectionError: there is none, it is damaged, or a newer zoo wrote it.
+    """
+
+    report: "Report | None" = None
+    """What the update found and did, of a collection that comes from one."""
+
+    def __init__(self, folder: str | Path):
+        from zoo.collection.store import Store
+
+        with typed():
+            self.store = Store.open(user_path(folder, "the folder of the collection"))
+
+    @classmethod
+    @typed()
+    def index(
+        cls,
+        model: "ZooModel | str | None",
+        sources: "Sequence[str | Path]",
+        folder: str | Path,
+        *,
+        learn: bool = False,
+        settings: Mapping[str, Any] | None = None,
+        report: "Callable[[dict[str, Any]], None]" = lambda line: None,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> "Collection":
+        """Make a collection, or bring one up to date.
+
+        Args:
+            model: with features, or its name; None takes the one that the collection was made
+                with, and for a new one the best whose weights are installed.
+            sources: folders, pictures, archives (zip, tar) and Parquet files; those that the
+                collection is of already are looked at as well.
+            folder: of the collection; made if it is not there.
+            learn: train ``model``, which is a name without a tag, on these pictures first, unless
+                that was done. The weights stay in the collection.
+            settings: over the recipe of that training.
+            report: is told of that training, as of :func:`zoo.train`.
+            progress: is told how many of how many files are done.
+
+        Raises:
+            CollectionError: the collection is of another model, in use, or ``folder`` is a folder
+                with other things.
+            ImageError: a source is not there.
+            FileError: the disk is full, or nothing can be written there.
+        """
+        from zoo.collection.indexing import refuse_foreign, update
+        from zoo.collection.store import Store
+
+        folder = user_path(folder, "the folder of the collection")
+        sources = [user_path(source, "a source") for source in sources]
+        refuse_foreign(folder)
+        with Store.writing(folder):
+            if learn:
+                found = _learnt(model, sources, folder, settings or {}, report)
+            else:
+                found = _found(model, folder)
+            done = update(folder, found[0], sources, progress=progress, weights=found[1])
+        made = cls(folder)
+        made.report = done
+        return made
+
+    @property
+    def folder(self) -> Path:
+        """Where it is."""
+        return self.store.folder
+
+    def __len__(self) -> int:
+        """How many pictures are there and could be read."""
+        return len(self.pictures())
+
+    def __repr__(self) -> str:
+        return f"Collection({str(self.folder)!r})"
+
+    def pictures(self) -> "Pictures":
+        """The pictures that are there and could be read: paths, hashes, sizes, measures."""
+        return self.store.pictures()
+
+    def features(self) -> "np.ndarray":
+        """What the model makes of :meth:`pictures`, in their order: P x F float32."""
+        return self.store.features(self.pictures().rows)
+
+    def unread(self) -> list[tuple[str, str]]:
+        """The files that could not be read, and why."""
+        return self.store.unread()
+
+    def model(self) -> "ZooModel":
+        """The model that the collection was made with."""
+        from zoo.collection.models import of_collection
+
+        return of_collection(self.store)
+
+
+def _found(model: "ZooModel | str | None", folder: Path) -> "tuple[ZooModel, str | None]":
+    """The model to use, and the folder within the collection that it is from, if it is."""
+    from zoo.collection.models import best_embedded, loaded, of_collection
+    from zoo.collection.store import Store
+
+    if model is None and Store.exists(folder):
+        store = Store.open(folder)
+        return of_collection(store), store.manifest.model["weights"]
+    if model is None:
+        model = best_embedded()
+    return (loaded(model) if isinstance(model, str) else model), None
+
+
+def _learnt(
+    model: "ZooModel | str | None",
+    sources: "Sequence[str | Path]",
+    folder: Path,
+    settings: "Mapping[str, Any]",
+    report: "Callable[[dict[str, Any]], None]",
+) -> "tuple[ZooModel, str | None]":
+    """As :func:`_found`, of a model that is trained on the pictures, now or before."""
+    from zoo.collection.models import learnt
+    from zoo.collection.store import WEIGHTS, Store
+
+    if not isinstance(model, str):
+        raise InputError("to learn from the pictures, name a model without a tag, such as simclr")
+    if Store.exists(folder):
+        sources = [*Store.open(folder).manifest.sources, *sources]
+    return learnt(model, sources, folder, report, settings), WEIGHTS

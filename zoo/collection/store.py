@@ -22,7 +22,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -126,6 +126,8 @@ class Store:
         manifest: what it says; :meth:`open` reads it.
     """
 
+    shard_rows: ClassVar[int] = SHARD
+
     def __init__(self, folder: Path, manifest: Manifest):
         self.folder = folder
         self.manifest = manifest
@@ -179,10 +181,10 @@ class Store:
         path = self.folder / pictures_name(number)
         rows = self.manifest.shards[number]["rows"]
         try:
-            with path.open("rb") as file:
-                table = parquet.read_table(
-                    file, columns=None if columns is None else [*columns], use_threads=False
-                )
+            # Not a file of Python's: a thread of Arrow's would let go of it when Python has ended.
+            file = parquet.ParquetFile(arrow.BufferReader(path.read_bytes()), pre_buffer=False)
+            wanted = None if columns is None else [*columns]
+            table = file.read(columns=wanted, use_threads=False)
         except (arrow.ArrowException, OSError, ValueError) as error:
             raise _damaged(path, " ".join(str(error).split())[:200]) from error
         if len(table) < rows:
@@ -222,6 +224,16 @@ class Store:
         kept = table.filter(_there(table, unread=True))
         paths = self._paths(kept, kept["member"].to_pylist())
         return list(zip(paths, kept["reason"].to_pylist(), strict=True))
+
+    def place(self, row: int) -> tuple[str, str | None]:
+        """Where the file of a row can be opened, and the picture's name within an archive."""
+        starts = self.starts()
+        number = next(i for i, start in enumerate(starts[1:]) if row < start)
+        table = self.table(number, ("path", "raw", "member", "source"))
+        table = table.slice(row - starts[number], 1)
+        (member,) = table["member"].to_pylist()
+        (path,) = self._paths(table, [member])
+        return (path if member is None else path.removesuffix(f"/{member}")), member
 
     def features(self, rows: np.ndarray | slice) -> np.ndarray:
         """The features of rows, n x F float32; NaN where a file could not be read."""
@@ -331,9 +343,9 @@ class Store:
         features = rows.features.astype(np.float16)
         shards = [dict(shard) for shard in self.manifest.shards]
         start = 0
-        if shards and shards[-1]["rows"] < SHARD:
+        if shards and shards[-1]["rows"] < self.shard_rows:
             number, have = len(shards) - 1, shards[-1]["rows"]
-            start = min(SHARD - have, len(rows))
+            start = min(self.shard_rows - have, len(rows))
             old = self._map(features_name(number), number, (self.width,), np.float16)
             small = self._map(small_name(number), number, (SMALL, SMALL, 3), np.uint8)
             self._write(
@@ -343,9 +355,11 @@ class Store:
                 np.concatenate([small[:have], rows.small[:start]]),
             )
             shards[-1]["rows"] = have + start
-        for begin in range(start, len(rows), SHARD):
-            part = slice(begin, begin + SHARD)
-            self._write(len(shards), table.slice(begin, SHARD), features[part], rows.small[part])
+        for begin in range(start, len(rows), self.shard_rows):
+            part = slice(begin, begin + self.shard_rows)
+            self._write(
+                len(shards), table.slice(begin, self.shard_rows), features[part], rows.small[part]
+            )
             shards.append({"rows": len(features[part])})
         before = self.manifest.shards
         self.manifest.shards = shards
@@ -425,9 +439,11 @@ def _schema() -> Any:
 
 
 def _write_parquet(path: Path, table: Any) -> None:
-    _, parquet = _arrow()
+    arrow, parquet = _arrow()
+    written = arrow.BufferOutputStream()
+    parquet.write_table(table, written, compression="zstd")
     with replacing(path) as file:
-        parquet.write_table(table, file, compression="zstd")
+        file.write(written.getvalue())
 
 
 def _read_manifest(folder: Path) -> Manifest:

@@ -105,6 +105,23 @@ def open_parquet(
     )
 
 
+def picture_rows(file: Path) -> Iterator[tuple[int, bytes | None]]:
+    """The number of each row of a Parquet file, and the bytes of its picture if it has one.
+
+    Raises:
+        DataError: the file is damaged, or no column is sure to be of pictures.
+    """
+    arrow = optional("pyarrow", "pyarrow", "train")
+    table = _opened(file)
+    picture = choose_columns(file, file, table, []).picture
+    batches = table.iter_batches(16, columns=[picture])
+    number = 0
+    while batch := _with_arrow(arrow, file, partial(next, batches, None)):
+        for value in _with_arrow(arrow, file, batch.column(picture).to_pylist):
+            yield number, value.get("bytes") if isinstance(value, dict) else value
+            number += 1
+
+
 def _opened(file: Path) -> Any:
     """A Parquet file, read as a stream of 1 MB where whole columns would be read at once."""
     parquet = optional("pyarrow.parquet", "pyarrow", "train")
