@@ -38,12 +38,27 @@ def test_the_nearest_are_those_of_the_definition():
 
 
 @pytest.mark.parametrize("width", [3, 60, 400])
-def test_the_projection_keeps_the_directions_of_most_variance(width):
+def test_the_projection_keeps_the_directions_that_matter_around_half_of_the_mean(width):
     features = cloud(500, width) + 5
-    kept = Projection.fit(features, 12).components
-    _, _, axes = np.linalg.svd(features - features.mean(0), full_matrices=False)
+    features[0] = -1  # so that no roots are taken
+    projection = Projection.fit(features, 12)
+    kept = projection.components
+    _, _, axes = np.linalg.svd(features - features.mean(0) / 2, full_matrices=False)
     assert kept.shape == (width, min(12, width))
+    assert np.allclose(projection.mean, features.mean(0) / 2, atol=1e-4)
     assert np.allclose(np.abs(np.sum(kept * axes[: kept.shape[1]].T, 0)), 1, atol=1e-3)
+
+
+def test_of_features_that_are_never_negative_roots_are_taken():
+    features = np.abs(cloud(100))
+    projection = Projection.fit(features)
+    assert projection.roots
+    assert not Projection.fit(-features).roots
+    rooted = np.sqrt(features) - np.sqrt(features).mean(0) / 2
+    expected = rooted / np.linalg.norm(rooted, axis=1, keepdims=True)
+    vectors = projection.apply(features)
+    assert np.allclose(vectors @ vectors.T, expected @ expected.T, atol=1e-4)
+    assert np.isfinite(projection.apply(features - 1)).all(), "of others, which may be negative"
 
 
 def test_pictures_that_come_later_are_projected_as_those_before():

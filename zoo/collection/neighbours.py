@@ -1,8 +1,11 @@
 """The nearest neighbours of each picture: what groups, names and odd ones are all made of.
 
-Features are centred, reduced to their first principal components and set to unit length; how alike
-two pictures are is the cosine of the two vectors, from -1 to 1. The components are fitted on a
-sample and kept with the index, so that pictures that are added later are measured alike.
+Of features that are never negative the roots are taken, so that a few large ones do not decide
+alone. Half of their mean is taken away: all of it would hide what a folder of one kind has in
+common, and none of it would make everything alike. Then they are reduced to their first principal
+components and set to unit length, and how alike two pictures are is the cosine of their vectors,
+from -1 to 1. All that is fitted on a sample and kept with the index, so that pictures that are
+added later are measured alike.
 
 Files of the same content are one picture: neighbours are looked for among the first file of each
 content, and all its copies have the same neighbours.
@@ -19,7 +22,9 @@ from zoo.optional import optional
 
 __all__ = ["Graph", "Projection", "build", "connect", "extend", "first_of_each", "search"]
 
-DIMENSIONS = 64
+DIMENSIONS = 128
+CENTRED = 0.5
+"""The share of the mean that is taken away."""
 NEIGHBOURS = 30
 SAMPLE = 20_000
 """Pictures that the principal components are fitted on, at most."""
@@ -48,36 +53,47 @@ class Projection:
     """How features become the vectors that are compared: centred, reduced, of unit length."""
 
     mean: np.ndarray
-    """F float32."""
+    """F float32: what is taken away."""
     components: np.ndarray
     """F x d float32."""
+    roots: bool = False
+    """Whether square roots are taken first, of what is not negative."""
 
     @classmethod
     def fit(cls, sample: np.ndarray, dimensions: int = DIMENSIONS) -> "Projection":
         """The first principal components of a sample, N x F; fewer where it has no more."""
         count, width = sample.shape
-        mean = sample.mean(0, dtype=np.float64) if count else np.zeros(width)
-        kept = max(1, min(dimensions, width, count - 1))
-        covariance = np.zeros((width, width))
+        roots = bool(count and sample.min() >= 0)
+        mean, moments = np.zeros(width), np.zeros((width, width))
         for part in _blocks(count):
-            centred = sample[part].astype(np.float64) - mean
-            covariance += centred.T @ centred
-        return cls(mean.astype(np.float32), _leading(covariance, kept).astype(np.float32))
+            block = _rooted(sample[part].astype(np.float64), roots)
+            mean += block.sum(0) / count
+            moments += block.T @ block / count
+        shift = CENTRED * mean
+        moments += np.outer(shift, shift) - np.outer(mean, shift) - np.outer(shift, mean)
+        kept = max(1, min(dimensions, width, count))
+        axes = _leading(moments, kept)
+        return cls(shift.astype(np.float32), axes.astype(np.float32), roots)
 
     def apply(self, features: np.ndarray) -> np.ndarray:
-        """Vectors of unit length, N x d float32, of features N x F; the mean itself gives zeros."""
-        vectors = (features.astype(np.float32) - self.mean) @ self.components
+        """Vectors of unit length, N x d float32, of features N x F."""
+        shifted = _rooted(features.astype(np.float32), self.roots) - self.mean
+        vectors = shifted @ self.components
         norms = np.linalg.norm(vectors, axis=1, keepdims=True)
         unit: np.ndarray = vectors / np.maximum(norms, _LEAST_NORM)
         return unit
 
 
+def _rooted(features: np.ndarray, roots: bool) -> np.ndarray:
+    return np.sqrt(np.maximum(features, 0)) if roots else features
+
+
 def _leading(matrix: np.ndarray, kept: int) -> np.ndarray:
-    """The ``kept`` leading eigenvectors of a covariance F x F, as F x kept; their signs are set."""
+    """The ``kept`` leading eigenvectors of symmetric F x F, as F x kept; their signs are set."""
     linalg = optional("scipy.linalg", "scipy", "collection")
     sparse = optional("scipy.sparse.linalg", "scipy", "collection")
     width = len(matrix)
-    if not matrix.any():  # one picture, or all alike
+    if not matrix.any():  # no picture, or all features zero
         return np.eye(width, kept)
     if 4 * kept >= width:
         _, axes = linalg.eigh(matrix, subset_by_index=[width - kept, width - 1])

@@ -165,6 +165,7 @@ class Recogniser:
             {
                 "mean": self.projection.mean.astype(np.float32),
                 "components": np.ascontiguousarray(self.projection.components, np.float32),
+                "roots": np.array([self.projection.roots], np.float32),
                 "coefficients": np.ascontiguousarray(self.coefficients, np.float32),
                 "intercepts": self.intercepts.astype(np.float32),
                 **{key: np.ascontiguousarray(each) for key, each in vars(self.distances).items()},
@@ -198,7 +199,9 @@ class Recogniser:
         _check_shapes(folder / TENSORS, tensors, len(record["names"]))
         return cls(
             names=record["names"],
-            projection=Projection(tensors["mean"], tensors["components"]),
+            projection=Projection(
+                tensors["mean"], tensors["components"], bool(tensors["roots"][0])
+            ),
             coefficients=tensors["coefficients"],
             intercepts=tensors["intercepts"],
             distances=Distances(**{key: tensors[key] for key in Distances.__dataclass_fields__}),
@@ -295,6 +298,7 @@ def _check_shapes(path: Path, tensors: dict[str, np.ndarray], names: int) -> Non
     expected = {
         "mean": (width,),
         "components": (width, dimensions),
+        "roots": (1,),
         "coefficients": (dimensions, names),
         "intercepts": (names,),
         "means": (names, dimensions),
