@@ -52,6 +52,8 @@ SMALL = 32
 """Height and width of the small pixels."""
 MANIFEST = "collection.json"
 LOCK = "collection.lock"
+WAIT = 10.0
+"""Seconds that a command waits for another one to end its writing."""
 WEIGHTS = "model"
 """The weights folder of a model that was trained on the collection's own pictures."""
 MEASURES = ("brightness", "contrast", "colours", "sharpness")
@@ -305,18 +307,20 @@ class Store:
 
     @classmethod
     @contextlib.contextmanager
-    def writing(cls, folder: Path | str, wait: float = 10) -> Iterator[None]:
+    def writing(cls, folder: Path | str, wait: float | None = None) -> Iterator[None]:
         """Hold the collection in ``folder``, which is made if it is not there.
 
         Every command that writes there holds it, and opens it only then.
 
         Raises:
-            CollectionError: another command holds it, for longer than ``wait`` seconds.
+            CollectionError: another command holds it, for longer than ``wait`` seconds
+                (:data:`WAIT`).
             OSError: nothing can be written there.
         """
         folder = Path(folder)
+        made = not folder.is_dir()
         folder.mkdir(parents=True, exist_ok=True)
-        lock = _locked(folder, wait)
+        lock = _locked(folder, WAIT if wait is None else wait)
         try:
             for name in os.listdir(folder):  # of a command that was killed
                 if HALF_WRITTEN.fullmatch(name):
@@ -324,6 +328,9 @@ class Store:
             yield
         finally:
             lock.release(remove=True)
+            if made:  # and nothing was written
+                with contextlib.suppress(OSError):
+                    folder.rmdir()
 
     def save(self) -> None:
         """Write ``collection.json``: what it says is there from now on."""
