@@ -274,8 +274,9 @@ def test_a_picture_named_by_itself_outlasts_the_names_of_its_groups():
     )
     assert found.pictures == {A: "dogs"}
     assert found.members == {A: "pets", B: "pets"}
-    found = fold([Decision("name", (A,), "x"), Decision("unname", (A,))])
-    assert found.names == []
+    named = [Decision("name", (A, B), "x", 1), Decision("name", (A,), "y")]
+    assert fold([*named, Decision("unname", (A, B))]) == module.State()
+    assert fold([*named, Decision("unname", (A, B), None, 1)]) == module.State({A: "y"})
 
 
 def test_duplicates_that_are_none():

@@ -19,6 +19,17 @@ def blobs():
     return vectors, graph, truth
 
 
+@pytest.fixture(scope="module")
+def bridge():
+    """Two groups of 40, and ten pictures, the last, on the way from one to the other."""
+    rng = np.random.default_rng(3)
+    ends = rng.normal(size=(2, 16)) * 3
+    points = np.concatenate([end + rng.normal(size=(40, 16)) for end in ends])
+    between = ends.mean(0) + rng.normal(size=(10, 16)) * 0.5
+    _, _, graph = build(np.concatenate([points, between]).astype(np.float32), k=8)
+    return graph, np.repeat([0, 1, 0, 1], [40, 40, 5, 5])
+
+
 def test_one_click_names_a_group_and_no_other(blobs):
     _, graph, truth = blobs
     members = dict.fromkeys(np.flatnonzero(truth == 2).tolist(), "cats")
@@ -59,6 +70,17 @@ def test_pictures_of_another_name_are_freed_from_their_group(blobs):
     after = spread(graph, dict.fromkeys(range(40, 46), "dogs"), members)
     assert (after.likeliest[truth == 0] == 0).mean() > 0.95
     assert (after.likeliest[truth == 1] == 1).mean() > 0.9
+
+
+def test_a_name_stops_at_a_group_that_nobody_spoke_of(bridge):
+    graph, truth = bridge
+    members = dict.fromkeys(np.flatnonzero(truth == 0).tolist(), "n0")
+    alone = spread(graph, {}, members, truth)
+    without = spread(graph, {}, members)
+    strangers = (truth == 1) & (np.arange(90) >= 80)
+    assert alone.probability[strangers].max() < without.probability[strangers].max() - 0.1
+    told = spread(graph, {45: "n1"}, members, truth)
+    assert (told.probability[truth == 1] > alone.probability[truth == 1] + 0.1).mean() > 0.9
 
 
 def test_the_smaller_of_two_named_groups_is_the_more_certain(blobs):
@@ -103,7 +125,7 @@ def test_no_names_and_no_pictures(blobs):
 def test_pictures_alike_to_nothing_and_groups_without_sureness_are_no_error(blobs):
     _, graph, truth = blobs
     silent = Graph(graph.indices, np.full_like(graph.similarities, -1))
-    with np.errstate(all="raise"):
+    with np.errstate(divide="raise", invalid="raise", over="raise"):
         found = spread(silent, {0: "x"}, {1: "y"}, truth, np.zeros(240))
     assert np.isfinite(found.probability).all()
 
@@ -170,20 +192,22 @@ def test_a_part_of_a_large_group_is_asked_although_the_whole_has_a_name(blobs):
     assert found[0].guess == "things"
 
 
-def test_a_picture_between_two_names_is_asked(blobs):
+def test_pictures_between_two_names_are_asked(bridge):
     """With all groups named, what is left are the least sure pictures, no two of them alike."""
-    _, graph, truth = blobs
+    graph, truth = bridge
     members = {i: f"n{group}" for i, group in enumerate(truth.tolist())}
-    naming = spread(graph, {}, members, truth)
-    found = propose([("m", truth)], naming, graph, spans=np.full(240, 40), count=5)
-    pictures = [int(q.pictures[0]) for q in found]
-    assert {q.group for q in found} == {None}
-    assert naming.probability[pictures].mean() < naming.probability.mean()
-    near = {int(j) for i in pictures[:1] for j in graph.indices[i]}
-    assert not near & set(pictures[1:])
-    again = spread(graph, {pictures[0]: "n0"}, members, truth)
-    later = propose([("m", truth)], again, graph, spans=np.full(240, 40), count=240)
-    assert pictures[0] not in [int(q.pictures[0]) for q in later]
+    spans = np.full(90, 45)
+    naming = spread(graph, {}, members, truth, spans=spans)
+    first, *others = propose([("m", truth)], naming, graph, spans, count=5)
+    assert {q.group for q in (first, *others)} == {None}
+    picture = int(first.pictures[0])
+    assert picture >= 80
+    assert naming.probability[80:].mean() < naming.probability[:80].mean() - 0.1
+    near = set(graph.indices[picture].tolist())
+    assert not near & {int(q.pictures[0]) for q in others}
+    again = spread(graph, {picture: "n0"}, members, truth, spans=spans)
+    later = propose([("m", truth)], again, graph, spans, count=90)
+    assert picture not in [int(q.pictures[0]) for q in later]
 
 
 def test_questions_are_worth_more_than_pictures_at_random(blobs):

@@ -26,9 +26,10 @@ from zoo.locks import holding
 __all__ = ["KINDS", "Decision", "Decisions", "Read", "State", "fold", "regrouped", "valid_name"]
 
 KINDS = ("name", "unname", "merge", "split", "not_duplicate", "keep_both")
-"""name: pictures, or a group as its members at that moment. unname: they have no name any more.
-merge: they are one group. split: they are a group of their own. not_duplicate: none of them is a
-copy of another. keep_both: they may all stay (value false takes the last two back)."""
+"""name: pictures, or a group as its members at that moment. unname: they have no name any more; of
+a group, those that were named by themselves keep theirs. merge: they are one group. split: they are
+a group of their own. not_duplicate: none of them is a copy of another. keep_both: they may all
+stay (value false takes the last two back)."""
 _HASH = re.compile(r"[0-9a-f]{64}")
 _LONGEST_NAME = 100
 _JOINERS = (
@@ -45,7 +46,7 @@ class Decision(NamedTuple):
         hashes: of the pictures that it is about: hex sha256 of their files' bytes.
         value: the name; the number of the group that a merge or a split makes; False where
             ``not_duplicate`` or ``keep_both`` is taken back.
-        group: the number of the group that was named, if it was a group.
+        group: the number of the group that was named or unnamed, if it was a group.
         time: when, in UTC as ISO 8601; filled in when it is appended.
     """
 
@@ -364,7 +365,8 @@ def fold(decisions: Iterable[Decision]) -> State:
                 spans.update(dict.fromkeys(hashes, len(hashes)))
         elif kind == "unname":
             for each in hashes:
-                pictures.pop(each, None)
+                if group is None:
+                    pictures.pop(each, None)
                 members.pop(each, None)
                 spans.pop(each, None)
         elif kind in ("merge", "split"):

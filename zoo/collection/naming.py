@@ -27,6 +27,10 @@ FEW = 100
 """Members of a group whose name counts as :data:`GROUP` says; that of a larger one counts less."""
 SHARP = 10.0
 """How much more a near neighbour counts than a far one: the exponent of 1 - its distance."""
+CLOSE = 1e-8
+"""How much is left when the walks have been followed far enough, squared."""
+ROUNDS = 200
+_TINY = np.float32(1e-30)
 LEAST = 0.5
 """Probability from which a picture has a name."""
 
@@ -100,6 +104,7 @@ def spread(
         spans: how many pictures were named at once, P, as :func:`spans` gives it.
     """
     members = members or {}
+    sureness = None if sureness is None else np.asarray(sureness, np.float32)
     names = sorted({*pictures.values(), *members.values()})
     count = len(graph.indices)
     given = np.zeros(count, bool)
@@ -110,8 +115,10 @@ def spread(
     place = {name: i for i, name in enumerate(names)}
     certain = _indicator({i: place[name] for i, name in pictures.items()}, count, len(names))
     told = _indicator({i: place[name] for i, name in members.items()}, count, len(names))
-    told *= 1.0 if sureness is None else sureness[:, None]
-    told *= 1.0 if spans is None else np.clip(FEW / np.maximum(spans, 1), 0.5, 8)[:, None]
+    if sureness is not None:
+        told *= sureness[:, None]
+    if spans is not None:
+        told *= np.clip(FEW / np.maximum(spans, 1), 0.5, 8).astype(np.float32)[:, None]
     chances = _walk(_weights(graph), certain, told, given, labels, sureness)
     return _decide(names, chances, given)
 
@@ -126,7 +133,7 @@ def _weights(graph: Graph) -> Any:
     """The graph as a symmetric sparse matrix, P x P, with no more weight than 1 anywhere."""
     sparse = optional("scipy.sparse", "scipy", "collection")
     count, k = graph.indices.shape
-    weights = np.clip(graph.similarities, 1e-3, 1).astype(np.float64) ** SHARP
+    weights = np.clip(graph.similarities, 0.01, 1).astype(np.float32) ** np.float32(SHARP)
     starts = np.arange(count + 1) * k
     directed = sparse.csr_matrix((weights.ravel(), graph.indices.ravel(), starts), (count, count))
     return directed.maximum(directed.T).tocsr()
@@ -149,17 +156,30 @@ def _walk(
     if labels is not None:
         weights = _with_groups(weights, labels, sureness)
     more = weights.shape[0] - count
+    lost = np.full(count, LOST, np.float32)
+    if labels is not None:
+        lost += np.float32(GROUP) * _silent(labels, given | told.any(1))
     certain = np.pad(certain, ((0, more), (0, 0)))
     told = np.pad(told, ((0, more), (0, 0)))
     free = np.pad(~given, (0, more), constant_values=True)
     degree = np.asarray(weights.sum(1)).ravel()
-    ends = GROUP * degree[:, None] * told
-    total = np.maximum(degree * (1 + LOST) + ends.sum(1), 1e-30)
+    ends = np.float32(GROUP) * degree[:, None] * told
+    lost = np.pad(lost, (0, more), constant_values=LOST)
+    total = np.maximum(degree * (1 + lost) + ends.sum(1), _TINY)
     inner = sparse.diags(total[free]) - weights[free][:, free]
     arriving = weights[free] @ certain + ends[free]
     chances = certain
     chances[free] = _solve(inner.tocsr(), arriving, total[free])
     return chances[:count]
+
+
+def _silent(labels: np.ndarray, spoken: np.ndarray) -> np.ndarray:
+    """P bool: members of groups of which no member is ``spoken`` of, by itself or as a member.
+
+    A person who names one group does not mean the next one, however near it is.
+    """
+    silent: np.ndarray = (labels >= 0) & ~np.isin(labels, np.unique(labels[spoken]))
+    return silent
 
 
 def _with_groups(weights: Any, labels: np.ndarray, sureness: np.ndarray | None) -> Any:
@@ -168,7 +188,7 @@ def _with_groups(weights: Any, labels: np.ndarray, sureness: np.ndarray | None) 
     members = np.flatnonzero(labels >= 0)
     _, group = np.unique(labels[members], return_inverse=True)
     degree = np.asarray(weights.sum(1)).ravel()[members]
-    links = TOGETHER * degree * (1.0 if sureness is None else sureness[members])
+    links = np.float32(TOGETHER) * degree * (1.0 if sureness is None else sureness[members])
     shape = (len(labels), int(group.max(initial=-1)) + 1)
     belongs = sparse.csr_matrix((links, (members, group)), shape)
     return sparse.bmat([[weights, belongs], [belongs.T, None]]).tocsr()
@@ -184,17 +204,17 @@ def _solve(matrix: Any, right: np.ndarray, diagonal: np.ndarray) -> np.ndarray:
     scaled = rest / diagonal[:, None]
     direction = scaled.copy()
     size = (rest * scaled).sum(0)
-    enough = 1e-10 * np.maximum(size, 1e-30)
-    for _ in range(300):
+    enough = CLOSE * np.maximum(size, _TINY)
+    for _ in range(ROUNDS):
         if (size <= enough).all():
             break
         product = matrix @ direction
-        step = size / np.maximum((direction * product).sum(0), 1e-30)
+        step = size / np.maximum((direction * product).sum(0), _TINY)
         found += step * direction
         rest -= step * product
         scaled = rest / diagonal[:, None]
         before, size = size, (rest * scaled).sum(0)
-        direction = scaled + size / np.maximum(before, 1e-30) * direction
+        direction = scaled + size / np.maximum(before, _TINY) * direction
     return found
 
 

@@ -250,6 +250,8 @@ def _fault(record: Any) -> str:
     for key, kind in kinds.items():
         if not isinstance(record.get(key), kind):
             return f"{key} is missing or no {kind.__name__}"
+    if not isinstance(record["model"].get("name", ""), str):
+        return "the name of the model is no text"
     if not math.isfinite(record["threshold"]):
         return "threshold is not finite"
     return _fault_of_names(record["names"])
