@@ -193,7 +193,7 @@ def test_a_difference_is_said_where_one_looks(tmp_path, train, monkeypatch, meth
     (warning,) = (line["warning"] for line in said if "warning" in line)
     last = json.loads((tmp_path / "run" / "log.jsonl").read_text().splitlines()[-1])
     assert f"and was {last['val_sse']:.5g}" in warning
-    assert "what was learnt is not what ships: val_sse is " in warning
+    assert "the saved model differs from the trained one: val_sse is " in warning
     recorded = json.loads((folder / "config.json").read_text())["training"]
     assert recorded["differs from what training showed"] in warning
     assert "differs from what training showed: val_sse is" in (folder / "README.md").read_text()
@@ -238,7 +238,8 @@ def test_a_resumed_end_is_compared_too(tmp_path, train, monkeypatch):
     monkeypatch.setattr(AE, "fit", by_fit)
     said = []
     train("ae", tmp_path / "run", resume=True, report=said.append)
-    assert any("what was learnt is not what ships: val_sse" in x.get("warning", "") for x in said)
+    warned = [line.get("warning", "") for line in said]
+    assert any("the saved model differs from the trained one: val_sse" in text for text in warned)
 
 
 @pytest.mark.slow

@@ -42,7 +42,7 @@ __all__ = [
 ]
 
 _DECODING = 2
-"""To be raised when the same pictures give other pixels than before: old files are not reused."""
+"""A version, to be raised when decoding gives other pixels, so that old files are not reused."""
 
 
 @dataclass(frozen=True)
@@ -162,9 +162,9 @@ def load_data(
         progress: called with the number of pictures read so far and of all.
 
     Raises:
-        DataError: not found, with all places where it was looked for; damaged; not of the model's
-            shape; several things could be meant, which are named; vanished while it was read; or
-            the cache cannot be written.
+        DataError: it is not found (the text has all places that were searched), damaged, ambiguous
+            (the text has the choice), or not of the model's shape; it vanished while it was read;
+            or the cache cannot be written.
         ImageError: no picture can be read, or (strict) one cannot.
         MissingDependency: Parquet without pyarrow.
     """
@@ -233,7 +233,7 @@ def _read(
     progress: Callable[[int, int], None] | None,
 ) -> Dataset:
     labels: list[int] = []
-    unusable = ""  # why the labels that there are are none
+    unusable = ""  # why the labels cannot be used, if there are some
     skipped: list[tuple[Path, str]] = []
 
     def images() -> Iterator[Tensor]:
@@ -286,7 +286,7 @@ def _read(
 
 
 def _known(labels: Tensor) -> Tensor | None:
-    """The labels if one of them is known."""
+    """The labels; None if none of them is known."""
     return labels if (labels >= 0).any() else None
 
 
@@ -307,11 +307,11 @@ def _in_memory(parts: Iterator[Tensor], most: int, shape: tuple[int, int, int]) 
     return images[:count]
 
 
-_Facts = tuple[list[int], str, list[tuple[Path, str]]]  # labels, why they are none, skipped
+_Facts = tuple[list[int], str, list[tuple[Path, str]]]  # labels, why they cannot be used, skipped
 
 
 def _note(path: Path, labels: list[int], unusable: str, skipped: list[tuple[Path, str]]) -> None:
-    """What belongs to the images in ``path``, beside them: written last, so that it vouches."""
+    """Write the labels and skipped files of the images in ``path``, to mark them as complete."""
     named = [[str(file), reason] for file, reason in skipped]
     facts = {"labels": labels, "unusable": unusable, "skipped": named}
     try:
@@ -321,7 +321,7 @@ def _note(path: Path, labels: list[int], unusable: str, skipped: list[tuple[Path
 
 
 def _cached(path: Path) -> tuple[ImageFile, *_Facts] | None:
-    """What an earlier run left; None, to decode again, if there is any doubt of it."""
+    """The images that an earlier run decoded; None if they may be incomplete or outdated."""
     try:
         facts = json.loads(path.with_suffix(".json").read_bytes())
         images = ImageFile(path)

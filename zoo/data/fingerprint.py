@@ -1,4 +1,4 @@
-"""What a data set holds, in a few hundred bytes: to see whether two are the same, and where not."""
+"""Fingerprints of data sets: a few hundred bytes that show whether and where two sets differ."""
 
 import hashlib
 import itertools
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from zoo.data import Dataset
 
 PARTS = 100
-"""Stretches of images that have a digest of their own."""
+"""How many parts of a data set have a digest of their own."""
 
 _AT_ONCE = 16_000_000  # bytes
 

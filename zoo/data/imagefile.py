@@ -118,7 +118,7 @@ class ImageRows:
         return len(self.rows)
 
     def __getitem__(self, index: int | slice | Tensor) -> Tensor:
-        """As of the file. Raises: as it does."""
+        """As :meth:`ImageFile.__getitem__`, of these rows."""
         rows = self.rows[index]
         return self.images[int(rows) if isinstance(index, int) else rows]
 
@@ -139,7 +139,7 @@ def read_header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype]:
 def write(images: Iterable[Tensor], most: int, shape: tuple[int, int, int], path: Path) -> None:
     """Write ``images``, parts n x C x H x W uint8 of at most ``most`` together, atomically.
 
-    The room is taken first, so that a full disk shows before the work and not after it.
+    The disk space is reserved first, so that a full disk shows before the work and not after it.
 
     Raises:
         DataError: more images than ``most``; the disk is full, or the folder cannot be written.

@@ -1,7 +1,7 @@
-"""Which files of a folder are which part of a data set, told by names alone.
+"""Finds out from names alone which files of a folder belong to which part of a data set.
 
-It knows what users of the Hub and of torchvision have: ``train/``, ``test/``, ``val/`` in any case,
-below them a folder for each class; Parquet files named after their part, in a folder for each
+It knows the usual layouts of the Hub and of torchvision: ``train/``, ``test/``, ``val/`` in any
+case, below them a folder for each class; Parquet files named after their part, in a folder for each
 configuration or as the README says.
 """
 
@@ -24,7 +24,7 @@ _WORDS = {
     **dict.fromkeys(("validation", "valid", "val", "dev"), "validation"),
 }
 METADATA = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
-"""What the Hub's folders of pictures say of them; it is not read."""
+"""Files in which the Hub's folders of pictures describe them; they are not read."""
 
 
 @dataclass
@@ -32,7 +32,7 @@ class Layout:
     """The files of one part, and what a user should know of the choice.
 
     ``split`` is ``"all"`` where the set has no parts. ``classes`` are the names of the folders that
-    the pictures of all parts lie in, one for each class.
+    the pictures of all parts are in, one for each class.
     """
 
     split: str
@@ -74,7 +74,7 @@ def of_pictures(folder: Path, names: list[str], pictures: list[str], split: str)
 
 
 def _parts(folder: Path, pictures: list[str]) -> tuple[str, dict[str, list[str]]]:
-    """The folder in which all pictures lie, and its folders that are parts, if there are two.
+    """The folder that holds all pictures, and its subfolders that are parts, if there are two.
 
     The first is relative and ends with a separator, unless it is ``folder`` itself.
     """
@@ -96,7 +96,7 @@ def _parts(folder: Path, pictures: list[str]) -> tuple[str, dict[str, list[str]]
 
 
 def _classes(names: set[str]) -> tuple[str, ...]:
-    """The folders that pictures lie in, if each lies in one and none deeper; else nothing."""
+    """The classes: the folders of the pictures, if each picture is exactly one folder deep."""
     if any(name.count(os.sep) != 1 for name in names):
         return ()
     classes = sorted({name.split(os.sep)[0] for name in names})
@@ -134,7 +134,7 @@ _Configurations = dict[str, dict[str, list[str]]]  # name: part ("" if none is n
 
 
 def _of_folders(names: list[str]) -> _Configurations:
-    """By the folders that files lie in, but for those that are called after a part, or ``data``."""
+    """Configurations by folders, without folders that are named after a part, or ``data``."""
     found: _Configurations = {}
     for name in names:
         *folders, file = name.split(os.sep)
@@ -155,7 +155,7 @@ def _part_of(text: str) -> str:
 
 
 def _of_readme(folder: Path, names: list[str]) -> _Configurations:
-    """As the README of a data set of the Hub says; empty if it says nothing that fits."""
+    """Configurations by the README of a data set of the Hub; empty if none of them fits."""
     found: _Configurations = {}
     default = ""
     configs = _front_matter(folder).get("configs")

@@ -53,7 +53,7 @@ NAMED = {
     ),
     "olivetti_faces": NamedSet("free with credit to AT&T Laboratories Cambridge"),
 }
-"""olivetti_faces: pixels as they came, 0 to 242; people 0 to 29 are train and 30 to 39 test, as in
+"""olivetti_faces: the original pixels, 0 to 242; people 0 to 29 are train and 30 to 39 test, as in
 Hinton & Salakhutdinov 2006."""
 
 _IDX = {"train": "train", "test": "t10k"}
@@ -69,8 +69,8 @@ def find_named(name: str, split: str, data_dir: Path | None) -> tuple[Tensor, Te
     """Images, labels, and where they were found.
 
     Raises:
-        DataError: nowhere, with all places where they were looked for; or damaged there.
-        MissingDependency: nowhere, and no torchvision to download them.
+        DataError: they were not found (the text has all places that were searched), or are damaged.
+        MissingDependency: they were not found, and there is no torchvision to download them.
     """
     known = NAMED[name]
     if data_dir is None and os.environ.get("ZOO_DATA_DIR"):
@@ -92,7 +92,7 @@ def find_named(name: str, split: str, data_dir: Path | None) -> tuple[Tensor, Te
         else "train_images, train_labels, test_images, test_labels"
     )
     raise DataError(
-        f"the data set {name} is not to be had. Looked in:\n"
+        f"the data set {name} was not found. Looked in:\n"
         + "".join(f"  {place}\n" for place in tried)
         + f"Put {name}.npz ({arrays}) or the original files into a folder and name it with "
         f"--data-dir{known.hint}"
@@ -100,7 +100,7 @@ def find_named(name: str, split: str, data_dir: Path | None) -> tuple[Tensor, Te
 
 
 def _layouts(name: str, folder: Path) -> Iterator[tuple[Path, Callable[..., _Found | None]]]:
-    """Where in ``folder`` a named set may lie, and what reads it there."""
+    """The places in ``folder`` where a named set may be, each with the function that reads it."""
     yield folder / f"{name}.npz", partial(_npz, name)
     if name == "cifar10":
         yield folder / "cifar-10-batches-bin", _cifar10

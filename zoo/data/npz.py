@@ -35,7 +35,7 @@ def open_npz(path: Path, split: str, preprocessing: Preprocessing) -> Source:
         if of_labels in file.names:
             try:
                 labels = file.labels(of_labels, shape[0])
-            except DataError as error:  # perhaps nobody asks for them: the images are good
+            except DataError as error:  # the images are good, and the labels may not be needed
                 labels = str(error)
 
     def parts() -> Iterator[Part]:
@@ -58,9 +58,9 @@ def open_npz(path: Path, split: str, preprocessing: Preprocessing) -> Source:
 
 
 class Npz:
-    """A ``.npz`` file of which nothing is believed that its bytes do not bear out.
+    """A ``.npz`` file that is read without trust: headers are compared with the bytes that follow.
 
-    ``numpy.load`` takes memory for what a header claims. All errors become DataError.
+    ``numpy.load`` would allocate whatever a header claims. All errors become DataError.
     """
 
     def __init__(self, path: Path):
@@ -103,7 +103,7 @@ class Npz:
                 if len(likely) != 1:
                     raise DataError(
                         f"{self.path}: {name} is {text}, which may be N x H x W x C or N x C x H x "
-                        "W: the model's size does not tell which. Set it (--config size=... "
+                        "W: the model's size does not decide which. Set it (--config size=... "
                         "--config channels=...), or save them as N x H x W with one channel"
                     )
             ((first, got),) = (likely or {False: readings[False]}).items()

@@ -19,7 +19,7 @@ from zoo.images import chunk_size, decode_many
 from zoo.optional import optional
 from zoo.spec import Preprocessing
 
-# A file, the number of the first row in it, its pictures, its labels or why they are none.
+# A file, the number of its first row here, its pictures, its labels or why they cannot be used.
 _Rows = tuple[Path, int, list[bytes | None], list[int] | str]
 
 
@@ -36,8 +36,8 @@ def open_parquet(
 
     Args:
         asked: the columns of pictures and labels that a user named, if any.
-        notes: what is to be said of the choice of files.
-        unread: what of ``path`` could not be listed, and why.
+        notes: for the user, on the choice of files.
+        unread: what in ``path`` could not be listed, and why.
     """
     arrow = optional("pyarrow", "pyarrow", "train")
     opened = [_opened(file) for file in files]
@@ -132,7 +132,7 @@ def _opened(file: Path) -> Any:
 
 
 def _labels(arrow: Any, file: Path, name: str, column: Any) -> list[int] | str:
-    """The labels of some rows, unknown where there is none; or why they are no labels."""
+    """The labels of some rows, unknown where there is none; or why they cannot be used."""
     kinds, kind = arrow.types, column.type
     if kinds.is_boolean(kind) or kinds.is_integer(kind):
         # Without the missing ones, for which numpy would make floats of all.

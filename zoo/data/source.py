@@ -1,4 +1,4 @@
-"""What every kind of data set is to :func:`zoo.data.load_data` before it is read."""
+"""The common form of all kinds of data sets: what is known before reading, and their parts."""
 
 import hashlib
 import os
@@ -71,7 +71,7 @@ def to_labels(values: np.ndarray, count: int) -> list[int]:
 
 
 def key_of(files: Iterable[Path]) -> str:
-    """Of paths, sizes and times of change."""
+    """A digest of the files' paths, sizes and times of change."""
     digest = hashlib.sha256()
     for file in files:
         stat = file.stat()
@@ -80,6 +80,6 @@ def key_of(files: Iterable[Path]) -> str:
 
 
 def cache_folder(kind: str) -> Path:
-    """Where things of this kind are kept that can be fetched or made again."""
+    """The folder for files of this kind that can be fetched or made again."""
     home = os.environ.get("XDG_CACHE_HOME") or user_path("~/.cache")
     return Path(home, "latentzoo", kind)

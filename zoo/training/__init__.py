@@ -1,4 +1,4 @@
-"""Training: from a model's name and data to a run's folder with a weights folder in it.
+"""Trains a model by its name: writes the folder of the run, with a weights folder in it.
 
 ::
 
@@ -87,15 +87,16 @@ def train(
         seed: of the initial weights, the validation part, the order of the data and all else.
         data_dir: where to look for named sets first.
         device: ``auto``, ``cpu``, ``cuda``, ...
-        dtype: as what learned tensors are stored: ``float16``, or ``float32`` for twice the bytes.
+        dtype: the type that learned tensors are stored as: ``float16``, or ``float32`` for twice
+            the bytes.
         memory: bytes that decoded images may take; more are kept in a file in ``out`` meanwhile.
         strict: refuse a folder in which a picture cannot be read.
         resume: go on from the last good checkpoint in ``out``, to the very same end.
         checkpoint_every: seconds between two checkpoints.
         stop: asked before the first step and after each; the number of a signal, such as
-            ``signal.SIGINT``, ends the run at a checkpoint. Signals are the process's business:
-            ``zoo train`` notes them for this, and without it Ctrl-C ends the run where it is, to
-            go on from its last checkpoint.
+            ``signal.SIGINT``, ends the run at a checkpoint. Signal handlers are up to the program:
+            ``zoo train`` sets some for this. Without ``stop`` Ctrl-C ends the run where it is, and
+            it can be resumed from its last checkpoint.
         report: called with each line of the log as it is written, about once a second with where
             the run is, with ``start``, ``note`` and ``warning`` texts, and while pictures are read.
 
@@ -107,7 +108,7 @@ def train(
             nothing to resume, a loss is no longer finite, the disk is
             full, or another process of the run is gone.
         RunStopped: ``stop`` said so; a checkpoint was written, ``resume`` goes on.
-        DataError, ImageError: the data are not to be had.
+        DataError, ImageError: the data cannot be found or read.
         SettingsError: a setting of the model or the recipe is unknown or refused.
         InputError: another dtype.
     """
@@ -189,7 +190,7 @@ def _trainable(model: str, config: Mapping[str, Any]) -> ZooModel:
 
 
 def _facts(network: ZooModel, recipe: Recipe, seed: int, half: bool) -> dict[str, Any]:
-    """What a run is of, besides its data: a run that goes on must be of the same."""
+    """What identifies a run, besides its data; a resumed run must have the same."""
     return {
         "model": network.record.name,
         "config": dict(network.config),
@@ -200,7 +201,7 @@ def _facts(network: ZooModel, recipe: Recipe, seed: int, half: bool) -> dict[str
 
 
 def _source(data: str | Path | Dataset) -> str | None:
-    """Where a file or folder of data lies, for those who use the run's folder.
+    """The path of a file or folder of data, for later commands on the run's folder.
 
     It is no part of the weights folder, which may be published.
     """
@@ -222,7 +223,7 @@ def _require_resumable(out: Path) -> None:
 
 
 def _open(folder: RunFolder, resume: bool, accelerator: Any) -> str:
-    """The first process takes the folder; all of them go on, or end, together."""
+    """The first process locks the folder; all of them go on, or end, together."""
     refused, problem = None, ""
     if accelerator.is_main_process:
         try:
@@ -241,7 +242,7 @@ def _open(folder: RunFolder, resume: bool, accelerator: Any) -> str:
 
 
 def _introduce(network: ZooModel, dataset: Dataset, run: Run, report: Report) -> None:
-    """Say what there is to say of the data, and what is trained on how much, where."""
+    """Report remarks on the data, and what is trained on how many images and which device."""
     for note in dataset.remarks:
         report({"note": note})
     parameters = sum(p.numel() for p in network.parameters())
@@ -264,7 +265,7 @@ def _go_on(run: Run, folder: RunFolder, report: Report) -> None:
 
 
 def _note(run: Run, folder: RunFolder, facts: dict[str, Any]) -> None:
-    """Write down in the run's folder what it is a run of."""
+    """Record in the run's folder what identifies the run."""
     with run.explained():
         folder.clean(decoded=False)  # what a kill in the middle of writing left
         folder.note(facts)
@@ -314,7 +315,7 @@ def _finish(
     report: Report,
     half: bool,
 ) -> None:
-    """What comes after the steps: the closed-form part, the weights folder, its card, a plot."""
+    """All after the last step: the closed-form part, the weights folder, its card, a plot."""
     network.eval().to(memory_format=torch.contiguous_format)  # as it will be loaded
 
     def images() -> Iterator[Tensor]:
@@ -329,7 +330,7 @@ def _finish(
     def facts() -> dict[str, Any]:
         differences = run.differences()  # of the network as it is stored
         if differences:
-            report({"warning": f"what was learnt is not what ships: {differences}"})
+            report({"warning": f"the saved model differs from the trained one: {differences}"})
         return {
             "dataset": dataset.name,
             "licence": f"MIT; trained on {dataset.name}: {dataset.licence}",

@@ -2,7 +2,7 @@
 
 The tensors are the model's, the moving average's and the optimisers'; everything else (where the
 run is, what it is a run of, the optimisers' plain numbers) is JSON in the file's header, so that
-one rename brings all of it. Nothing is pickled.
+one rename replaces all of it. Nothing is pickled.
 """
 
 import json
@@ -45,7 +45,7 @@ def write(
 ) -> None:
     """Write the checkpoint of ``out``; the one before it stays beside it.
 
-    ``workspace`` is where it lies until it is whole, as in :func:`zoo.files.replacing`.
+    ``workspace`` is the folder it is in until it is complete: see :func:`zoo.files.replacing`.
 
     Raises:
         OSError: it cannot be written; the last one is as it was.
@@ -123,7 +123,7 @@ def _read(path: Path) -> Checkpoint:
         raise ValueError("its header does not describe a run")
     float(position["seconds"])
     if not (isinstance(position["threads"], int) and 0 < position["threads"] <= 4096):
-        raise ValueError("its number of threads is none")
+        raise ValueError("its number of threads is not valid")
     {str(k): float(v) for k, v in position["sums"].items()}
     return Checkpoint(path, facts, position, tensors, numbers)
 
@@ -162,7 +162,7 @@ def restore(
 
 
 def _laid_out_as(parameter: Tensor, value: Any) -> Any:
-    """``value`` with the strides of its parameter: fused optimisers pair them by memory alone."""
+    """``value`` with its parameter's strides: fused optimisers pair the two by memory order."""
     if not isinstance(value, Tensor) or value.shape != parameter.shape:
         return value
     return torch.empty_like(parameter, dtype=value.dtype).copy_(value)

@@ -1,10 +1,9 @@
-"""The loop: one for every model, which brings its own steps (:class:`zoo.model.Phase`).
+"""The training loop for every model; the steps are the model's own (:class:`zoo.model.Phase`).
 
 It knows no particular model. A phase's players each get timm's optimiser and schedule; accelerate
-says on which device, in which precision and among how many processes it runs. Several processes
-work on parts of the same batches, and average their gradients before each step of an optimiser:
-not DistributedDataParallel, which needs one ``forward`` for each ``backward`` and which a GAN's
-two players do not have.
+decides the device and connects the processes. Several processes work on parts of the same batches,
+and average their gradients before each step of an optimiser. DistributedDataParallel is not used:
+it needs one ``forward`` for each ``backward``, which the two players of a GAN do not have.
 """
 
 import contextlib
@@ -32,12 +31,12 @@ from zoo.training.record import Record, worth_a_picture
 from zoo.training.rng import affine_maps, generator, mix, warp
 
 CHECK_EVERY = 20
-"""Steps between two looks at the losses and at signals: on a GPU each look waits for it."""
+"""Steps between two readings of the losses and of signals: each reading waits for the GPU."""
 
 AVERAGE_WARMUP = 0.75
 """After ``n`` steps the moving average forgets at least ``n ** -0.75`` of itself a step, until the
 recipe's decay is slower: 0.999 from step 10,000 on (Katherine Crowson's, as timm has it). At a
-constant decay a short run would ship mostly its initial weights."""
+constant decay the average of a short run would be mostly its initial weights."""
 
 
 class PhaseOptimizers:
@@ -90,13 +89,13 @@ class PhaseOptimizers:
         self.set_rates(done)
 
     def ship(self) -> None:
-        """Put the moving average, if there is one, in its networks' place."""
+        """Replace the networks' weights by their moving averages, if there are any."""
         if self.averaged is not None:
             self.averaged.load_state_dict(self.average.module.state_dict())
 
     @contextlib.contextmanager
     def shipped(self) -> Iterator[None]:
-        """Within, the model is as it would ship now; afterwards it learns on as it was."""
+        """Inside the block the model has the weights that would be saved now."""
         if self.averaged is None:
             yield
             return
@@ -114,7 +113,7 @@ class PhaseOptimizers:
                 schedule.step_update(done)
 
     def modules(self) -> dict[str, nn.Module]:
-        """What a checkpoint holds besides the model."""
+        """The modules in a checkpoint besides the model."""
         return {} if self.average is None else {"average": self.average.module}
 
 
@@ -202,7 +201,7 @@ class Run:
     # -- the way through the phases ---------------------------------------------------------------
 
     def train(self) -> None:
-        """All steps that are left.
+        """Make all steps that are left.
 
         Raises:
             TrainingError: a loss is no longer finite, the disk is full, another process is gone.
@@ -237,14 +236,14 @@ class Run:
         self.model.train()
         rng = generator(self.seed, self.phase, self.epoch)
         order = self.chosen[torch.randperm(len(self.chosen), generator=rng)]
-        unread: list[dict[str, Tensor]] = []  # losses nobody has looked at yet
+        unread: list[dict[str, Tensor]] = []  # losses that were not read yet
         start, first = time.perf_counter(), self.step
         while self.step < self.steps:
             batch = order[self.step * self.size : (self.step + 1) * self.size]
             unread.append(self._one_step(phase, players, batch))
             self.step += 1
-            # A look comes before each checkpoint, so that none holds what is not finite. Several
-            # processes look together, and only one of them writes: they stick to common steps.
+            # The losses are read before each checkpoint, so that none holds what is not finite. All
+            # processes read them together and only one of them writes, so the steps are fixed.
             common = self.step % CHECK_EVERY == 0 or self.step == self.steps
             may_save = common or self.accelerator.num_processes == 1
             due = self.main and may_save and time.monotonic() - self.saved_at >= self.every
@@ -298,7 +297,7 @@ class Run:
     def _augment(
         self, images: Tensor, mine: Tensor, progress: float, rng: torch.Generator
     ) -> Tensor:
-        """Affine maps of the whole batch, as far as it is this process's."""
+        """This process's part of the batch under the affine maps of the whole batch."""
         strength = self.recipe.affine * max(0.0, 1 - progress / (self.recipe.affine_until or 1.0))
         if not strength:
             return images
@@ -371,7 +370,7 @@ class Run:
             self._save(players)
 
     def _validations(self, phase: Phase, players: PhaseOptimizers) -> dict[str, float]:
-        """Of what would ship, and of the network that learns where that is another."""
+        """Validation losses of the weights to save, and of the learning ones if they differ."""
         with players.shipped():
             shipped = self.validation(phase)
         if players.average is None:
@@ -402,10 +401,10 @@ class Run:
         before = sum(p.epochs for p in self.phases[: self.phase]) + self.epoch
         return before * self.steps + self.step
 
-    # -- ends that come early ---------------------------------------------------------------------
+    # -- early ends -------------------------------------------------------------------------------
 
     def _interrupted(self, common: bool) -> bool:
-        """Whether to stop; several processes agree on it, at the steps that are common."""
+        """Whether to stop; several processes decide it together, at steps that all of them make."""
         self.stopped_by = self.stopped_by or self.stop() or 0
         if self.accelerator.num_processes == 1:
             return bool(self.stopped_by)
@@ -425,7 +424,7 @@ class Run:
 
     @contextlib.contextmanager
     def explained(self) -> Iterator[None]:
-        """Say what to do where the folder cannot be written, or another process is gone."""
+        """Turn errors of a full disk or a lost process into messages that say what to do."""
         try:
             yield
         except OSError as error:

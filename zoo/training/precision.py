@@ -1,4 +1,4 @@
-"""In which precision a run computes: asked of the machine once, the same wherever it goes on."""
+"""Decides the precision of a run, once: a resumed run keeps it, on any machine."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -56,7 +56,7 @@ def resolve_precision(
 
 
 class Float32(TorchFunctionMode):
-    """Within, in this thread alone, what would be converted to bf16 becomes float32.
+    """Inside the block, in this thread alone, conversions to bf16 give float32.
 
     timm's and torch's Muon convert each update to bf16 for their Newton-Schulz steps, and take no
     argument that would say otherwise.

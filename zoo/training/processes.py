@@ -40,7 +40,7 @@ class Alone:
         return tensor
 
     def wait_for_everyone(self) -> None:
-        """Nobody is left behind."""
+        """There is no other process to wait for."""
 
 
 @dataclass(frozen=True)
@@ -68,11 +68,11 @@ class Together:
 
 
 def processes_on(device: str) -> Any:
-    """This process among its companions, if it has any, on ``auto``, ``cpu``, ``cuda``, ...
+    """This process and the others of the run, if any, on ``auto``, ``cpu``, ``cuda``, ...
 
     Raises:
         TrainingError: there is no such device here.
-        MissingDependency: there are companions, and accelerate is not installed.
+        MissingDependency: there are other processes, and accelerate is not installed.
     """
     try:
         if not _launched():

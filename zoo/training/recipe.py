@@ -1,4 +1,4 @@
-"""The settings of a training: read from a file, looked at, and made the model's recipe.
+"""Reads the settings of a training from a file, checks them, and makes the model's recipe.
 
 The classes of recipes are in :mod:`zoo.model`, where plugins take them from.
 """

@@ -1,4 +1,4 @@
-"""What a run leaves to look at: a log, TensorBoard events, pictures over time, a plot of losses."""
+"""Writes a run's log, TensorBoard events, pictures over time, and plot of losses."""
 
 import contextlib
 import io
@@ -22,9 +22,9 @@ from zoo.training.runfolder import RunFolder
 LOG = "log.jsonl"
 
 LOSS_APART, PIXELS_APART, CONTRAST_APART = 0.1, 0.15, 0.5
-"""How far what ships may be from what the run showed before it is worth a warning: a share of the
-loss; pixels in [0, 1], and as a share of the pictures' contrast, which is small before a model has
-learnt much."""
+"""How far the saved model may be from what the run showed last without a warning: as a share of the
+loss; in pixels in [0, 1], and as a share of the pictures' contrast, which is small before a model
+has learnt much."""
 
 
 class Record:
@@ -78,7 +78,7 @@ class Record:
     def progress(
         self, phase: Phase, epoch: int, step: int, steps: int, left: int, size: int
     ) -> None:
-        """Tell about once a second where the run is, how fast, and how long it still takes."""
+        """Report about once a second where the run is, how fast, and how long it still takes."""
         before, left_before = self.estimated
         took = time.monotonic() - before
         if took < 1:
@@ -92,7 +92,7 @@ class Record:
             self.report(line)
 
     def pictures(self, model: ZooModel, phase: Phase, epoch: int) -> None:
-        """What the model makes now: held-out images above their reconstructions, or new images."""
+        """A picture of what the model does: reconstructions of held-out images, or new images."""
         if (sheet := self._sheet(model, phase.shows)) is None:
             return
         if path := self._place(_picture(phase, epoch)):
@@ -106,7 +106,7 @@ class Record:
         return path
 
     def _sheet(self, model: ZooModel, call: str) -> Any:
-        # A model in training is asked as it is; without what it cannot do yet there is no picture.
+        # Of what a model cannot do yet, in the middle of training, there is no picture.
         with contextlib.suppress(ZooError, NotImplementedError):
             model.eval()
             if call == "generate":
@@ -119,9 +119,9 @@ class Record:
     def differences(
         self, model: ZooModel, phases: Sequence[Phase], losses: Mapping[str, float]
     ) -> list[str]:
-        """How ``model``, as it ships, differs from what the run last showed of it, in words.
+        """How the saved ``model`` differs from what the run last showed of it, in words.
 
-        Between the two lie the end of the last phase, what is fitted afterwards, and rounding.
+        In between are the end of the last phase, what is fitted afterwards, and rounding.
 
         Args:
             losses: its ``val_...`` losses by the last phase, to compare with the log's last.
@@ -185,8 +185,8 @@ def _picture(phase: Phase, epoch: int) -> str:
 
 def _apart(path: Path, sheet: Any) -> tuple[float, float]:
     """How far a picture is from ``sheet``: the root of the mean squared difference of their pixels,
-    in [0, 1], and the same over the contrast of the first. What is white in both does not count:
-    that is what lies between images."""
+    in [0, 1], and the same over the contrast of the first. What is white in both is left
+    out, as it is the gap between images."""
     with Image.open(path) as picture:
         shown = np.asarray(picture, np.float32) / 255
     now = np.asarray(sheet, np.float32) / 255

@@ -1,7 +1,7 @@
 """All randomness of training, from the run's seed and the position alone.
 
 Every epoch and every step seed generators of their own, so that a run resumed in the middle of an
-epoch needs no stored random state, and several processes agree without talking.
+epoch needs no stored random state, and several processes agree without communication.
 """
 
 import contextlib
@@ -30,7 +30,7 @@ def generator(*numbers: int) -> torch.Generator:
 
 
 def seeded(seed: int) -> contextlib.AbstractContextManager[Isolation]:
-    """What is drawn in this thread without a generator (initial weights, dropout) is of ``seed``.
+    """Seed what is drawn in this thread without a generator (initial weights, dropout).
 
     See :func:`zoo.isolation.isolated`: torch's global generator is neither used nor changed.
 

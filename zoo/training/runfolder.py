@@ -1,4 +1,4 @@
-"""A run's folder, which may be the user's own: what the run wrote into it, its lock, its clean-up.
+"""The folder of a run, which may hold the user's own files too: its list, lock and clean-up.
 
 ::
 
@@ -30,15 +30,15 @@ FILES = (
 )  # fmt: skip
 FOLDERS = (WEIGHTS, EVENTS, "pictures", WORKSPACE)
 NAMES = (*FILES, *FOLDERS)
-"""What every run may write."""
+"""The names that every run may write."""
 
 _DECODED = re.compile(r"data-(train|test|all)-[0-9a-f]{20}\.(npy|json)")
 
 
 class RunFolder:
-    """The folder of one run. As a context it is given back at the end, as clean as may be.
+    """The folder of one run; a context manager, which unlocks and cleans it at the end.
 
-    ``facts`` say what it is a run of; they are known from :meth:`note` on, or when it is resumed.
+    ``facts`` identify the run; they are known from :meth:`note` on, or when it is resumed.
     """
 
     def __init__(self, path: Path):
@@ -59,8 +59,8 @@ class RunFolder:
             A warning, or "".
 
         Raises:
-            TrainingError: another run has it, it holds a run already, or files of the user's lie
-                where the run would write; or it cannot be written. Nothing was changed.
+            TrainingError: another run has it, it holds a run already, files of the user are where
+                the run would write, or it cannot be written. Nothing was changed.
         """
         try:
             try:
@@ -99,7 +99,7 @@ class RunFolder:
         self._write()
 
     def _refuse_foreign(self) -> None:
-        """Raises: TrainingError: something lies where the run would write, and is no run's."""
+        """Raises: TrainingError: a file that no run wrote is where the run would write."""
         foreign = [n for n in NAMES if n not in self._wrote and os.path.lexists(self.path / n)]
         if WORKSPACE in foreign and _is_workspace(self.workspace):
             foreign.remove(WORKSPACE)
@@ -148,7 +148,7 @@ class RunFolder:
         self.facts = manifest["facts"] if manifest else {}
 
     def note(self, facts: Mapping[str, Any]) -> None:
-        """Keep what it is a run of; from now on there is something to lose."""
+        """Record what identifies the run; from now on the folder is kept when it ends early."""
         self.facts, self._fresh = dict(facts), False
         if self._lock is not None:
             self._write()
@@ -165,7 +165,7 @@ class RunFolder:
         return path
 
     def require(self, name: str) -> Path:
-        """As :meth:`claim`, for what the run cannot do without.
+        """As :meth:`claim`, for a file that the run needs.
 
         Raises: TrainingError: another's file is there.
         """
@@ -182,7 +182,7 @@ class RunFolder:
         return name in self._wrote
 
     def require_same(self, facts: Mapping[str, Any]) -> None:
-        """Raises: TrainingError: what is there is a run of something else; the text says of what.
+        """Raises: TrainingError: the folder has another run; the text has the differences.
 
         Only what ``facts`` has is compared.
         """
@@ -253,7 +253,7 @@ class RunFolder:
 
 
 def _is_workspace(folder: Path) -> bool:
-    """Whether it holds nothing but what a run leaves there that was killed at its very start."""
+    """Whether it holds only what a run leaves that was killed at its very start."""
     if folder.is_symlink() or not folder.is_dir():
         return False
     return all(HALF_WRITTEN.fullmatch(entry.name) for entry in folder.iterdir())
@@ -287,7 +287,7 @@ def _remove(entry: Path) -> None:
 
 
 def _same(before: Any, now: Any) -> bool:
-    """Whether two facts are; a data set may have been moved, and then has another name."""
+    """Whether two facts are the same; a moved data set is, though it may have another name."""
     if isinstance(before, dict) and isinstance(now, dict):
         return {**before, "name": None} == {**now, "name": None}
     return bool(before == now)

@@ -9,17 +9,18 @@ import io
 import re
 import threading
 import zipfile
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Mapping
 from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 from PIL import Image
 
 from zoo.errors import ImageError
 from zoo.files import replacing
-from zoo.system import processors
+from zoo.images import decode, in_order
+from zoo.spec import Preprocessing
 
 __all__ = ["EDGE", "Made", "Thumbnails", "webp"]
 
@@ -30,8 +31,9 @@ SHARD = 1024
 _NAME = re.compile(r"thumbnails-(\d{5,})\.zip")
 _ENTRY = re.compile(r"[0-9a-f]{64}\.webp")
 
-Open = Callable[[int], Image.Image]
-"""Gives an upright picture by its number; raises ImageError if it cannot be read any more."""
+
+Source = Path | bytes
+"""A picture's file, or its bytes."""
 
 
 class Made(NamedTuple):
@@ -39,23 +41,28 @@ class Made(NamedTuple):
 
     Attributes:
         made: how many are new.
-        failed: the number and the reason of each picture that can no longer be read.
+        failed: the hash and the reason of each picture that can no longer be read.
     """
 
     made: int
-    failed: list[tuple[int, str]]
+    failed: list[tuple[str, str]]
 
 
-def webp(picture: Image.Image, edge: int, quality: int = 75) -> bytes:
-    """``picture`` as WebP with no side longer than ``edge``, and without any of its metadata."""
-    if picture.mode not in ("RGB", "RGBA"):
-        clear = "a" in picture.mode.lower() or "transparency" in picture.info
-        picture = picture.convert("RGBA" if clear else "RGB")
-    if max(picture.size) > edge:
-        picture = picture.copy()
-        picture.thumbnail((edge, edge), Image.Resampling.LANCZOS, reducing_gap=2.0)
+def webp(source: Source, edge: int, quality: int = 75) -> bytes:
+    """A picture as WebP, upright, with no side longer than ``edge`` and none of its metadata.
+
+    Raises:
+        ImageError: it cannot be read.
+    """
+    file = io.BytesIO(source) if isinstance(source, bytes) else source
+    # What is decoded is up to four times as large as is said here.
+    pixels = decode(file, Preprocessing(channels=3, height=edge // 2, width=edge // 2)).pixels
+    if pixels.dtype != np.uint8:
+        pixels = (pixels * 255).round().astype(np.uint8)
+    picture = Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)
+    picture.thumbnail((edge, edge), Image.Resampling.LANCZOS)
     buffer = io.BytesIO()
-    picture.save(buffer, "WEBP", quality=quality, method=3, exif=b"", icc_profile=None)
+    picture.save(buffer, "WEBP", quality=quality, method=3)
     return buffer.getvalue()
 
 
@@ -95,30 +102,24 @@ class Thumbnails:
 
     def make(
         self,
-        hashes: Mapping[int, str],
-        opened: Open,
+        sources: Iterable[tuple[str, Source]],
         progress: Callable[[int], object] = lambda done: None,
     ) -> Made:
-        """Make what is missing of ``hashes`` (by a picture's number), in threads.
+        """Make the thumbnails of pictures that have none, in threads.
 
         Args:
-            opened: gives the picture by number.
+            sources: hash and source of each, taken a few at a time.
             progress: told how many are done, now and then.
         """
-        wanted = {content: i for i, content in hashes.items() if content not in self._entries}
         made, failed = 0, []
-        results = _in_threads(lambda i: webp(opened(i), EDGE), list(wanted.items()))
-        while batch := list(islice(results, SHARD)):
-            whole = {}
-            for content, i, result in batch:
-                try:
-                    whole[content] = result.result()
-                except (ImageError, OSError) as error:
-                    failed.append((i, str(error)))
-            if whole:
-                self._write(whole)
-            made += len(whole)
-            progress(made + len(failed))
+        with contextlib.closing(in_order(_made, sources)) as results:
+            while batch := list(islice(results, SHARD)):
+                whole = {content: data for content, data, _ in batch if data}
+                failed += [(content, reason) for content, data, reason in batch if not data]
+                if whole:
+                    self._write(whole)
+                made += len(whole)
+                progress(made + len(failed))
         return Made(made, failed)
 
     def _write(self, whole: Mapping[str, bytes]) -> None:
@@ -148,16 +149,10 @@ class Thumbnails:
                 archive.close()
 
 
-def _in_threads(
-    work: Callable[[int], bytes], items: Iterable[tuple[str, int]]
-) -> Iterator[tuple[str, int, Future[bytes]]]:
-    """``work`` of each number, in order, by a thread a core and with few results in store."""
-    threads = processors()
-    with ThreadPoolExecutor(threads, "zoo-thumbnails") as pool:
-        left = iter(items)
-        waiting = [(c, i, pool.submit(work, i)) for c, i in islice(left, 8 * threads)]
-        while waiting:
-            first = waiting.pop(0)
-            first[2].exception()  # waits
-            yield first
-            waiting += [(c, i, pool.submit(work, i)) for c, i in islice(left, 1)]
+def _made(item: tuple[str, Source]) -> tuple[str, bytes, str]:
+    """A picture's hash, its thumbnail, and why there is none."""
+    content, source = item
+    try:
+        return content, webp(source, EDGE), ""
+    except (ImageError, OSError) as error:
+        return content, b"", str(error)
