@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Report", "update"]
 
+_FOLDER = "local-dir:"
 SECONDS = 30.0
 """What is under way is written after so long, also when a shard is not full."""
 
@@ -126,8 +127,11 @@ def identity(model: "ZooModel") -> dict[str, Any]:
     from zoo.folder import read_config
 
     folder = None if model.source is None else model.source.folder
+    name = model.name if model.source is None else model.source.name
+    if name.startswith(_FOLDER):  # which has to mean the same wherever the next command is typed
+        name = _FOLDER + os.path.abspath(name.removeprefix(_FOLDER))
     return {
-        "name": model.source.name if model.source else model.name,
+        "name": name,
         "sha256": read_config(folder).sha256 if folder is not None else None,
     }
 
