@@ -31,6 +31,7 @@ COMMANDS = {
     "find": "finding:find",
     "name": "deciding:name",
     "recognise": "deciding:recognise",
+    "browse": "browsing:browse",
     "encode": "pictures:encode",
     "reconstruct": "pictures:reconstruct",
     "generate": "pictures:generate",

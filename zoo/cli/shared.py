@@ -84,6 +84,7 @@ _SIGNATURES: "dict[str, tuple[str, Callable[[bytes], bool]]]" = {
     ".safetensors": ("a .safetensors file", lambda head: head[8:9] == b"{"),
     ".onnx": ("an ONNX file", lambda head: head.startswith(b"\x08")),  # the field of its version
     ".pt2": ("a .pt2 file", lambda head: head.startswith(b"PK")),
+    ".html": ("a page of zoo browse", lambda head: b"a page of zoo browse" in head),
     ".json": ("a JSON file", lambda head: head.lstrip()[:1] in (b"{", b"[")),
 }
 

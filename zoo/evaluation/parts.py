@@ -15,15 +15,16 @@ if TYPE_CHECKING:
     from zoo.model import ZooModel
 
 LEAST_TRAIN = 2
-"""The fewest images that a baseline can be fitted to: one image has no spread."""
+"""Images that a baseline can be fitted to: of one there is no spread."""
 
 
 def learnt_from(
     name: str, folder: Path, dataset: str | None = None, *, config: FolderConfig | None = None
 ) -> str:
-    """The data that weights were trained on, as :func:`zoo.data.load_data` takes them.
+    """What :func:`zoo.data.load_data` takes for the data that weights learnt from.
 
-    The path of a file or folder is not published: a training run keeps it in its own folder.
+    A file or folder is no part of what is published: a training run keeps in its own folder where
+    it was.
 
     Args:
         name: of the model, for messages.
@@ -32,7 +33,7 @@ def learnt_from(
         config: the folder's config.json, if it was read already.
 
     Raises:
-        InputError: they are no longer where they were, or that was not recorded.
+        InputError: they are not where they were, or nobody kept where that is.
     """
     from zoo.data import NAMED
     from zoo.manifest import WEIGHTS, read_manifest

@@ -1,4 +1,4 @@
-"""The table of all protocols, and the choice of those that are asked for and can be run."""
+"""All protocols: what each needs and gives, which are asked for, and which can be run."""
 
 import difflib
 from collections.abc import Iterable
@@ -155,11 +155,11 @@ MEASURING = {
     "torchmetrics": "torchmetrics",
     "umap": "umap-learn",
 }
-"""The libraries of the protocols: module to distribution."""
+"""The libraries that measure: module and distribution."""
 
 
 LEAST_SAMPLES = 10
-"""The fewest generated images that can be measured."""
+"""Generated images that a figure can be made of."""
 
 
 def protocol_names(protocols: Iterable[str]) -> frozenset[str]:
