@@ -1,5 +1,6 @@
 """Each measure of generated images against the formula by hand, and the protocol as a whole."""
 
+import importlib
 import math
 import os
 import urllib.error
@@ -274,10 +275,11 @@ class Evil:
 
 def test_a_pickle_for_inception_runs_nothing(hub, monkeypatch):
     monkeypatch.chdir(hub)
+    importlib.import_module("torch_fidelity")  # which imports torch's compiler, and that sets one
     environment = dict(os.environ)
     torch.save({"weight": Evil()}, hub / "weights-inception-2015-12-05-6726825d.pth")
     images = torch.zeros(20, 1, 28, 28, dtype=torch.uint8)
-    with pytest.raises(ProtocolSkipped, match="Inception's weights are not to be had"):
+    with pytest.raises(ProtocolSkipped, match="Inception's weights cannot be fetched"):
         inception_distances(images, images)
     assert not (hub / "was-run").exists()
     assert environment == os.environ
@@ -287,7 +289,7 @@ def test_inception_without_weights(hub, capsys):
     """What happens offline, in torch-fidelity's own words; none of them into --json's output."""
     images = torch.zeros(20, 1, 28, 28, dtype=torch.uint8)
     with pytest.raises(
-        ProtocolSkipped, match=r"^Inception's weights are not to be had: .*not known$"
+        ProtocolSkipped, match=r"^Inception's weights cannot be fetched: .*not known$"
     ):
         inception_distances(images, images)
     assert capsys.readouterr().out == ""

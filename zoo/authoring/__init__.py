@@ -1,1 +1,1 @@
-"""For those who write plugins: a new plugin's files, and the checks of the contract."""
+"""For the authors of plugins: the template of a new plugin, and the checks of the contract."""

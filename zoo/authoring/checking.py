@@ -1,8 +1,8 @@
 """``zoo check``: the contract's checks, run and reported so that an author can act on them.
 
-The checks themselves are plain functions in :mod:`zoo.authoring.checks`. Here a target becomes
-names, each name meets each check, and what was raised becomes a :class:`Result`: what was expected,
-what was found, and the line of the plugin to look at.
+The checks themselves are plain functions in :mod:`zoo.authoring.checks`. This module turns a target
+into names, runs each check on each name, and makes a :class:`Result` of what was raised: what was
+expected, what was found, and the line of the plugin to look at.
 """
 
 import inspect
@@ -34,7 +34,7 @@ STATES = (PASSED, EXPECTED, NOT_APPLICABLE, UNEXPECTED, FAILED)
 
 @dataclass(frozen=True, kw_only=True)
 class Result:
-    """What one check said of one name.
+    """The result of one check of one name.
 
     ``state`` is ``passed``, ``failed``, ``failed as expected`` (the class declares it, with
     ``reason``), ``passed after all`` (the class declares a failure that there is not), or ``not
@@ -74,7 +74,7 @@ def names_of(target: str) -> list[str]:
             weights folder, or a repository on the Hub.
 
     Raises:
-        ModelNameError: it means nothing here, or the project is not installed.
+        ModelNameError: it is unknown here, or the project is not installed.
         PluginError: the distribution failed to load; the reason is chained.
         WeightsError: a folder or repository that holds no weights of a model that is known here.
     """
@@ -168,13 +168,13 @@ def _results(name: str) -> Iterator[Result]:
     try:
         reasons = checks.expected_failures(name)
         get_model(name)
-    except (Exception, SystemExit) as error:  # a plugin that calls exit() is no good either
+    except (Exception, SystemExit) as error:  # a plugin that calls exit() fails too
         yield Result(
             name=name,
             check="load" if has_weights(name) else "create",
             state=FAILED,
             expected="The model can be built; no other check was run.",
-            got=_said(error),
+            got=_error_text(error),
             look=_where(name, error),
         )
         return
@@ -200,18 +200,18 @@ def _result(name: str, function: Callable[[str], None], reason: str) -> Result:
             else NOT_APPLICABLE
         ),
         expected=(inspect.getdoc(function) or function.__name__).splitlines()[0],
-        got="" if error is None else _said(error),
+        got="" if error is None else _error_text(error),
         look="" if error is None else _where(name, error),
         reason=why_not or reason,
         seconds=round(time.perf_counter() - start, 3),
     )
 
 
-def _said(error: BaseException) -> str:
+def _error_text(error: BaseException) -> str:
     try:
         text = str(error)
     except Exception:  # a plugin's own exception, whose __str__ fails too
-        text = "(its text cannot be had)"
+        text = "(its message cannot be read)"
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 

@@ -1,8 +1,8 @@
 """``zoo new-plugin``: a complete separate package for a model of one's own.
 
 copier renders the template in ``zoo/authoring/template``, which comes in the zoo's own wheel. It
-runs no task and no extension: copier refuses templates that want to unless it is told to trust
-them.
+runs no task and no extension: copier refuses templates that want to unless they are declared
+trusted.
 """
 
 import keyword
@@ -23,7 +23,7 @@ KINDS = {"autoencoder": "AE", "generator": "Flow", "features": "Net"}
 """Kinds of plugins, each with the end of its model's class name."""
 TEMPLATE = Path(__file__).parent / "template"
 LONGEST = 30
-"""Letters of a name, so that no line of what is written gets too long."""
+"""The most letters of a name, so that no line of what is written gets too long."""
 
 
 @typed()

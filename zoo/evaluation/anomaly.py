@@ -1,7 +1,7 @@
-"""One class against the others: what has seen one class alone should find the others strange.
+"""The protocol ``oneclass``: a model that was trained on one class should score others higher.
 
 The protocol of Ruff et al. 2018 ("Deep one-class classification", section 4.1): for each class a
-network is trained on the training images of that class, scores all test images, and is judged by
+network is trained on the training images of that class and scores all test images; the figure is
 the area under the ROC curve.
 """
 
@@ -66,8 +66,8 @@ def trained_on(
     """A new model of the same kind and config as ``model``, trained on ``data`` and loaded.
 
     Args:
-        settings: over the model's recipe, such as ``{"epochs": 5}``.
-        report: what :func:`zoo.train` calls with where it is.
+        settings: of the model's recipe, such as ``{"epochs": 5}``.
+        report: as :func:`zoo.train` takes it.
     """
     with tempfile.TemporaryDirectory(prefix="zoo-one-class-") as folder:
         weights = zoo.train(
@@ -97,7 +97,7 @@ def measure(context: Context, settings: Mapping[str, Any] | None = None) -> Iter
     for label in context.tracked(classes, len(classes), "classes that a model was trained on"):
         strange = answers != label
 
-        def tell(line: dict[str, Any], label: int = label) -> None:
+        def advance(line: dict[str, Any], label: int = label) -> None:
             if "epoch" in line:
                 part = line["step"] / line["steps"] if "step" in line else 1
                 done = line["epoch"] - 1 + part
@@ -106,7 +106,7 @@ def measure(context: Context, settings: Mapping[str, Any] | None = None) -> Iter
         try:
             model = trained_on(
                 context.model, only(context.train, label), seed=context.seed, settings=settings,
-                report=tell,
+                report=advance,
             )  # fmt: skip
         except TrainingError as error:
             raise ProtocolSkipped(f"class {label} of {context.train.name}: {error}") from error

@@ -2,8 +2,8 @@
 
 Inception (Heusel et al. 2017, arXiv:1706.08500) has never seen a digit, and it is 90 MB. For
 28 x 28 grey images the zoo ships a convolutional network of its own for each set, trained on the
-train part with labels. It is a measuring instrument and no model of the zoo: distances in its
-features compare with each other, and with no published FID.
+train part with labels. It is only for measuring and no model of the zoo: distances in its features
+can be compared with each other, but not with a published FID.
 
 ``classifiers/<data set>/`` holds ``model.safetensors`` (learned tensors in half precision) and
 ``config.json``. To make one again: ``python -m zoo.evaluation.classifier --data mnist --out DIR``.
@@ -63,7 +63,7 @@ class Classifier(nn.Module):
         return logits
 
     def features(self, images: Tensor) -> Tensor:
-        """What distances are measured in, N x 96; ``images`` may be many."""
+        """The features that distances are measured in, N x 96; ``images`` may be many."""
         return self._batched(self.trunk, images)
 
     def classify(self, features: Tensor) -> Tensor:

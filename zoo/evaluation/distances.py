@@ -1,8 +1,8 @@
 """Generated images against test images where no classifier is shipped for the data.
 
 The same distances as :mod:`zoo.evaluation.generation` has, in raw pixels, in their principal
-components, or in the features of a model that the user names. They compare only with figures in the
-same space, on the same data, of as many images: so the name of each says the space.
+components, or in the features of a model that the user names. They can be compared only with
+figures in the same space, on the same data, of as many images: the name of each ends in the space.
 """
 
 from collections.abc import Callable, Iterator
@@ -29,7 +29,7 @@ LEAST = 1_000
 """Generated images, unless the user says how many: as many as test images, but no fewer."""
 
 WIDEST = 4_096
-"""Pixels that distances are measured in at most: a Fréchet distance takes the cube of them."""
+"""The most pixels that distances are measured in: a Fréchet distance takes the cube of them."""
 
 
 def open_space(name: str, shape: tuple[int, int, int]) -> Space:
@@ -58,7 +58,7 @@ def open_space(name: str, shape: tuple[int, int, int]) -> Space:
             f"{name} has no features to measure distances in: --space pixels, pca, or another model"
         )
     called = model.name
-    if name.startswith("local-dir:") and located is not None:  # its path is nobody's business
+    if name.startswith("local-dir:") and located is not None:  # its path is not to be published
         called = f"{model.record.name}@{located.config.sha256[:12]}"
     return Space(called, model)
 
@@ -67,7 +67,7 @@ def measure(context: Context) -> Iterator[Figure]:
     """``frechet_in_SPACE``, and so kernel, precision, recall, density and coverage.
 
     Raises:
-        ProtocolSkipped: the zoo's own classifier tells more of these data; or they are too few.
+        ProtocolSkipped: the zoo has a classifier for these data; or there are too few images.
     """
     asked = context.space is not None or "distances" in context.named
     if not asked and has_classifier(context.test.name):

@@ -81,7 +81,7 @@ def _fed(metric: Any, real: Tensor, generated: Tensor) -> Any:
 def manifolds(real: Tensor, generated: Tensor, k: int = NEIGHBOURS) -> dict[str, float]:
     """Precision, recall, density and coverage of features N x F and M x F.
 
-    Each feature has a ball as wide as the way to its k-th neighbour among its own kind. Precision
+    Each feature has a ball around it, out to its k-th neighbour among its own kind. Precision
     is the share of generated features inside a real one's ball, recall of real ones inside a
     generated one's (Kynkäänniemi et al. 2019, arXiv:1904.06991, section 2); density the number of
     real balls that a generated feature is in, divided by k, and coverage the share of real balls
@@ -184,7 +184,7 @@ def measure_inception(context: Context) -> Iterator[Figure]:
     """inception_frechet, inception_kernel, inception_score.
 
     Raises:
-        ProtocolSkipped: Inception's weights are not to be had; torch-fidelity's own reason.
+        ProtocolSkipped: Inception's weights cannot be fetched; with torch-fidelity's own reason.
     """
     number = context.samples or SAMPLES
     train_set, test = context.train.images[random_rows(context, number)], context.test.images
@@ -211,7 +211,7 @@ def inception_distances(images: Images, real: Images, seed: int = 0) -> dict[str
     """What torch-fidelity measures of two sets of uint8 images, N x C x H x W and M x C x H x W.
 
     Raises:
-        ProtocolSkipped: Inception's weights are not to be had.
+        ProtocolSkipped: Inception's weights cannot be fetched.
     """
     fidelity = optional("torch_fidelity", "torch-fidelity", "evaluate")
     try:
@@ -229,9 +229,9 @@ def inception_distances(images: Images, real: Images, seed: int = 0) -> dict[str
                 verbose=False,
                 feature_extractor_weights_path=str(weights),
             )
-    except (OSError, RuntimeError, UnpicklingError) as error:  # no network, a file cut off or evil
+    except (OSError, RuntimeError, UnpicklingError) as error:  # no network, or a bad file
         reason = next(iter(str(error).splitlines()), type(error).__name__)
-        raise ProtocolSkipped(f"Inception's weights are not to be had: {reason}") from error
+        raise ProtocolSkipped(f"Inception's weights cannot be fetched: {reason}") from error
     return {
         "frechet": got["frechet_inception_distance"],
         "kernel": got["kernel_inception_distance_mean"],
@@ -245,8 +245,8 @@ def inception_distances(images: Images, real: Images, seed: int = 0) -> dict[str
 def _inception_weights() -> Iterator[Path]:
     """A file of Inception's tensors, fetched once to where torch.hub keeps what it has fetched.
 
-    They come as a pickle, which torch-fidelity would let run any code, and it can only be told
-    otherwise by a variable of the environment. So nothing but tensors is read from it, and
+    They are published as a pickle, which torch-fidelity would let run any code, and only a variable
+    of the environment would prevent that. So nothing but tensors is read from it here, and
     torch-fidelity is given a file that holds those.
     """
     module = "torch_fidelity.feature_extractor_inceptionv3"
@@ -320,7 +320,7 @@ _BASELINES = (
 
 
 def distance_words(k: int, subset: int) -> dict[str, str]:
-    """What :func:`distances` gives, in words that go on with "of N generated images"."""
+    """Each figure of :func:`distances` in words, to be continued by "of N generated images"."""
     balls = f"balls to the {k}th neighbour,"
     return {
         "frechet": "Fréchet distance",
@@ -338,7 +338,7 @@ def distances(
     """All of :func:`distance_words`, of features N x F and M x F; and ``kernel_spread``.
 
     Args:
-        of: what was made, for whoever watches.
+        of: what the images are, for the display of progress.
         k: below N and M.
     """
     ways: list[Callable[[], dict[str, float]]] = [
@@ -412,7 +412,7 @@ def _nearest(context: Context, images: Tensor, classes: Tensor, labelled: str) -
 
 
 def in_batches(context: Context, images: Tensor, what: str) -> Iterator[Tensor]:
-    """uint8 images (which may lie in a file) as float32 in [0, 1], a batch at a time, tracked."""
+    """uint8 images (which may be in a file) as float32 in [0, 1], a batch at a time, tracked."""
     starts = range(0, len(images), BATCH)
     for at in context.tracked(starts, len(starts), what):
         yield to_float(images[at : at + BATCH])

@@ -1,4 +1,4 @@
-"""Grouping without labels: clusters of the features, held against the classes that they never saw.
+"""Clustering: clusters of the features, found without labels and compared with the classes.
 
 ACC is the accuracy under the best one-to-one matching of clusters and classes, NMI and ARI the
 normalised mutual information and the adjusted Rand index; as everywhere in this field, on train

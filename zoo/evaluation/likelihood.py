@@ -18,12 +18,12 @@ from zoo.evaluation.protocol import Context, Figure, ProtocolSkipped, Tracked, u
 
 SAMPLES = 5000
 AT_ONCE = 20_000
-"""Codes that are decoded at once: images times samples."""
+"""The most codes that are decoded at once: images times samples."""
 
 
 @runtime_checkable
 class Variational(Protocol):
-    """What a model offers to be measured here, besides being a :class:`zoo.model.ZooModel`."""
+    """The method that a :class:`zoo.model.ZooModel` needs for this protocol."""
 
     def log_weights(self, images: Tensor, samples: int, generator: torch.Generator) -> Tensor:
         """log p(x, z) - log q(z | x) of ``samples`` draws of z from q(z | x) for each image.

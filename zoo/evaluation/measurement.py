@@ -1,4 +1,4 @@
-"""One measurement: a model, its data, and the protocols that are run in turn."""
+"""``evaluate``: runs the protocols on a model and its data, one after the other."""
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
@@ -97,7 +97,7 @@ def evaluate(
 
     Raises:
         InputError: there is no such protocol or space, or the weights do not say where the data
-            are that they learnt from.
+            are that they were trained on.
         MissingDependency: a library that a protocol needs which was named; the text has them all.
         CapabilityError: nothing could be measured at all; the text has each reason.
         ZooError: as :func:`zoo.load` and :func:`zoo.data.load_data`.
@@ -115,7 +115,7 @@ def evaluate(
     kept = located if write and name.startswith("local-dir:") else None
     if kept is not None:
         refuse_cache(kept.folder)
-        read_record(kept.folder, kept.config)  # what cannot be read is not found out at the end
+        read_record(kept.folder, kept.config)  # a damaged file is found now, not at the end
     chosen, left_out = possible_protocols(chosen, named, model, name, with_baselines)
     for out in left_out:
         progress(f"left out {out['protocol']}: {out['reason']}")
@@ -132,7 +132,7 @@ def evaluate(
         notes += filter(None, map(unlabelled_note, (train, test)))
     for note in dict.fromkeys(notes):
         progress(note)
-    # A folder's path is nobody's business in what is published of it.
+    # The figures may be published, and the path of a folder should not be.
     called = model.record.name if name.startswith("local-dir:") else model.name
     context = Context(
         model, called, train, test, seed, with_baselines,
@@ -166,7 +166,7 @@ class _Measurement:
     """The names, shell-style, of what was measured."""
 
     def run_protocols(self) -> None:
-        """Each protocol that suits the model and the data, and what it gave is kept at once."""
+        """Run each protocol that suits the model and the data, and write its figures at once."""
         suited = []
         for protocol in self.chosen:
             if reason := why_unsuited(protocol, self.context):

@@ -15,16 +15,15 @@ if TYPE_CHECKING:
     from zoo.model import ZooModel
 
 LEAST_TRAIN = 2
-"""Images that a baseline can be fitted to: of one there is no spread."""
+"""The fewest images that a baseline can be fitted to: one image has no spread."""
 
 
 def learnt_from(
     name: str, folder: Path, dataset: str | None = None, *, config: FolderConfig | None = None
 ) -> str:
-    """What :func:`zoo.data.load_data` takes for the data that weights learnt from.
+    """The data that weights were trained on, as :func:`zoo.data.load_data` takes them.
 
-    A file or folder is no part of what is published: a training run keeps in its own folder where
-    it was.
+    The path of a file or folder is not published: a training run keeps it in its own folder.
 
     Args:
         name: of the model, for messages.
@@ -33,7 +32,7 @@ def learnt_from(
         config: the folder's config.json, if it was read already.
 
     Raises:
-        InputError: they are not where they were, or nobody kept where that is.
+        InputError: they are no longer where they were, or that was not recorded.
     """
     from zoo.data import NAMED
     from zoo.manifest import WEIGHTS, read_manifest

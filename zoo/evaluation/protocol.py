@@ -1,4 +1,4 @@
-"""What a protocol is, what it is given, and what it gives.
+"""The classes of a protocol, of the context it is run in, and of the figures it yields.
 
 A protocol's module has pure functions on tensors first, and a ``measure(context)`` that applies
 them and yields one :class:`Figure` for each number. Nothing here imports torch before a protocol
@@ -29,12 +29,12 @@ SPACES = ("pixels", "pca", "untrained")
 PCA_COMPONENTS = 64
 
 BATCH = 500
-"""Images that are given to a model at once."""
+"""The most images that are given to a model at once."""
 
 T = TypeVar("T")
 
 Tracked = Callable[[Iterable[T], int, str], Iterable[T]]
-"""``tracked(items, total, what)`` gives ``items`` again, and tells how many of them are done."""
+"""``tracked(items, total, what)`` yields ``items``, and reports how many of them are done."""
 
 
 def _remembered(values: dict[Any, Any], key: object, compute: Callable[[], T]) -> T:
@@ -45,7 +45,7 @@ def _remembered(values: dict[Any, Any], key: object, compute: Callable[[], T]) -
 
 
 def untracked(items: Iterable[T], total: int, what: str) -> Iterable[T]:
-    """A :data:`Tracked` that tells nobody."""
+    """A :data:`Tracked` that reports nothing."""
     return items
 
 
@@ -88,11 +88,11 @@ class Protocol:
     labels: bool = False
     """Whether the data must have labels; images that have none take no part then."""
     keeps_unlabelled: bool = False
-    """Whether they do take part all the same, since only some of its figures need labels."""
+    """Whether images without labels take part too, since only some of its figures need labels."""
     predicts: bool = False
-    """Whether it learns classes on train to tell them on test: some have to be in both."""
+    """Whether it learns classes on train and predicts them on test: some have to be in both."""
     standard: bool = True
-    """Whether it runs when nobody names a protocol."""
+    """Whether it runs when the user names no protocol."""
     libraries: tuple[str, ...] = ()
     """The modules that it imports beside torch and numpy, each without a dot."""
     baseline_libraries: tuple[str, ...] = ()
@@ -100,7 +100,7 @@ class Protocol:
     samples: bool = False
     """Whether it generates as many images as the user asks for."""
     own_samples: int | None = None
-    """What its figures say that they were measured on when the user does not ask."""
+    """How many images its figures are measured on when the user does not choose."""
     in_a_space: bool = False
     """Whether its figures are of a space that the user chooses, which the end of their names says:
     ``frechet_in_pca``. Those in other spaces stay beside them."""
@@ -137,7 +137,7 @@ class Context:
     named: frozenset[str] = frozenset()
     """The protocols that the user named."""
     advance: Callable[[str, float, float], None] = lambda what, done, total: None
-    """Told what is going on, how much of it is done, and of how much."""
+    """Called with what is going on, how much of it is done, and how much there is."""
     _features: dict[tuple[str, str], "Tensor"] = field(default_factory=dict, repr=False)
     _found: dict[tuple[str, str], Any] = field(default_factory=dict, repr=False)
 
@@ -170,7 +170,7 @@ class Context:
         return replace(self, train=train, test=test, _features={}, _found={})
 
     def tracked(self, items: Iterable[T], total: int, what: str) -> Iterator[T]:
-        """``items``, while :attr:`advance` is told how many of ``total`` are done."""
+        """``items``, while :attr:`advance` is called with how many of ``total`` are done."""
         self.advance(what, 0, total)
         for done, item in enumerate(items, 1):
             yield item
@@ -215,7 +215,7 @@ class Context:
         return self._features[space, split]
 
     def encoder(self, space: str) -> Callable[["Tensor"], "Tensor"]:
-        """What makes N x F features of N x C x H x W images in ``space``, on the CPU."""
+        """The function from N x C x H x W images to N x F features in ``space``, on the CPU."""
         if space == "pixels":
             return lambda images: images.flatten(1)
         if space == "pca":
@@ -285,7 +285,7 @@ class Space:
     """Where images are compared: ``pixels``, ``pca``, or the features of a model."""
 
     name: str
-    """As figures are called after it; no path is in it."""
+    """The end of the names of its figures; never a path."""
     model: "ZooModel | None" = None
 
 

@@ -1,4 +1,4 @@
-"""All protocols: what each needs and gives, which are asked for, and which can be run."""
+"""The table of all protocols, and the choice of those that are asked for and can be run."""
 
 import difflib
 from collections.abc import Iterable
@@ -155,11 +155,11 @@ MEASURING = {
     "torchmetrics": "torchmetrics",
     "umap": "umap-learn",
 }
-"""The libraries that measure: module and distribution."""
+"""The libraries of the protocols: module to distribution."""
 
 
 LEAST_SAMPLES = 10
-"""Generated images that a figure can be made of."""
+"""The fewest generated images that can be measured."""
 
 
 def protocol_names(protocols: Iterable[str]) -> frozenset[str]:

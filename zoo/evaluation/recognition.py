@@ -1,4 +1,4 @@
-"""What frozen features are worth to a classifier: linear probe, neighbours, few labels."""
+"""How well frozen features can be classified: linear probe, nearest neighbours, few labels."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from zoo.evaluation.protocol import Context, Figure, Tracked, mean_and_spread, u
 from zoo.optional import optional
 
 WIDE = 1000
-"""Above so many features scikit-learn's solver takes many minutes for a whole data set."""
+"""With more features than this scikit-learn's solver takes many minutes for a whole data set."""
 
 LABELS, DRAWS = 10, 10
 """Labels of each class, and how often they are drawn, for ``few10``."""
@@ -71,10 +71,10 @@ def _solve(features: Tensor, targets: Tensor, mean: Tensor, scale: Tensor) -> tu
     """scikit-learn's solution, in standardised features: K x F and K, double."""
     linear = optional("sklearn.linear_model", "scikit-learn", "evaluate")
     standard = ((features - mean.float()) / scale.float()).numpy()
-    # Pixels are nearly collinear: their last digits of accuracy settle long before the weights,
+    # Pixels are nearly collinear: the accuracy converges long before the weights,
     # of which scikit-learn then warns.
     # At scikit-learn's own tolerance rounding decides where it stops: of 30 numbers of clothes
-    # accuracies from .8132 to .8141 came out; at a tenth of it .8131 and .8132.
+    # accuracies were from .8132 to .8141; at a tenth of it .8131 and .8132.
     fitted = linear.LogisticRegression(C=1.0, tol=1e-5, max_iter=500)
     fitted.fit(standard, targets.numpy())
     weight, bias = torch.from_numpy(fitted.coef_), torch.from_numpy(fitted.intercept_)

@@ -1,4 +1,4 @@
-"""How near a reconstruction comes to its image, and how well it repairs a damaged one."""
+"""The protocols ``reconstruction`` and ``repair``: errors of reconstructed and repaired images."""
 
 import math
 from collections.abc import Callable, Iterable, Iterator
@@ -22,7 +22,7 @@ DAMAGE = (
 """The kinds and strengths of :func:`zoo.corruption.corrupt` that repair is measured under."""
 
 Maker = Callable[[Tensor], Tensor]
-"""What makes reconstructions of images, each N x C x H x W."""
+"""A function from images to their reconstructions, both N x C x H x W."""
 
 SSE = "squared error summed over the pixels, mean over the images, pixels in [0, 1]"
 
@@ -93,7 +93,7 @@ def measure(context: Context) -> Iterator[Figure]:
     """``sse``, ``mse``, ``psnr`` and ``ssim`` of the test part.
 
     The baseline ``pca_unclamped`` is the "standard PCA" of Hinton & Salakhutdinov 2006, whose
-    images leave [0, 1]; clamped, as every image of the zoo is, it comes nearer.
+    images leave [0, 1]; clamped, as every image of the zoo is, its error is smaller.
     """
     components = code_numbers(context)
     makers: dict[str, Maker] = {"model": context.model.reconstruct}
@@ -199,7 +199,7 @@ def code_numbers(context: Context) -> int:
 
 
 def mean_image(context: Context) -> Tensor:
-    """The mean training image, C x H x W: what a model gives that has learnt nothing else."""
+    """The mean training image, C x H x W: the reconstruction of a model without any code."""
     total = torch.zeros(context.model.image_shape, dtype=torch.float64)
     for images in context.train.batches():
         total += images.double().sum(0)

@@ -43,12 +43,12 @@ def metric_records(figures: Iterator[Figure], test: "Dataset") -> Iterator[dict[
 
 
 def _rounded(value: float) -> float:
-    """Six digits: more than any figure is good for, fewer than would differ at each run."""
+    """``value`` with six digits: more than are significant, fewer than differ from run to run."""
     return float(f"{value:.6g}")
 
 
 def current_versions() -> dict[str, str]:
-    """Of what measured: the libraries that were really imported."""
+    """The versions of the libraries that were imported for measuring."""
     import torch
 
     import zoo

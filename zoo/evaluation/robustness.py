@@ -1,4 +1,4 @@
-"""The linear probe where the world is worse than the training set."""
+"""The protocol ``robustness``: the linear probe with damaged images, and with unequal classes."""
 
 from collections.abc import Iterator
 from functools import partial
@@ -10,7 +10,7 @@ from zoo.evaluation.protocol import Context, Figure
 from zoo.evaluation.recognition import fit_linear, probe
 
 DAMAGE = (("noise", 0.2), ("mask", 0.5))
-"""Kinds and strengths of :func:`zoo.corruption.corrupt` that the test images suffer."""
+"""Kinds and strengths of :func:`zoo.corruption.corrupt` that the test images are damaged with."""
 
 RATIO = 100
 """How many times larger the largest class of the long tail is than the smallest."""

@@ -1,4 +1,4 @@
-"""``--verify``: what is recorded is measured again, and compared."""
+"""``zoo evaluate --verify``: measures the recorded figures again and compares them."""
 
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -52,7 +52,7 @@ def verify(
     from zoo.sources import has_folder, locate
 
     if not has_folder(name):
-        locate(name)  # which says that it has none
+        locate(name)  # which raises: it has none
     model = loaded(name)
     assert model.located is not None
     folder, config = model.located.folder, model.located.config
@@ -119,7 +119,7 @@ def _refuse_deviations(name: str, rows: list[dict[str, Any]]) -> None:
 
 
 class _How(NamedTuple):
-    """How figures were measured that one call of :func:`evaluate` measures again."""
+    """How a group of figures was measured, so that one :func:`evaluate` can measure them again."""
 
     data: str
     seed: int
@@ -130,7 +130,7 @@ class _How(NamedTuple):
 def _runs(
     recorded: Iterable[Metric], protocols: Iterable[Protocol], space: str | None = None
 ) -> dict[_How, dict[str, list[Metric]]]:
-    """What is recorded, by how it was measured and by the protocol that gave it.
+    """The recorded figures, by how they were measured and by protocol.
 
     Args:
         space: of figures in a space only those in this one.
@@ -174,14 +174,14 @@ def _samples(protocol: Protocol, figures: list[Metric]) -> int | None:
 
 
 def _space_of(name: str) -> str:
-    """What figures in a space that a user names are called after."""
+    """The end of the names of figures in the space that a user names."""
     from zoo.evaluation.distances import open_space
 
     return open_space(name, (1, 1, 1)).name
 
 
 def tolerance(metric: Metric) -> float:
-    """How far from a recorded figure the same figure may come out elsewhere."""
+    """How far a figure that is measured again may be from the recorded one."""
     if metric.seed is None:
         return max(1e-3 * abs(metric.value), 5e-6)  # the first records have five decimals
     return 0.01 * max(1.0, abs(metric.value))

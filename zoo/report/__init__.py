@@ -1,4 +1,4 @@
-"""What is shown of measured weights: model cards, the leaderboard, and what figures mean.
+"""Model cards, the leaderboard, and the meaning of figures.
 
 All of it is made from the records of a weights folder: nothing here measures or trains.
 """

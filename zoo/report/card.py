@@ -1,7 +1,7 @@
 """Model cards, written from a weights folder's own files and the model's record, never by hand.
 
 A card is Markdown with the front matter that the Hugging Face Hub reads: licence, data, and every
-figure as a ``model-index``. Its pictures lie beside it in one PNG.
+figure as a ``model-index``. Its pictures are beside it in one PNG.
 """
 
 import io
@@ -34,7 +34,7 @@ PAIRS, GENERATED = 4, 24
 """How many originals above their reconstructions, and how many generated images, are shown."""
 
 MOST_BYTES = 40_000
-"""Of the PNG: a repository keeps one for each set of weights, and each of its versions."""
+"""The size limit of the PNG: a repository keeps one for each set of weights and each version."""
 
 
 def render_card(folder: Path, name: str, picture: str | None = None) -> str:
@@ -162,7 +162,7 @@ def draw(folder: Path) -> bytes | None:
 
 
 def _originals(folder: Path, dataset: str, preprocess: Any) -> "Tensor":
-    """A few images for the model: of the embedded sample if it is of its data, or its vectors'."""
+    """A few images for the model: of the zoo's sample if that suits, else of its test vectors."""
     if dataset == "fashion_mnist":
         from zoo.sample import sample
 
@@ -344,7 +344,7 @@ def _example(name: str, spec: ModelSpec, weights: Weights, config: Mapping[str, 
 
 
 def _pinning(name: str) -> str:
-    """How to have the same bytes for ever, of a name on the Hub: it cannot hold its own commit."""
+    """How to pin the commit of a repository on the Hub, which its card cannot know."""
     if not name.startswith("hf-hub:"):
         return ""
     repo = name.removeprefix("hf-hub:").partition("@")[0]
@@ -372,7 +372,7 @@ def _data(weights: Weights, training: Any) -> str:
 
 
 def _training(training: Any) -> str:
-    """Whatever the trainer wrote down, which is not checked: any key, any value."""
+    """The facts of the training, which are not checked: any key, any value."""
     if not isinstance(training, dict) or not training:
         return "Not recorded."
     said_elsewhere = ("images", "validation", "recipe", "seconds")

@@ -1,4 +1,4 @@
-"""What each figure of metrics.json means: one table for all that shows figures.
+"""The meaning of each figure in metrics.json, for everything that shows figures.
 
 A figure stands beside its baselines: the same measure of something that has learnt nothing of
 images. A name that is not in the table is shown under its own name, and claims no direction.
@@ -102,8 +102,8 @@ BASELINES = {
 """Titles of the baselines, in the order in which they are shown."""
 
 BOUNDS = frozenset({"train_set"})
-"""What stands beside a figure to show how far it could go: no generator is expected to be nearer
-to the test images than the training images are."""
+"""Values beside a figure that show the best to be expected: no generator should be nearer to the
+test images than the training images are."""
 
 _BASELINES_APART = {"mean_image": ("sse", "sse_of_mean_image"), "ablated": ("sse", "sse_ablated")}
 """Baselines that are measured as figures of their own."""
@@ -166,7 +166,7 @@ def beats(metric: Metric, baseline: float) -> bool:
 
 
 def finite(value: float) -> bool:
-    """Whether ``value`` is a number that a table can hold; JSON has NaN, and huge whole numbers."""
+    """Whether ``value`` is a number for a table, and not NaN, infinite or a huge whole number."""
     try:
         return math.isfinite(value)
     except OverflowError:

@@ -1,4 +1,4 @@
-"""The tables over all models, one for each data set, out of the figures that their records hold.
+"""The leaderboard: for each data set a table of all models with their recorded figures.
 
 Torch is not needed.
 """
@@ -32,7 +32,7 @@ from zoo.spec import Metric, Weights
 COLUMNS = (
     "sse", "ssim", "probe", "knn1", "few10", "kmeans_acc", "n2d_acc", "oneclass_auroc", "frechet",
 )  # fmt: skip
-"""The main figures: what is shown when nobody asks for others."""
+"""The main figures, which are shown by default."""
 
 SAME = 2e-3
 """By how much, as a share, a baseline may differ between machines: the probe of pixels does."""
@@ -50,9 +50,9 @@ class Row:
     parameters: int | None
     """None for a baseline."""
     labels: bool = False
-    """Whether they were learnt with labels; all others know none."""
+    """Whether they were trained with labels."""
     seconds: float | None = None
-    """What learning took."""
+    """How long training took."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ class Board:
     def best(self, column: str) -> float | None:
         """The best value of a column, baselines included, if its direction is known.
 
-        What was learnt with labels competes with nothing here.
+        Weights that were trained with labels do not take part.
         """
         better = meaning(column).better
         values = [
@@ -195,11 +195,11 @@ def title(board: Board) -> str:
 
 
 def label(row: Row) -> str:
-    """What is said behind the name of a row."""
+    """The text behind the name of a row."""
     return " (labels)" if row.labels else ""
 
 
-LABELS = "(labels): learnt with the labels of the data, and so out of competition."
+LABELS = "(labels): trained with the labels of the data, and so out of competition."
 
 
 def markdown(boards: Sequence[Board]) -> str:

@@ -1,7 +1,7 @@
-"""Texts that anybody may have written, in Markdown that means what we wrote.
+"""Escapes texts for Markdown.
 
-A name, a protocol or a licence comes out of a config.json or metrics.json that nobody vouches
-for. None of it can begin a heading, a table cell, a link or an HTML tag.
+A name, a protocol or a licence is from a config.json or metrics.json that is not trusted. None of
+it can begin a heading, a table cell, a link or an HTML tag.
 """
 
 import re
@@ -19,7 +19,7 @@ def line(value: object) -> str:
 
 
 def text(value: object) -> str:
-    """``value`` as one line of plain text, with nothing in it that Markdown would obey."""
+    """``value`` as one line of plain text, with all Markdown in it escaped."""
     shown = re.sub(r"&(?=#?\w+;)", "&amp;", line(value))
     shown = shown.replace("<", "&lt;").replace(">", "&gt;")
     shown = re.sub(r"[\\`*|~$]", r"\\\g<0>", shown)

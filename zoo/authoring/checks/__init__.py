@@ -1,4 +1,4 @@
-"""The contract's checks, in modules by subject; :mod:`zoo.testing` offers them to authors."""
+"""The contract's checks, in modules by subject; authors import them from :mod:`zoo.testing`."""
 
 from collections.abc import Callable, Mapping
 
@@ -47,7 +47,7 @@ def models_of(distribution: str) -> list[str]:
     for plugin, prefix in registry().prefixes():
         if plugin.distribution == normalise(distribution):
             names.append(prefix.example)
-    assert names, f"no model of {distribution} was found; zoo plugins tells why"
+    assert names, f"no model of {distribution} was found; zoo plugins shows why"
     return names
 
 
@@ -78,9 +78,9 @@ def contract(distribution: str) -> Callable[..., None]:
 
 
 def expected_failures(name: str) -> Mapping[str, str]:
-    """What the class of the model ``name`` says that it fails: names of checks to reasons.
+    """The checks that the class of the model ``name`` declares to fail, each with its reason.
 
-    Raises: AssertionError: an entry is of no check, or without a reason.
+    Raises: AssertionError: an entry names a check that does not exist, or has no reason.
     """
     reasons = getattr(builder(api.info(name)), "expected_failures", {})
     known = [check.__name__ for check in CHECKS]

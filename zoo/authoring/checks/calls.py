@@ -1,4 +1,4 @@
-"""Checks of what the calls give."""
+"""Checks of the results of a model's calls."""
 
 import torch
 
@@ -16,7 +16,7 @@ from zoo.model import BATCH
 
 
 def check_defaults(name: str) -> None:
-    """On the CPU, float32, in eval mode."""
+    """A model is on the CPU, float32 and in eval mode at first."""
     model = get_model(name)
     training = [name for name, module in model.named_modules() if module.training]
     assert not training, f"expected eval mode, but these modules train: {training}"
@@ -27,7 +27,7 @@ def check_defaults(name: str) -> None:
 
 
 def check_shapes_and_range(name: str) -> None:
-    """Every declared call gives what the contract says, and images stay in [0, 1]."""
+    """Every declared call gives the shapes of the contract, and images stay in [0, 1]."""
     model = get_model(name)
     images, can = images_for(model), model.capabilities
     n, made = len(images), weights.measure(model, images)
@@ -64,7 +64,7 @@ def check_reconstruct(name: str) -> None:
 
 
 def check_determinism(name: str) -> None:
-    """Twice the same, bit by bit, whatever the global random state, which stays as it was."""
+    """A call gives the same bits each time, and leaves the global random state alone."""
     model = get_model(name)
     images = images_for(model)
     before = torch.get_rng_state()
@@ -77,7 +77,7 @@ def check_determinism(name: str) -> None:
 
 
 def check_batch_independence(name: str) -> None:
-    """An image's results do not depend on its companions, nor on how many they are."""
+    """An image's results do not depend on the other images in its batch, nor on their number."""
     model = get_model(name)
     images = images_for(model)
     together = weights.measure(model, images)
@@ -125,7 +125,7 @@ def check_forward(name: str) -> None:
 
 
 def check_train_mode(name: str) -> None:
-    """A call answers the same in train mode, which stays as it was, and so do all tensors."""
+    """A call gives the same in train mode, and changes neither that mode nor a tensor."""
     model = get_model(name)
     images = images_for(model)
     expected = weights.measure(model, images)
@@ -140,7 +140,7 @@ def check_train_mode(name: str) -> None:
         for key, tensor in model.state_dict().items():
             assert torch.equal(tensor, state[key]), f"a call in train mode changes {key}"
         for key in expected:
-            assert torch.equal(got[key], expected[key]), f"{key} are others in train mode"
+            assert torch.equal(got[key], expected[key]), f"{key} differ in train mode"
     finally:
         model.load_state_dict(state)
         for module, training in modes.items():

@@ -16,7 +16,7 @@ from zoo.sources import parse, weights_folder
 
 
 def in_a_new_process(script: str, *arguments: str) -> tuple[str, dict[str, Any]]:
-    """What ``script`` printed, and the ``answer`` that it left, in a new folder.
+    """Run ``script`` in a new process and folder: what it printed, and its variable ``answer``.
 
     The files that it left in that folder are added to the answer.
     """

@@ -1,4 +1,4 @@
-"""Checks of weights folders: what is in them, and the way through one and back."""
+"""Checks of weights folders: their contents, and saving and loading a model."""
 
 import tempfile
 from pathlib import Path
@@ -25,7 +25,7 @@ from zoo.sources import parse, weights_folder
 
 
 def check_weights_folders(name: str) -> None:
-    """Weights bear the name of the model that they are of, and none is left without a model."""
+    """Every weights folder of the plugin names a model that the plugin declares."""
     if isinstance(parse(name), PrefixName):
         raise NotApplicable("the library behind the prefix keeps weights in its own way")
     spec, plugin = api.info(name), plugin_of(name)
@@ -64,7 +64,7 @@ def check_weights_folders(name: str) -> None:
 
 
 def check_round_trip(name: str) -> None:
-    """Through a weights folder and back: the same tensors, the same results."""
+    """A model that was saved and loaded again has the same tensors and results."""
     if isinstance(parse(name), PrefixName):
         raise NotApplicable("the library behind the prefix keeps weights in its own way")
     model = get_model(name)
@@ -92,14 +92,14 @@ def check_round_trip(name: str) -> None:
 
 
 def check_vectors(name: str) -> None:
-    """The recorded test vectors come out on this machine."""
+    """The model gives the recorded outputs of its test vectors on this machine."""
     if not has_weights(name):
         raise NotApplicable("it has no weights")
     weights.verify(get_model(name), weights_folder(name))
 
 
 def check_publishable(name: str) -> None:
-    """The weights folder is fit to be published, as ``zoo publish`` would look at it."""
+    """The weights folder passes the checks of ``zoo publish``."""
     if not has_weights(name):
         raise NotApplicable("it has no weights")
     from zoo.publishing import prepare

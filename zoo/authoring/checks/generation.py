@@ -1,4 +1,4 @@
-"""Checks of images that are drawn, and of the density that they are drawn from."""
+"""Checks of generated images, and of the density that they are drawn from."""
 
 import hashlib
 from collections.abc import Callable
@@ -22,7 +22,7 @@ from zoo.model import ZooModel
 
 
 def check_generate(name: str) -> None:
-    """A seed means the same images; another seed, or none, means others."""
+    """The same seed gives the same images; another seed, or none, gives others."""
     model = get_model(name)
     require_calls(model, "generate")
     generate: Callable[..., object] = model.generate
@@ -37,11 +37,11 @@ def check_generate(name: str) -> None:
     expect_refused(partial(generate, 1, seed=5, no_such_option=1), "no_such_option")
     defaults = {key: option.default for key, option in model.record.generate_options.items()}
     same = torch.equal(first, model.generate(3, seed=5, **defaults))
-    assert same, "the options' defaults, said, give other images"
+    assert same, "the options' defaults, given explicitly, give other images"
 
 
 def check_generate_across_processes(name: str) -> None:
-    """A seed means the same images in another process."""
+    """A seed gives the same images in another process."""
     model = get_model(name)
     require_calls(model, "generate")
     images = model.generate(2, seed=11)
@@ -50,7 +50,7 @@ def check_generate_across_processes(name: str) -> None:
 
 
 def check_density(name: str) -> None:
-    """With weights, it generates from a density that was fitted, unless that is its prior."""
+    """A model with weights generates from a density that was fitted, unless that is its prior."""
     model = get_model(name)
     require_calls(model, "generate")
     if not has_weights(name):
@@ -61,7 +61,7 @@ def check_density(name: str) -> None:
 
 
 def _densities(model: ZooModel) -> dict[str, GaussianMixture]:
-    """Those that have to be fitted, by name."""
+    """The densities that have to be fitted, by name."""
     found = ((k, m) for k, m in model.named_modules() if isinstance(m, GaussianMixture))
     return {k: m for k, m in found if not m.prior}
 

@@ -75,9 +75,10 @@ def check_torch_defaults(name: str) -> None:
 
 
 def print_under_defaults(name: str) -> None:
-    """In a process of its own: digests of all that a model gives, under each of torch's defaults.
+    """Print digests of all results of a model under each of torch's defaults, as JSON.
 
-    As JSON, an object for each default: what to a digest, or ``error`` to a text.
+    It is run in a process of its own. For each default there is an object with the digest of each
+    result, or with the text of an ``error``.
     """
     torch.set_num_threads(1)
     float64, bfloat16 = (partial(_default_dtype, t) for t in (torch.float64, torch.bfloat16))

@@ -1,4 +1,4 @@
-"""Checks of what the plugin says: its record and its root module."""
+"""Checks of a plugin's root module and its records."""
 
 import inspect
 import json
@@ -53,7 +53,7 @@ answer = {"heavy": heavy, "where": where[0] if where else ""}
 
 
 def check_record(name: str) -> None:
-    """The record says of shapes and parameters what the built model has."""
+    """The record's shapes and parameters are those of the model that is built."""
     try:
         _check_record(name)
     except AssertionError as error:

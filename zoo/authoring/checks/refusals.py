@@ -1,4 +1,4 @@
-"""Checks of what the calls refuse."""
+"""Checks that calls refuse wrong inputs."""
 
 import dataclasses
 from collections.abc import Callable
@@ -61,7 +61,7 @@ def check_refused_codes(name: str) -> None:
 
 
 def check_undeclared_capability(name: str) -> None:
-    """A call that is not declared raises the zoo's error, which names models that can."""
+    """A call that is not declared raises CapabilityError, which names models that have it."""
     model = get_model(name)
     images, codes = images_for(model)[:1], torch.zeros(1, *model.code_shape)
     arguments = {"decode": codes, "generate": 1}

@@ -1,4 +1,4 @@
-"""What the checks share: the model and images of a name, where it comes from, comparisons."""
+"""What the checks share: the model and images of a name, its plugin, and comparisons."""
 
 import inspect
 import re
@@ -23,7 +23,7 @@ TOLERANCE = 1e-4
 """Between one image alone and the same image in a batch: only the order of additions differs."""
 
 SMALL = 3 * 64 * 64
-"""Numbers of an image of which more than a batch is tried; of larger ones that takes minutes."""
+"""Only images of fewer numbers are tried in more than a batch: it would take minutes."""
 
 
 class NotApplicable(Exception):
@@ -31,7 +31,7 @@ class NotApplicable(Exception):
 
 
 class CheckFailed(AssertionError):
-    """What a check says, with the file and line to look at, where no traceback leads."""
+    """A failed check with the file and line to look at, for which there is no traceback."""
 
     def __init__(self, message: str, look: str):
         super().__init__(message)
@@ -79,7 +79,7 @@ def plugin_of(name: str) -> Plugin:
 
 
 def full_name(name: str) -> str:
-    """The model of ``name`` alone, by its full name: another plugin may have such a model too."""
+    """The model of ``name`` with its distribution and without a tag, which is never ambiguous."""
     return f"{plugin_of(name).distribution}:{api.info(name).name}"
 
 
@@ -128,10 +128,10 @@ def expect_close(got: Tensor, expected: Tensor, what: str) -> None:
 
 
 def expect_refused(call: Callable[[], object], text: str) -> None:
-    """Raises: AssertionError: no InputError with ``text`` in its message came of the call."""
+    """Raises: AssertionError: the call raises no InputError with ``text`` in its message."""
     try:
         call()
     except InputError as error:
         assert text in str(error), f"the message should have {text!r}: {error}"
     else:
-        raise AssertionError(f"taken, though it should be refused with {text!r}")
+        raise AssertionError(f"accepted, though it should be refused with {text!r}")

@@ -1,0 +1,156 @@
+"""Groups: found without their number, in layers, the same every time, and kept over changes."""
+
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from zoo.collection import grouping
+from zoo.collection.grouping import FEW, keep_identity
+from zoo.collection.neighbours import build
+from zoo.errors import InputError
+
+pytest.importorskip("faiss")
+pytest.importorskip("sknetwork")
+
+
+def blobs(sizes, spread=0.35, width=16, seed=0):
+    """Features around as many centres, and which centre each is of."""
+    rng = np.random.default_rng(seed)
+    centres = rng.normal(size=(len(sizes), width))
+    truth = np.repeat(np.arange(len(sizes)), sizes)
+    features = centres[truth] + spread * rng.normal(size=(len(truth), width))
+    return features.astype(np.float32), truth
+
+
+def middle(features, hashes=None, **more):
+    _, _, graph = build(features, hashes)
+    return next(layer for layer in grouping.group(graph, hashes, **more) if layer.name == "middle")
+
+
+def same_division(a, b):
+    return len(set(zip(a.tolist(), b.tolist(), strict=True))) == len(set(a)) == len(set(b))
+
+
+@pytest.fixture(scope="module")
+def crowd():
+    return blobs([90, 60, 40, 25, 15])
+
+
+def test_what_belongs_together_is_found_without_its_number(crowd):
+    features, truth = crowd
+    layer = middle(features)
+    for label in range(layer.labels.max() + 1):
+        assert len(set(truth[layer.labels == label])) == 1, "no group has two kinds"
+    assert layer.labels.max() < 12
+    assert (layer.labels >= 0).all()
+
+
+def test_the_layers_go_from_coarse_to_fine_and_the_largest_group_is_the_first(crowd):
+    _, _, graph = build(crowd[0])
+    layers = grouping.group(graph)
+    assert [layer.name for layer in layers] == ["coarse", "middle", "fine"]
+    counts = [layer.labels.max() for layer in layers]
+    assert counts == sorted(counts)
+    assert counts[0] < counts[2]
+    for layer in layers:
+        sizes = np.bincount(layer.labels)
+        assert sizes.tolist() == sorted(sizes, reverse=True)
+        assert layer.labels.dtype == np.int32
+
+
+def test_what_lies_between_two_groups_is_less_sure(crowd):
+    features, truth = crowd
+    layer = middle(np.concatenate([features, (features[:5] + features[90:95]) / 2]))
+    assert layer.sureness.min() >= 0
+    assert layer.sureness.max() <= 1 + 1e-6
+    assert layer.sureness[-5:].mean() < np.median(layer.sureness[truth.nonzero()]) - 0.1
+
+
+def test_the_same_seed_gives_the_same_groups_on_any_number_of_threads(tmp_path, crowd):
+    np.save(tmp_path / "features.npy", crowd[0])
+    script = (
+        "import sys, numpy as np; from zoo.collection import grouping, neighbours\n"
+        "graph = neighbours.build(np.load(sys.argv[1]))[2]\n"
+        "print([layer.labels.tolist() for layer in grouping.group(graph)])"
+    )
+    command = [sys.executable, "-c", script, str(tmp_path / "features.npy")]
+    printed = [
+        subprocess.run(
+            command, env={**os.environ, "OMP_NUM_THREADS": threads}, capture_output=True, check=True
+        ).stdout
+        for threads in ("1", "3")
+    ]
+    assert printed[0] == printed[1]
+    assert str(middle(crowd[0]).labels.tolist()).encode() in printed[0]
+
+
+def test_a_number_of_groups_can_be_asked_for(crowd):
+    features, truth = crowd
+    assert same_division(middle(features, number=5).labels, truth)
+    for number in (1, 2, 3, 17, 230):
+        labels = middle(features, number=number).labels
+        assert sorted(set(labels.tolist())) == list(range(number))
+    with pytest.raises(InputError, match="from 1 to 230"):
+        middle(features, number=231)
+    with pytest.raises(InputError, match="from 1 to 230"):
+        middle(features, number=0)
+
+
+def test_copies_go_with_the_picture_and_do_not_weigh(crowd):
+    features, _ = crowd
+    order = np.concatenate([np.arange(len(features)), np.full(200, 3)])
+    layer = middle(features[order], [f"h{i}" for i in order])
+    assert same_division(layer.labels[: len(features)], middle(features).labels)
+    assert set(layer.labels[len(features) :]) == {layer.labels[3]}
+
+
+def test_too_few_of_a_kind_are_in_the_one_group_of_those():
+    features, truth = blobs([60, 60, 2], spread=0.05, seed=3)
+    graph = build(features)[2]
+    labels = np.array([0] * 60 + [1] * 60 + [2, 2])
+    cut = graph.similarities.copy()
+    cut[truth == 2, 1:] = -1  # near to each other alone
+    near = grouping.weights(graph._replace(similarities=cut))
+    assert set(grouping._settled(near, labels)[truth == 2]) == {FEW}
+    single = np.array([0] * 59 + [2] + [1] * 60 + [0, 0])
+    assert grouping._settled(near, single)[59] == 0, "all its neighbours are in that group"
+
+
+@pytest.mark.parametrize("count", range(6))
+def test_a_handful_of_pictures_can_be_grouped(count):
+    layers = grouping.group(build(blobs([count])[0])[2])
+    assert all(layer.labels.shape == layer.sureness.shape == (count,) for layer in layers)
+
+
+def test_pictures_that_are_all_alike_are_one_group():
+    assert set(middle(np.ones((50, 8), np.float32)).labels) == {0}
+
+
+def test_a_group_of_the_same_pictures_keeps_its_number():
+    hashes = [f"h{i}" for i in range(20)]
+    before = dict(zip(hashes, [4] * 8 + [7] * 8 + [FEW] * 4, strict=True))
+    now = np.array([1] * 6 + [2] * 2 + [0] * 8 + [3] * 4)
+    kept = keep_identity(before, now, hashes)
+    assert kept.tolist() == [4] * 6 + [8] * 2 + [7] * 8 + [9] * 4
+
+
+def test_of_a_group_that_is_parted_the_larger_half_keeps_the_number():
+    hashes = [f"h{i}" for i in range(10)]
+    before = dict.fromkeys(hashes, 3)
+    assert keep_identity(before, np.array([1] * 4 + [0] * 6), hashes).tolist() == [4] * 4 + [3] * 6
+
+
+def test_removed_pictures_and_copies_count_for_nothing():
+    before = {f"h{i}": i % 2 for i in range(40)}
+    hashes = ["h1", "h0", "h2", "h0", "h0", "h3"]
+    kept = keep_identity(before, np.array([0, 1, 1, 1, 1, 0]), hashes)
+    assert kept.tolist() == [1, 0, 0, 0, 0, 1]
+
+
+def test_a_group_of_other_pictures_gets_a_number_that_none_had():
+    kept = keep_identity({"a": 5, "b": 5}, np.array([0, 0, FEW]), ["c", "d", "a"])
+    assert kept.tolist() == [6, 6, FEW]
+    assert keep_identity({}, np.array([0, 1]), ["c", "d"]).tolist() == [0, 1]

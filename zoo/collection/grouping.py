@@ -1,0 +1,257 @@
+"""Groups of pictures that are alike, without being told how many: communities of a graph.
+
+The graph of nearest neighbours is weighted with how near two pictures are against how near the
+others of both are, so that what is dense and what is scattered are seen alike. Leiden's method
+finds communities in it, at several resolutions and with several orders; pictures that it puts
+together every time belong together, and a last run on a graph that is weighted by that gives the
+groups: in coarse, middle and fine layers.
+"""
+
+import itertools
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from zoo.collection.neighbours import Graph, first_of_each
+from zoo.errors import InputError
+from zoo.optional import optional
+
+__all__ = ["DEFAULT", "FEW", "LAYERS", "Layer", "group", "keep_identity", "weights"]
+
+FEW = -1
+"""The number of the one group of all pictures that have few of their kind."""
+
+DEFAULT = "middle"
+LAYERS = {"coarse": 0.1, "middle": 0.5, "fine": 2.0}
+"""The names of the layers, and the resolution of each."""
+
+NEIGHBOURS = 15
+"""The nearest, of those that the graph has."""
+SCALE = 7
+"""How near a picture's neighbours are is told by the distance of this one."""
+LEAST = 4
+"""Pictures: a smaller group is none."""
+
+_RESOLUTIONS = (0.5, 1.0, 2.0, 4.0)
+_ORDERS = 5
+_MANY = 100_000
+"""Pictures from which on one order has to be enough."""
+_SHARPENED = 3
+"""The power of the share of runs in which two pictures are together."""
+_LEAST_DISTANCE = 1e-4
+_DIGITS = 5
+"""What is behind these may differ from machine to machine."""
+
+
+class Layer(NamedTuple):
+    """One division of P pictures into groups."""
+
+    name: str
+    labels: np.ndarray
+    """P int32: the number of each picture's group, from 0, the largest first; FEW for none."""
+    sureness: np.ndarray
+    """P float32 in [0, 1]: the share of its nearness to others that is to its own group."""
+
+
+def group(
+    graph: Graph, hashes: Sequence[str] | None = None, number: int | None = None, seed: int = 0
+) -> list[Layer]:
+    """The groups of P pictures, in layers from coarse to fine.
+
+    Args:
+        graph: of their neighbours.
+        hashes: of their contents: copies are one picture. Without them all differ.
+        number: of groups, in the layer "middle", for those who know; all pictures are in one then.
+        seed: the same seed gives the same groups.
+
+    Raises:
+        InputError: there are fewer pictures than ``number``.
+    """
+    first = np.arange(len(graph.indices)) if hashes is None else first_of_each(hashes)
+    distinct, place = np.unique(first, return_inverse=True)
+    if number is not None and not 1 <= number <= len(distinct):
+        raise InputError(
+            f"expected a number of groups from 1 to {len(distinct)}, the pictures that differ; got "
+            f"{number}"
+        )
+    near = weights(_among(graph, distinct))
+    agreed = _agreed(near, seed)
+    layers = []
+    for name, resolution in LAYERS.items():
+        if number is not None and name == DEFAULT:
+            labels = _just(agreed, number, seed)
+        else:
+            labels = _settled(near, _communities(agreed, resolution, seed))
+        sureness = _sureness(near, labels)
+        layers.append(Layer(name, _by_size(labels, place)[place], sureness[place]))
+    return layers
+
+
+def _among(graph: Graph, distinct: np.ndarray) -> Graph:
+    """The graph of some of the pictures, which has all that are neighbours of any."""
+    indices = np.searchsorted(distinct, graph.indices[distinct, :NEIGHBOURS])
+    return Graph(indices.astype(np.int32), graph.similarities[distinct, :NEIGHBOURS])
+
+
+def weights(graph: Graph) -> Any:
+    """The symmetric graph P x P, sparse: nearness in (0, 1] against that of both's neighbours."""
+    sparse = optional("scipy.sparse", "scipy", "collection")
+    count, k = graph.indices.shape
+    squares = np.maximum(2 - 2 * graph.similarities.astype(np.float64), _LEAST_DISTANCE)
+    scale = np.sqrt(squares[:, min(SCALE, k) - 1]) if k else np.ones(count)
+    nearness = np.exp(-squares / (scale[:, None] * scale[graph.indices]))
+    nearness = np.maximum(nearness.round(_DIGITS), 10.0**-_DIGITS)
+    starts = np.arange(count + 1) * k
+    directed = sparse.csr_matrix(
+        (nearness.ravel(), graph.indices.ravel(), starts), shape=(count, count)
+    )
+    both = ((directed + directed.T) / 2).tocsr()
+    both.sort_indices()
+    return both
+
+
+def _communities(near: Any, resolution: float, seed: int) -> np.ndarray:
+    """Leiden's method: the number of each node's community, P int."""
+    clustering = optional("sknetwork.clustering", "scikit-network", "collection")
+    if near.nnz == 0:
+        return np.zeros(near.shape[0], np.int64)
+    method = clustering.Leiden(
+        resolution=resolution, modularity="newman", shuffle_nodes=True, random_state=seed
+    )
+    return np.asarray(method.fit_predict(near), np.int64)
+
+
+def _agreed(near: Any, seed: int) -> Any:
+    """The graph with each edge weighted by the share of runs that put its ends together."""
+    orders = _ORDERS if near.shape[0] < _MANY else 1
+    rows = np.repeat(np.arange(near.shape[0]), np.diff(near.indptr))
+    together = np.zeros(near.nnz, np.int32)
+    for resolution in _RESOLUTIONS:
+        for order in range(orders):
+            labels = _communities(near, resolution, seed * _ORDERS + order)
+            together += labels[rows] == labels[near.indices]
+    agreed = near.copy()
+    agreed.data = near.data * (together / (orders * len(_RESOLUTIONS))) ** _SHARPENED
+    agreed.eliminate_zeros()
+    return agreed
+
+
+def _settled(near: Any, labels: np.ndarray) -> np.ndarray:
+    """The labels with those of too small groups given to the group that most of them is near to."""
+    sizes = np.bincount(labels)
+    large = sizes >= LEAST
+    left = np.flatnonzero(~large[labels])
+    if not len(left):
+        return labels
+    settled = np.where(large[labels], labels, FEW)
+    votes = _votes(near[left], settled)
+    total = np.asarray(near[left].sum(1)).ravel()
+    for place, row in enumerate(left):
+        ballot = votes[place]
+        if ballot.nnz and ballot.data.max() > total[place] / 2:
+            settled[row] = ballot.indices[ballot.data.argmax()]
+    return settled
+
+
+def _votes(near: Any, labels: np.ndarray) -> Any:
+    """The nearness of rows to each group, n x groups, sparse."""
+    return (near @ _member(labels)).tocsr()
+
+
+def _member(labels: np.ndarray) -> Any:
+    """P x groups, sparse: 1 where the picture is in the group."""
+    sparse = optional("scipy.sparse", "scipy", "collection")
+    there = np.flatnonzero(labels >= 0)
+    shape = len(labels), int(labels.max(initial=-1)) + 1
+    return sparse.csr_matrix((np.ones(len(there)), (there, labels[there])), shape=shape)
+
+
+def _sureness(near: Any, labels: np.ndarray) -> np.ndarray:
+    """P float32: the share of each picture's nearness that is to its own group; of FEW to FEW."""
+    rows = np.repeat(np.arange(len(labels)), np.diff(near.indptr))
+    own = labels[rows] == labels[near.indices]
+    total = np.bincount(rows, near.data, len(labels))
+    share = np.bincount(rows, near.data * own, len(labels)) / np.maximum(total, 1e-12)
+    return np.where(total > 0, share, 1).astype(np.float32)
+
+
+def _by_size(labels: np.ndarray, place: np.ndarray) -> np.ndarray:
+    """The labels numbered from 0 by how many of all pictures, copies too, are in the group."""
+    present = np.unique(labels[labels >= 0])
+    counts = np.bincount(labels[place][labels[place] >= 0], minlength=present.max(initial=-1) + 1)
+    order = present[np.argsort(-counts[present], kind="stable")]
+    new = np.full(present.max(initial=-1) + 2, FEW)  # the last is for FEW
+    new[order] = np.arange(len(order))
+    return new[labels].astype(np.int32)
+
+
+def _just(near: Any, number: int, seed: int) -> np.ndarray:
+    """Communities of which there are just ``number``: the fewest above, and the nearest joined."""
+    low, high = -8.0, 16.0  # powers of two; at the higher each node is alone
+    best = np.arange(near.shape[0])
+    for _ in range(14):
+        middle = (low + high) / 2
+        labels = _communities(near, 2.0**middle, seed)
+        found = int(labels.max()) + 1
+        if number <= found <= best.max() + 1:
+            best = labels
+        if found == number:
+            break
+        low, high = (middle, high) if found < number else (low, middle)
+    return _joined(near, best, number)
+
+
+def _joined(near: Any, labels: np.ndarray, number: int) -> np.ndarray:
+    """The labels with the smallest group joined to the nearest until there are ``number``."""
+    member = _member(labels)
+    between = np.asarray((member.T @ near @ member).todense())
+    np.fill_diagonal(between, 0)
+    sizes = np.bincount(labels).astype(np.float64)
+    into = np.arange(len(sizes))
+    for _ in range(len(sizes) - number):
+        least = int(np.argmin(np.where(into == np.arange(len(into)), sizes, np.inf)))
+        others = (into == np.arange(len(into))) & (np.arange(len(into)) != least)
+        nearness = np.where(others, between[least] / sizes, -1)
+        target = int(nearness.argmax())
+        between[target] += between[least]
+        between[:, target] += between[:, least]
+        between[target, target] = 0
+        sizes[target] += sizes[least]
+        into[into == least] = target
+    return np.asarray(np.unique(into[labels], return_inverse=True)[1])
+
+
+def keep_identity(
+    before: Mapping[str, int], labels: np.ndarray, hashes: Sequence[str]
+) -> np.ndarray:
+    """The labels, renumbered so that a group which is still the same pictures keeps its number.
+
+    Old and new groups are matched by how many contents they share; a match counts when that is
+    more than half of what is left of the old group, or of the new one. What is new gets a number
+    that none has had.
+
+    Args:
+        before: the group of each content at the last time.
+        labels: P, of now.
+        hashes: of the P contents.
+    """
+    optimize = optional("scipy.optimize", "scipy", "collection")
+    now = {one: int(label) for one, label in zip(hashes, labels.tolist(), strict=True)}
+    pairs = [(before[one], label) for one, label in now.items() if before.get(one, FEW) >= 0]
+    shared = Counter(pair for pair in pairs if pair[1] >= 0)
+    left, sizes = Counter(old for old, _ in pairs), Counter(now.values())
+    olds, news = sorted({o for o, _ in shared}), sorted({n for _, n in shared})
+    table = np.zeros((len(olds), len(news)))
+    for (old, new), count in shared.items():
+        table[olds.index(old), news.index(new)] = count
+    number = {FEW: FEW}
+    for i, j in zip(*optimize.linear_sum_assignment(table, maximize=True), strict=True):
+        old, new = olds[i], news[j]
+        if 2 * table[i, j] > min(left[old], sizes[new]):
+            number[new] = old
+    fresh = itertools.count(max(before.values(), default=FEW) + 1)
+    for new in sorted(set(now.values()) - set(number)):
+        number[new] = next(fresh)
+    return np.array([number[label] for label in labels.tolist()], np.int32)

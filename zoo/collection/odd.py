@@ -1,0 +1,90 @@
+"""The odd ones: pictures far from all others, or nearer to other groups than to their own."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from zoo.collection.neighbours import Graph, search
+
+__all__ = ["REASONS", "Odd", "misfits", "scores"]
+
+NEAREST = 5
+"""Neighbours whose mean distance says how far a picture is from all others."""
+GROUP_NEAREST = 3
+"""Neighbours in the own group, and out of it, that are held against each other."""
+REASONS = 3
+"""Neighbours that are shown with an odd picture."""
+
+
+class Odd(NamedTuple):
+    """How strange each of P pictures is."""
+
+    scores: np.ndarray
+    """P float32, higher is stranger."""
+    reasons: np.ndarray
+    """P x k int32, the neighbours that the score is made of, the nearest first."""
+
+
+def scores(graph: Graph) -> Odd:
+    """How far each picture is from all others: 1 less the mean cosine of its nearest.
+
+    The score is from 0 to 2. A picture that has no neighbours has 0.
+    """
+    near = graph.similarities[:, :NEAREST]
+    mean = near.mean(1) if near.shape[1] else np.ones(len(near), np.float32)
+    return Odd((1 - mean).astype(np.float32), graph.indices[:, :REASONS])
+
+
+def misfits(graph: Graph, labels: np.ndarray, vectors: np.ndarray) -> Odd:
+    """How much nearer each picture is to other groups than to its own.
+
+    The score is the mean cosine of its nearest neighbours that are in other groups, less that of
+    those in its own group; above 0 it would rather be elsewhere.
+
+    Args:
+        graph: of the neighbours.
+        labels: P, the number of each picture's group: what was found, or folders, or names. What
+            is in none, below 0, is no misfit and has the least score.
+        vectors: P x d, of the graph.
+
+    Returns:
+        The scores, and as the reasons the nearest in other groups, or in its own if all are.
+    """
+    own = labels[graph.indices] == labels[:, None]
+    away, _ = _first_chosen(graph.similarities, ~own)
+    home, missing = _first_chosen(graph.similarities, own)
+    short = np.flatnonzero((missing > 0) & (labels >= 0))
+    home[short] = _in_own(labels, vectors, short)
+    found = np.where(labels >= 0, away - home, -2).astype(np.float32)
+    first = np.argsort(own, axis=1, kind="stable")[:, :REASONS]
+    return Odd(found, np.take_along_axis(graph.indices, first, 1))
+
+
+def _first_chosen(similarities: np.ndarray, chosen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The mean of each row's first chosen, and how many it has too few.
+
+    Those are taken to be as near as the last in the list: they are no nearer.
+    """
+    if not similarities.shape[1]:
+        return np.zeros(len(similarities)), np.full(len(similarities), GROUP_NEAREST)
+    counted = chosen & (chosen.cumsum(1) <= GROUP_NEAREST)
+    missing = GROUP_NEAREST - counted.sum(1)
+    total = (similarities * counted).sum(1) + missing * similarities[:, -1]
+    return total / GROUP_NEAREST, missing
+
+
+def _in_own(labels: np.ndarray, vectors: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """The mean cosine of some pictures to the nearest of their own group, whose lists are short.
+
+    A picture that is alone in its group is as far from it as can be.
+    """
+    means = np.full(len(rows), -1.0)
+    for label in np.unique(labels[rows]):
+        members = np.flatnonzero(labels == label)
+        asked = np.flatnonzero(labels[rows] == label)
+        found, cosines = search(vectors[members], vectors[rows[asked]], GROUP_NEAREST + 1)
+        itself = members[found] == rows[asked][:, None]
+        itself[~itself.any(1), -1] = True
+        if len(members) > 1:
+            means[asked] = cosines[~itself].reshape(len(asked), -1).mean(1)
+    return means
