@@ -1,4 +1,4 @@
-"""Baselines for latentzoo, which a good model has to surpass."""
+"""Baselines for latentzoo: what a model has to beat to show anything."""
 
 from zoo import ModelSpec, bundled_weights, hookimpl
 

@@ -1,0 +1,536 @@
+"""Copies among the pictures of a collection, in three bands; nothing is ever deleted.
+
+same file
+    the same bytes, by content hash.
+same picture
+    turned, mirrored, cropped a little, resized, saved again or in another format: each verified
+    with the one to keep, pixel by pixel (:mod:`zoo.collection.matching`).
+alike
+    similar features and nothing more, by a threshold that :func:`preview` helps to choose.
+
+A set has no chains: each of its pictures is a copy of the one to keep, not only of one that is.
+"""
+
+import functools
+import io
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from zoo.collection import matching
+from zoo.collection.decisions import State
+from zoo.collection.neighbours import Graph, first_of_each
+from zoo.collection.store import Pictures
+from zoo.errors import CollectionError
+from zoo.files import replacing
+from zoo.optional import optional
+
+if TYPE_CHECKING:
+    from zoo.collection.opened import Opened
+    from zoo.collection.store import Store
+
+__all__ = [
+    "BANDS",
+    "Duplicates",
+    "Set",
+    "Verdicts",
+    "alike",
+    "best_first",
+    "decoder",
+    "find",
+    "numbered",
+    "preview",
+    "same_file",
+    "same_picture",
+]
+
+BANDS = ("same_file", "same_picture", "alike")
+THRESHOLD = 0.95
+"""The cosine of features from which pictures are alike, unless another is asked for."""
+STEPS = (0.8, 0.85, 0.9, 0.92, 0.94, 0.95, 0.96, 0.97, 0.98, 0.99)
+"""The thresholds of a preview."""
+
+
+@dataclass(frozen=True)
+class Set:
+    """Pictures that are copies of the first of them, which is the one to keep.
+
+    Attributes:
+        band: one of :data:`BANDS`.
+        members: positions among the pictures, the one to keep first.
+        why: why the first is the one to keep.
+        kept: a person said that all of them may stay.
+    """
+
+    band: str
+    members: tuple[int, ...]
+    why: str
+    kept: bool = False
+
+
+# -- the one to keep -----------------------------------------------------------------------------
+
+
+def best_first(positions: Iterable[int], pictures: Pictures) -> tuple[list[int], str]:
+    """``positions`` with the one to keep first, and why: largest, least compressed, oldest."""
+    order = sorted(positions, key=functools.partial(_rank, pictures))
+    if len(order) < 2:
+        return order, ""
+    first, second = (_rank(pictures, i) for i in order[:2])
+    best = order[0]
+    if first[0] != second[0]:
+        why = f"the largest: {pictures.widths[best]} x {pictures.heights[best]} pixels"
+    elif first[1] != second[1]:
+        why = f"of the largest the least compressed: {pictures.bytes[best]:,} bytes"
+    elif first[2] != second[2]:
+        why = "otherwise equal, and the oldest"
+    else:
+        why = "all are equal; the first by its path"
+    return order, why
+
+
+def _rank(pictures: Pictures, i: int) -> tuple[int, int, int, str]:
+    """The smaller, the rather kept."""
+    pixels = int(pictures.widths[i]) * int(pictures.heights[i])
+    return -pixels, -int(pictures.bytes[i]), int(pictures.mtimes[i]), pictures.paths[i]
+
+
+def _set(band: str, positions: Iterable[int], pictures: Pictures, state: State) -> Set:
+    order, why = best_first(positions, pictures)
+    hashes = {pictures.hashes[i] for i in order}
+    # Files of one content are kept by a decision on that content alone.
+    kept = state.are_kept(hashes) if len(hashes) > 1 else (*hashes,) in state.keep_both
+    return Set(band, tuple(order), why, kept)
+
+
+def _sorted(sets: Iterable[Set]) -> list[Set]:
+    return sorted(sets, key=lambda each: min(each.members))
+
+
+# -- same file -----------------------------------------------------------------------------------
+
+
+def same_file(pictures: Pictures, state: State | None = None) -> list[Set]:
+    """Files with the same bytes."""
+    state = state or State()
+    by_hash: dict[str, list[int]] = {}
+    for i, one in enumerate(pictures.hashes):
+        by_hash.setdefault(one, []).append(i)
+    return _sorted(
+        _set("same_file", each, pictures, state) for each in by_hash.values() if len(each) > 1
+    )
+
+
+# -- same picture --------------------------------------------------------------------------------
+
+
+@dataclass
+class Verdicts:
+    """Which pairs of contents were compared, and which of them are one picture.
+
+    A verdict is of two contents and never gets stale, so it is kept in the collection's folder; a
+    folder of an older way of comparing starts anew.
+
+    Attributes:
+        same: by the hashes of a pair, in order.
+        unread: contents that could not be read again, so that nothing was compared with them.
+    """
+
+    same: dict[tuple[str, str], bool] = field(default_factory=dict)
+    unread: set[str] = field(default_factory=set)
+    new: int = 0
+
+    FILE = "duplicates.parquet"
+    VERSION = "1"
+
+    @classmethod
+    def load(cls, folder: Path) -> "Verdicts":
+        """Those that are kept in a collection's folder; none if there are none, or older ones."""
+        arrow = optional("pyarrow", "pyarrow", "collection")
+        parquet = optional("pyarrow.parquet", "pyarrow", "collection")
+        try:
+            with (folder / cls.FILE).open("rb") as file:
+                table = parquet.read_table(file, use_threads=False)
+            if (table.schema.metadata or {}).get(b"version") != cls.VERSION.encode():
+                return cls()
+            columns = (table[name].to_pylist() for name in ("first", "second", "same"))
+            return cls({(a, b): same for a, b, same in zip(*columns, strict=True)})
+        except (OSError, arrow.ArrowException, KeyError):
+            return cls()  # they only save time
+
+    def save(self, folder: Path) -> None:
+        """Keep them in a collection's folder. Raises: OSError."""
+        arrow = optional("pyarrow", "pyarrow", "collection")
+        parquet = optional("pyarrow.parquet", "pyarrow", "collection")
+        pairs = list(self.same)
+        table = arrow.table(
+            {
+                "first": arrow.array([a for a, _ in pairs], arrow.string()),
+                "second": arrow.array([b for _, b in pairs], arrow.string()),
+                "same": arrow.array([self.same[pair] for pair in pairs], arrow.bool_()),
+            }
+        ).replace_schema_metadata({"version": self.VERSION})
+        with replacing(folder / self.FILE) as file:
+            parquet.write_table(table, file, compression="zstd")
+        self.new = 0
+
+    def get(self, first: str, second: str) -> bool | None:
+        return self.same.get((min(first, second), max(first, second)))
+
+    def put(self, first: str, second: str, same: bool) -> None:
+        self.same[min(first, second), max(first, second)] = same
+        self.new += 1
+
+
+Decode = Callable[[int, int], "np.ndarray | None"]
+"""A picture, by its position, squeezed to a square of a side; None if it cannot be read."""
+
+
+def same_picture(
+    pictures: Pictures,
+    small: matching.Rows,
+    decode: Decode,
+    graph: Graph | None = None,
+    state: State | None = None,
+    verdicts: Verdicts | None = None,
+    progress: Callable[[int, int], None] = lambda done, of: None,
+) -> list[Set]:
+    """Pictures that are the same but for how they were turned, cropped and saved.
+
+    Args:
+        small: the small pixels at some positions.
+        decode: called in several threads.
+        graph: the neighbours by features, which propose pairs besides the small pixels.
+        state: what a person decided.
+        verdicts: of earlier runs, which are not made again; new ones are put there.
+        progress: called with how many families of candidates are done, and of how many.
+    """
+    from zoo.images import in_order
+
+    state = state or State()
+    verdicts = verdicts if verdicts is not None else Verdicts()
+    first = first_of_each(pictures.hashes)
+    distinct, place = np.unique(first, return_inverse=True)
+    if len(distinct) < 2:
+        return []
+    judge = _Judge(pictures, distinct, lambda rows: small(distinct[rows]), decode, verdicts)
+    judge.apart = state.are_apart
+    pairs = matching.candidates(
+        judge.small, len(distinct), more=None if graph is None else _pairs_of(graph, place)
+    )
+    families = judge.families(pairs)
+    groups: list[list[int]] = []
+    for done, found in enumerate(in_order(judge.sets, families), 1):
+        groups += found
+        progress(done, len(families))
+    copies: dict[int, list[int]] = {}
+    for i, content in enumerate(place.tolist()):
+        copies.setdefault(content, []).append(i)
+    return _sorted(
+        _set("same_picture", (i for content in group for i in copies[content]), pictures, state)
+        for group in groups
+    )
+
+
+def _pairs_of(graph: Graph, place: np.ndarray) -> np.ndarray:
+    """Pairs of distinct contents that are neighbours."""
+    count, k = graph.indices.shape
+    asked, near = np.repeat(np.arange(count), k), graph.indices.ravel()
+    there = near >= 0
+    return matching.ordered(np.stack([place[asked[there]], place[near[there]]], 1))
+
+
+class _Judge:
+    """Compares contents, by their number among the distinct ones."""
+
+    def __init__(
+        self,
+        pictures: Pictures,
+        distinct: np.ndarray,
+        small: matching.Rows,
+        decode: Decode,
+        verdicts: Verdicts,
+    ):
+        self.pictures = pictures
+        self.distinct = distinct
+        self.small = small
+        self.verdicts = verdicts
+        self.near: dict[int, list[int]] = {}
+        self.apart: Callable[[str, str], bool] = State().are_apart
+        self._decode = functools.lru_cache(512)(decode)
+
+    def families(self, pairs: np.ndarray) -> list[list[int]]:
+        """Contents that candidates lead from one to the other, the best to keep first."""
+        fits = matching.fit_small(self.small, pairs)
+        likely = fits.misfit.min(1) <= matching.LIKELY
+        for a, b in pairs[likely].tolist():
+            self.near.setdefault(a, []).append(b)
+            self.near.setdefault(b, []).append(a)
+        for near in self.near.values():
+            near.sort(key=self._rank)
+        families, seen = [], set()
+        for begin in self.near:
+            if begin not in seen:
+                family = _reached(begin, self.near)
+                seen |= family
+                families.append(sorted(family, key=self._rank))
+        return families
+
+    def sets(self, family: Sequence[int]) -> list[list[int]]:
+        """A family cut into sets: all of a set are the same picture as the first of it."""
+        left, found = dict.fromkeys(family), []
+        while left:
+            best = next(iter(left))
+            del left[best]
+            group, ahead, tried = [best], deque([best]), {best}
+            while ahead:
+                for other in self.near[ahead.popleft()]:
+                    if other in left and other not in tried:
+                        tried.add(other)
+                        if self._belongs(other, group):
+                            group.append(other)
+                            ahead.append(other)
+                            del left[other]
+            if len(group) > 1:
+                found.append(group)
+        return found
+
+    def _belongs(self, other: int, group: Sequence[int]) -> bool:
+        hashes = [self._hash(each) for each in group]
+        if any(self.apart(self._hash(other), each) for each in hashes):
+            return False
+        return self._is_same(group[0], other)
+
+    def _is_same(self, a: int, b: int) -> bool:
+        known = self.verdicts.get(self._hash(a), self._hash(b))
+        if known is None:
+            known = self._compare(a, b)
+            if known is None:
+                return False
+            self.verdicts.put(self._hash(a), self._hash(b), known)
+        return known
+
+    def _compare(self, a: int, b: int) -> bool | None:
+        """Whether two contents are one picture; None if one cannot be read any more."""
+        i, j = int(self.distinct[a]), int(self.distinct[b])
+        side = matching.side_for(*self._size(i), *self._size(j))
+        fit = matching.fit_small(self.small, np.array([[a, b]]))
+        misfit, crop = fit.misfit[0], fit.crop[0]
+        for orientation in matching.worth_trying(misfit):
+            if not self._looks_like(a, b, orientation, int(crop[orientation])):
+                continue
+            first, second = self._decode(i, side), self._decode(j, side)
+            if first is None or second is None:
+                gone = i if first is None else j
+                self.verdicts.unread.add(self.pictures.hashes[gone])
+                return None
+            seen = matching.compare(
+                first, matching.turned(second, orientation), int(crop[orientation])
+            )
+            if matching.is_same(seen, orientation != 0, self._proportions(i, j, orientation)):
+                return True
+        return False
+
+    def _looks_like(self, a: int, b: int, orientation: int, crop: int) -> bool:
+        """Whether the small pixels alone allow for it, so that the files are worth decoding."""
+        first, second = self.small(np.array([a, b]))
+        seen = matching.compare(first, matching.turned(second, orientation), crop)
+        return matching.may_be_same(seen)
+
+    def _hash(self, content: int) -> str:
+        return self.pictures.hashes[int(self.distinct[content])]
+
+    def _rank(self, content: int) -> Any:
+        return _rank(self.pictures, int(self.distinct[content]))
+
+    def _size(self, i: int) -> tuple[int, int]:
+        return int(self.pictures.widths[i]), int(self.pictures.heights[i])
+
+    def _proportions(self, i: int, j: int, orientation: int) -> float:
+        (width, height), (other_width, other_height) = self._size(i), self._size(j)
+        if orientation & 4:
+            other_width, other_height = other_height, other_width
+        return other_width * height / (other_height * width)
+
+
+def _reached(begin: int, near: dict[int, list[int]]) -> set[int]:
+    reached, ahead = {begin}, [begin]
+    while ahead:
+        for other in near[ahead.pop()]:
+            if other not in reached:
+                reached.add(other)
+                ahead.append(other)
+    return reached
+
+
+def decoder(store: "Store", pictures: Pictures) -> Decode:
+    """Decodes the pictures of a collection out of their files and archives."""
+    from zoo.collection.entries import read_bytes
+    from zoo.errors import ImageError
+    from zoo.images import decode, fit_all
+    from zoo.spec import Preprocessing
+
+    def read(position: int, side: int) -> np.ndarray | None:
+        shape = Preprocessing(channels=3, height=side, width=side, fit="stretch", background=1.0)
+        try:
+            found = decode(io.BytesIO(read_bytes(store, int(pictures.rows[position]))), shape)
+        except (CollectionError, ImageError, OSError):
+            return None
+        image = fit_all([found.pixels], shape)[0]
+        pixels: np.ndarray = (image * 255).round().byte().permute(1, 2, 0).numpy()
+        return pixels
+
+    return read
+
+
+# -- alike ---------------------------------------------------------------------------------------
+
+
+def alike(
+    graph: Graph,
+    pictures: Pictures,
+    threshold: float = THRESHOLD,
+    known: Iterable[Set] = (),
+    state: State | None = None,
+) -> list[Set]:
+    """Pictures whose features are at least as similar as ``threshold``, and no more is known.
+
+    Args:
+        known: sets of the same picture, each of which counts as one here.
+    """
+    state = state or State()
+    one = _representatives(pictures, known)
+    near = _near(graph, threshold, one)
+    sets = []
+    for group in _stars(near, sorted(near, key=functools.partial(_rank, pictures))):
+        hashes = [pictures.hashes[i] for i in group]
+        apart = {j for j in range(1, len(group)) if state.are_apart(hashes[0], hashes[j])}
+        group = [i for j, i in enumerate(group) if j not in apart]
+        if len(group) > 1:
+            sets.append(_set("alike", group, pictures, state))
+    return _sorted(sets)
+
+
+def preview(
+    graph: Graph,
+    pictures: Pictures,
+    known: Iterable[Set] = (),
+    thresholds: Sequence[float] = STEPS,
+) -> list[dict[str, float]]:
+    """How many sets and pictures each threshold of :func:`alike` would take."""
+    one = _representatives(pictures, known)
+    rows = []
+    for threshold in thresholds:
+        near = _near(graph, threshold, one)
+        sets = list(_stars(near, sorted(near, key=functools.partial(_rank, pictures))))
+        rows.append(
+            {
+                "threshold": threshold,
+                "sets": len(sets),
+                "pictures": sum(map(len, sets)),
+                "extra": sum(len(each) - 1 for each in sets),
+            }
+        )
+    return rows
+
+
+def _representatives(pictures: Pictures, known: Iterable[Set]) -> np.ndarray:
+    """For each picture the one that stands for it: of the same file, or of a known set."""
+    one = first_of_each(pictures.hashes)
+    for each in known:
+        one[list(each.members)] = one[each.members[0]]
+    found: np.ndarray = one[one]
+    return found
+
+
+def _near(graph: Graph, threshold: float, one: np.ndarray) -> dict[int, list[int]]:
+    """The neighbours from ``threshold`` on of those that have any, both ways."""
+    rows, columns = np.nonzero((graph.similarities >= threshold) & (graph.indices >= 0))
+    pairs = matching.ordered(np.stack([one[rows], one[graph.indices[rows, columns]]], 1))
+    near: dict[int, list[int]] = {}
+    for a, b in pairs.tolist():
+        near.setdefault(a, []).append(b)
+        near.setdefault(b, []).append(a)
+    return near
+
+
+def _stars(near: dict[int, list[int]], order: Sequence[int]) -> Iterator[list[int]]:
+    """Each picture in ``order`` with those of its neighbours that no earlier one has taken."""
+    taken: set[int] = set()
+    for centre in order:
+        if centre not in taken:
+            group = [centre, *(other for other in near[centre] if other not in taken)]
+            if len(group) > 1:
+                taken.update(group)
+                yield group
+
+
+# -- all of it -----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Duplicates:
+    """The sets of a collection, by band, and what could not be compared.
+
+    Attributes:
+        unread: paths of pictures that could not be read again.
+        notes: what a person should be told, one sentence each.
+    """
+
+    same_file: list[Set]
+    same_picture: list[Set]
+    unread: list[str]
+    notes: list[str] = field(default_factory=list)
+
+    def extra(self) -> frozenset[int]:
+        """Copies that are not the one to keep of a set, but for those that a person keeps."""
+        return frozenset(
+            i
+            for each in (*self.same_file, *self.same_picture)
+            if not each.kept
+            for i in each.members[1:]
+        )
+
+
+def find(
+    opened: "Opened", progress: Callable[[int, int], None] = lambda done, of: None
+) -> Duplicates:
+    """The same files and the same pictures of a collection; what was compared is kept there."""
+    from zoo.collection.store import Store
+
+    pictures, store = opened.pictures, opened.store
+    verdicts = Verdicts.load(opened.folder)
+    found = same_picture(
+        pictures,
+        lambda positions: store.small(pictures.rows[positions]),
+        decoder(store, pictures),
+        opened.graph,
+        opened.state,
+        verdicts,
+        progress,
+    )
+    notes = []
+    if verdicts.new:
+        try:
+            with Store.writing(opened.folder):
+                verdicts.save(opened.folder)
+        except (OSError, CollectionError) as error:
+            notes.append(f"what was compared could not be kept, so it is compared again: {error}")
+    unread = [
+        path
+        for path, one in zip(pictures.paths, pictures.hashes, strict=True)
+        if one in verdicts.unread
+    ]
+    return Duplicates(same_file(pictures, opened.state), found, unread, notes)
+
+
+def numbered(sets: Sequence[Set], count: int) -> np.ndarray:
+    """For each of ``count`` pictures the number of its set, from 1; 0 for none."""
+    numbers = np.zeros(count, np.int64)
+    for number, each in enumerate(sets, 1):
+        numbers[list(each.members)] = number
+    return numbers
