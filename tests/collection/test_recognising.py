@@ -115,6 +115,17 @@ def test_saved_and_loaded_it_is_the_same(recogniser, saved, world):
     assert sorted(path.name for path in saved.iterdir()) == [RECORD, TENSORS]
 
 
+def test_roots_of_features_are_kept(world, tmp_path):
+    features, kind, _, _ = world
+    positive = np.abs(features)
+    projection = Projection.fit(positive)
+    assert projection.roots
+    made = learn(projection, positive, [f"n{each}" for each in kind])
+    made.save(tmp_path)
+    after = Recogniser.load(tmp_path).recognise(positive)
+    assert np.array_equal(made.recognise(positive).nearness, after.nearness)
+
+
 def test_there_is_none(tmp_path):
     with pytest.raises(WeightsNotFound, match="zoo recognise COLLECTION --save FOLDER"):
         Recogniser.load(tmp_path)

@@ -44,6 +44,8 @@ class Naming(NamedTuple):
         probability: P float32, of the likeliest name.
         second: P float32, the probability of the next one.
         given: P bool, whether a person gave this very picture its name.
+        named: P bool, whether a picture has a name, the likeliest: one that a person gave it, or
+            gave its group while no other is likelier, or one of a probability of at least a half.
     """
 
     names: list[str]
@@ -51,11 +53,7 @@ class Naming(NamedTuple):
     probability: np.ndarray
     second: np.ndarray
     given: np.ndarray
-
-    @property
-    def named(self) -> np.ndarray:
-        """P bool: which pictures have a name."""
-        return (self.likeliest >= 0) & (self.probability >= LEAST)
+    named: np.ndarray
 
     def of(self, picture: int) -> str | None:
         """The name of a picture, if it has one."""
@@ -111,7 +109,8 @@ def spread(
     given[list(pictures)] = True
     if not names:
         nothing = np.zeros(count, np.float32)
-        return Naming([], np.full(count, -1, np.int32), nothing, nothing.copy(), given)
+        none = np.full(count, -1, np.int32)
+        return Naming([], none, nothing, nothing.copy(), given, given.copy())
     place = {name: i for i, name in enumerate(names)}
     certain = _indicator({i: place[name] for i, name in pictures.items()}, count, len(names))
     told = _indicator({i: place[name] for i, name in members.items()}, count, len(names))
@@ -120,7 +119,7 @@ def spread(
     if spans is not None:
         told *= np.clip(FEW / np.maximum(spans, 1), 0.5, 8).astype(np.float32)[:, None]
     chances = _walk(_weights(graph), certain, told, given, labels, sureness)
-    return _decide(names, chances, given)
+    return _decide(names, chances, told > 0, given)
 
 
 def _indicator(which: Mapping[int, int], rows: int, columns: int) -> np.ndarray:
@@ -218,14 +217,17 @@ def _solve(matrix: Any, right: np.ndarray, diagonal: np.ndarray) -> np.ndarray:
     return found
 
 
-def _decide(names: list[str], chances: np.ndarray, given: np.ndarray) -> Naming:
+def _decide(names: list[str], chances: np.ndarray, told: np.ndarray, given: np.ndarray) -> Naming:
     chances = np.clip(chances, 0, 1)
     likeliest = chances.argmax(1).astype(np.int32)
     ordered = np.sort(chances, 1)
     probability = ordered[:, -1].astype(np.float32)
     second = ordered[:, -2] if len(names) > 1 else np.zeros(len(chances))
+    named = (probability >= LEAST) | told[np.arange(len(told)), likeliest]
     likeliest[probability <= 0] = -1
-    return Naming(names, likeliest, probability, second.astype(np.float32), given)
+    return Naming(
+        names, likeliest, probability, second.astype(np.float32), given, named & (likeliest >= 0)
+    )
 
 
 # -- what to ask next ----------------------------------------------------------------------------

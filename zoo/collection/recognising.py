@@ -177,6 +177,7 @@ class Recogniser:
             "format": FORMAT,
             "names": self.names,
             "threshold": self.threshold,
+            "roots": self.projection.roots,
             "model": self.model,
             "preprocessing": self.preprocessing,
             "measured": self.measured,
@@ -242,8 +243,8 @@ def _read_record(path: Path) -> dict[str, Any]:
 def _fault(record: Any) -> str:
     """What is wrong with what ``recogniser.json`` says; empty if nothing is."""
     kinds = {
-        "format": int, "names": list, "threshold": float, "model": dict, "preprocessing": dict,
-        "measured": dict, "bytes": int, "sha256": str,
+        "format": int, "names": list, "threshold": float, "roots": bool, "model": dict,
+        "preprocessing": dict, "measured": dict, "bytes": int, "sha256": str,
     }  # fmt: skip
     if not isinstance(record, dict):
         return "it is no JSON object"
