@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from zoo.collection.decisions import State
+from zoo.collection.grouping import weights
 from zoo.collection.neighbours import Graph
 from zoo.optional import optional
 
@@ -19,20 +20,18 @@ __all__ = ["Naming", "Question", "name_all", "propose", "spread"]
 
 LOST = 0.004
 """How likely a walk ends nowhere at each step, against going on to a neighbour."""
-GROUP = 0.04
+GROUP = 0.12
 """How likely a walk ends at the name of the picture's group, against the same."""
 TOGETHER = 0.02
 """How likely a walk goes on to any picture of the same group, against the same."""
 FEW = 100
 """Members of a group whose name counts as :data:`GROUP` says; that of a larger one counts less."""
-SHARP = 10.0
-"""How much more a near neighbour counts than a far one: the exponent of 1 - its distance."""
 CLOSE = 1e-8
 """How much is left when the walks have been followed far enough, squared."""
 ROUNDS = 200
 _TINY = np.float32(1e-30)
-LEAST = 0.5
-"""Probability from which a picture has a name."""
+LEAST = 0.4
+"""Probability from which a picture has a name: from there on it is right more often than not."""
 
 
 class Naming(NamedTuple):
@@ -45,7 +44,7 @@ class Naming(NamedTuple):
         second: P float32, the probability of the next one.
         given: P bool, whether a person gave this very picture its name.
         named: P bool, whether a picture has a name, the likeliest: one that a person gave it, or
-            gave its group while no other is likelier, or one of a probability of at least a half.
+            gave its group while no other is likelier, or one that is probable enough.
     """
 
     names: list[str]
@@ -118,7 +117,8 @@ def spread(
         told *= sureness[:, None]
     if spans is not None:
         told *= np.clip(FEW / np.maximum(spans, 1), 0.5, 8).astype(np.float32)[:, None]
-    chances = _walk(_weights(graph), certain, told, given, labels, sureness)
+    hinted = told if labels is None else told + _hints(labels, certain, told)
+    chances = _walk(_near(graph), certain, hinted, given, labels, sureness)
     return _decide(names, chances, told > 0, given)
 
 
@@ -128,18 +128,13 @@ def _indicator(which: Mapping[int, int], rows: int, columns: int) -> np.ndarray:
     return found
 
 
-def _weights(graph: Graph) -> Any:
-    """The graph as a symmetric sparse matrix, P x P, with no more weight than 1 anywhere."""
-    sparse = optional("scipy.sparse", "scipy", "collection")
-    count, k = graph.indices.shape
-    weights = np.clip(graph.similarities, 0.01, 1).astype(np.float32) ** np.float32(SHARP)
-    starts = np.arange(count + 1) * k
-    directed = sparse.csr_matrix((weights.ravel(), graph.indices.ravel(), starts), (count, count))
-    return directed.maximum(directed.T).tocsr()
+def _near(graph: Graph) -> Any:
+    """How near pictures are, as the groups were made by: symmetric, P x P, sparse, float32."""
+    return weights(graph).astype(np.float32)
 
 
 def _walk(
-    weights: Any,
+    near: Any,
     certain: np.ndarray,
     told: np.ndarray,
     given: np.ndarray,
@@ -148,28 +143,42 @@ def _walk(
 ) -> np.ndarray:
     """The probability that a walk from each picture ends at each name, P x C.
 
-    The walks of one step from i go to j with a probability in proportion to ``weights[i, j]``.
+    The walks of one step from i go to j with a probability in proportion to ``near[i, j]``.
     """
     sparse = optional("scipy.sparse", "scipy", "collection")
     count = len(given)
     if labels is not None:
-        weights = _with_groups(weights, labels, sureness)
-    more = weights.shape[0] - count
+        near = _with_groups(near, labels, sureness)
+    more = near.shape[0] - count
     lost = np.full(count, LOST, np.float32)
     if labels is not None:
         lost += np.float32(GROUP) * _silent(labels, given | told.any(1))
     certain = np.pad(certain, ((0, more), (0, 0)))
     told = np.pad(told, ((0, more), (0, 0)))
     free = np.pad(~given, (0, more), constant_values=True)
-    degree = np.asarray(weights.sum(1)).ravel()
+    degree = np.asarray(near.sum(1)).ravel()
     ends = np.float32(GROUP) * degree[:, None] * told
     lost = np.pad(lost, (0, more), constant_values=LOST)
     total = np.maximum(degree * (1 + lost) + ends.sum(1), _TINY)
-    inner = sparse.diags(total[free]) - weights[free][:, free]
-    arriving = weights[free] @ certain + ends[free]
+    inner = sparse.diags(total[free]) - near[free][:, free]
+    arriving = near[free] @ certain + ends[free]
     chances = certain
     chances[free] = _solve(inner.tocsr(), arriving, total[free])
     return chances[:count]
+
+
+def _hints(labels: np.ndarray, certain: np.ndarray, told: np.ndarray) -> np.ndarray:
+    """What the pictures that were named say of the other members of groups that were not, P x C.
+
+    Of n named pictures of a group each says as much as the group's own name would, if it was named,
+    divided by n + 0.5.
+    """
+    places = np.where(labels < 0, labels.max(initial=-1) + 1, labels)
+    counts = np.zeros((int(places.max(initial=-1)) + 1, certain.shape[1]), np.float32)
+    np.add.at(counts, places, certain)
+    hints: np.ndarray = counts / (counts.sum(1, keepdims=True) + np.float32(0.5))
+    named = np.isin(labels, np.unique(labels[told.any(1)])) | (labels < 0)
+    return np.where(named[:, None], np.float32(0), hints[places])
 
 
 def _silent(labels: np.ndarray, spoken: np.ndarray) -> np.ndarray:
@@ -181,16 +190,16 @@ def _silent(labels: np.ndarray, spoken: np.ndarray) -> np.ndarray:
     return silent
 
 
-def _with_groups(weights: Any, labels: np.ndarray, sureness: np.ndarray | None) -> Any:
+def _with_groups(near: Any, labels: np.ndarray, sureness: np.ndarray | None) -> Any:
     """A place more for each group, from where one goes on to any member of it."""
     sparse = optional("scipy.sparse", "scipy", "collection")
     members = np.flatnonzero(labels >= 0)
     _, group = np.unique(labels[members], return_inverse=True)
-    degree = np.asarray(weights.sum(1)).ravel()[members]
+    degree = np.asarray(near.sum(1)).ravel()[members]
     links = np.float32(TOGETHER) * degree * (1.0 if sureness is None else sureness[members])
     shape = (len(labels), int(group.max(initial=-1)) + 1)
     belongs = sparse.csr_matrix((links, (members, group)), shape)
-    return sparse.bmat([[weights, belongs], [belongs.T, None]]).tocsr()
+    return sparse.bmat([[near, belongs], [belongs.T, None]]).tocsr()
 
 
 def _solve(matrix: Any, right: np.ndarray, diagonal: np.ndarray) -> np.ndarray:
@@ -264,42 +273,68 @@ def propose(
     """What is most worth asking, the best first: groups, and pictures one by one.
 
     Args:
-        layers: name and numbers of groups, P each with -1 for none; of those with as much to gain
-            the first.
+        layers: name and numbers of groups, P each with -1 for none. Groups of the layers behind
+            the first are asked for where most of their members have a name already, and may be
+            another kind than they were named with.
         naming: as it is so far.
         spans: how many pictures were named at once when each got the name of its group, P, 0 for
             those that got none. What was asked already is not asked again.
         count: questions, at most.
         shown: typical pictures of each group.
     """
-    weights = _weights(graph)
+    near = _near(graph)
     unsure = np.where(naming.given, 0, 1 - np.where(naming.likeliest >= 0, naming.probability, 0))
     spans = np.zeros(len(unsure)) if spans is None else spans
     questions = [
         question
-        for name, labels in layers
-        for question in _of_groups(name, labels, naming, weights, unsure, spans, shown)
+        for i, (name, labels) in enumerate(layers)
+        for question in _of_groups(name, labels, naming, near, unsure, spans, shown, i > 0)
     ]
-    questions += _of_pictures(naming, weights, unsure, count)
-    return sorted(questions, key=lambda question: -question.gain)[:count]
+    questions += _of_pictures(naming, near, unsure, count)
+    questions.sort(key=lambda question: -question.gain)
+    return _apart(questions, dict(layers), len(unsure), count)
+
+
+def _apart(
+    questions: list[Question], layers: Mapping[str, np.ndarray], pictures: int, count: int
+) -> list[Question]:
+    """The first questions that are not about much the same pictures as one before."""
+    asked = np.zeros(pictures, bool)
+    chosen: list[Question] = []
+    for question in questions:
+        if len(chosen) == count:
+            break
+        about = question.pictures
+        if question.group is not None:
+            about = np.flatnonzero(layers[question.layer] == question.group)
+        if 2 * asked[about].sum() < len(about):
+            chosen.append(question)
+            asked[about] = True
+    return chosen
 
 
 def _of_groups(
     layer: str,
     labels: np.ndarray,
     naming: Naming,
-    weights: Any,
+    near: Any,
     unsure: np.ndarray,
     spans: np.ndarray,
     shown: int,
+    again: bool,
 ) -> list[Question]:
-    """A question for each group that was not named as a whole, nor as a part of little more."""
-    inside = _inside(weights, labels)
+    """A question for each group that was not named as a whole, nor as a part of little more.
+
+    ``again``: only for those that were named as a part of more.
+    """
+    inside = _inside(near, labels)
     questions = []
     for group in np.unique(labels[labels >= 0]):
         members = np.flatnonzero(labels == group)
         told = (spans[members] > 0) & (spans[members] <= 1.5 * len(members))
         if len(members) < 2 or 2 * told.sum() > len(members):
+            continue
+        if again and 2 * naming.named[members].sum() <= len(members):
             continue
         typical = members[np.argsort(-inside[members], kind="stable")[:shown]]
         questions.append(
@@ -311,9 +346,9 @@ def _of_groups(
     return questions
 
 
-def _inside(weights: Any, labels: np.ndarray) -> np.ndarray:
+def _inside(near: Any, labels: np.ndarray) -> np.ndarray:
     """How much of each picture's neighbourhood is in its own group."""
-    pairs = weights.tocoo()
+    pairs = near.tocoo()
     same = labels[pairs.row] == labels[pairs.col]
     return np.bincount(pairs.row[same], pairs.data[same], len(labels))
 
@@ -325,11 +360,11 @@ def _guess(naming: Naming, members: np.ndarray) -> str:
     return naming.names[int(sums.argmax())] if sums.size else ""
 
 
-def _of_pictures(naming: Naming, weights: Any, unsure: np.ndarray, count: int) -> list[Question]:
+def _of_pictures(naming: Naming, near: Any, unsure: np.ndarray, count: int) -> list[Question]:
     """A question for each of the pictures whose neighbours would gain most, no two of them near."""
     sparse = optional("scipy.sparse", "scipy", "collection")
-    degree = np.maximum(np.asarray(weights.sum(1)).ravel(), 1e-30)
-    heard = (sparse.diags(1 / degree) @ weights).tocsr()  # how much of each one's walk goes where
+    degree = np.maximum(np.asarray(near.sum(1)).ravel(), 1e-30)
+    heard = (sparse.diags(1 / degree) @ near).tocsr()  # how much of each one's walk goes where
     gain = unsure * (1 + heard.T @ unsure)
     questions: list[Question] = []
     left = np.ones(len(gain), bool)
@@ -337,7 +372,7 @@ def _of_pictures(naming: Naming, weights: Any, unsure: np.ndarray, count: int) -
         if len(questions) == count or gain[picture] <= 0:
             break
         if left[picture]:
-            left[weights.indices[weights.indptr[picture] : weights.indptr[picture + 1]]] = False
+            left[near.indices[near.indptr[picture] : near.indptr[picture + 1]]] = False
             one = np.array([picture])
             questions.append(Question("", None, one, 1, float(gain[picture]), _guess(naming, one)))
     return questions
