@@ -131,7 +131,7 @@ def read_pictures(
         ImageError: a source does not exist, nothing could be read, or (strict) a file could not.
     """
     named = [Path(source) for source in sources]
-    files, skipped, notes = _listed(named)
+    files, skipped, notes = files_of(named)
     if strict:
         refuse_unreadable(skipped)
     images, paths = [], []
@@ -280,10 +280,13 @@ def _rounded(images: Tensor) -> Tensor:
     return (images * 255).round().to(torch.uint8)
 
 
-def _listed(
+def files_of(
     sources: Iterable[str | Path],
 ) -> tuple[list[Path], list[tuple[Path, str]], list[str]]:
-    """All files of the sources, those that cannot be read and why, and notes for the user."""
+    """All files of the sources, those that cannot be read and why, and notes for the user.
+
+    Raises: ImageError: a source does not exist, or is a folder that cannot be listed.
+    """
     files: list[Path] = []
     skipped: list[tuple[Path, str]] = []
     notes: list[str] = []
@@ -561,6 +564,7 @@ __all__: Sequence[str] = [
     "chunk_size",
     "decode",
     "decode_many",
+    "files_of",
     "fit_all",
     "in_order",
     "nothing_read",

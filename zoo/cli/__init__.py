@@ -33,6 +33,7 @@ COMMANDS = {
     "name": "deciding:name",
     "recognise": "deciding:recognise",
     "export": "exporting:export",
+    "browse": "browsing:browse",
     "encode": "pictures:encode",
     "reconstruct": "pictures:reconstruct",
     "generate": "pictures:generate",

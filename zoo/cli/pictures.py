@@ -1,6 +1,5 @@
 """``zoo encode``, ``reconstruct``, ``generate``, ``interpolate`` and ``demo``."""
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +20,8 @@ from zoo.cli.shared import (
     seed,
     sources,
     strict,
+    tell,
+    tracked,
     usable_weights,
 )
 from zoo.errors import InputError
@@ -63,48 +64,27 @@ def encode(
     if not sources:
         raise InputError("name at least one picture or folder: zoo encode NAME FOLDER")
     refuse_loss(out, out.suffix, sources)
+    from zoo.collection.encoding import encode_files, writing
+    from zoo.images import files_of, why_not_opened
+
     model = zoo.load(name)
-    pictures = read(model, sources, strict)
-    refuse_loss(out, out.suffix, pictures.paths)
     call = {"codes": model.encode, "features": model.features, "scores": model.score}[what]
-    _write_rows(out, what, [path_text(path) for path in pictures.paths], call(pictures.images))
+    files, skipped, notes = files_of(sources)
+    refuse_loss(out, out.suffix, (path for path in files if not why_not_opened(path.name)))
+    with writing(out, what) as table:
+        encode_files(
+            files, skipped, call, model.preprocessing, table,
+            strict=strict, named=sources, notes=notes, progress=tracked,
+        )  # fmt: skip
+        tell(notes, skipped)
     report(
         as_json,
-        f"{len(pictures.paths)} pictures: {what} of {name} in {out}",
+        f"{len(table.paths)} pictures: {what} of {name} in {out}",
         out=str(out),
-        pictures=len(pictures.paths),
-        skipped=[{"path": str(path), "reason": reason} for path, reason in pictures.skipped],
-        notes=pictures.notes,
+        pictures=len(table.paths),
+        skipped=[{"path": str(path), "reason": reason} for path, reason in skipped],
+        notes=notes,
     )
-
-
-def _write_rows(out: Path, what: str, paths: list[str], values: "Tensor") -> None:
-    import io
-
-    from zoo.files import write_atomically
-
-    array = values.cpu().numpy()
-    buffer = io.BytesIO()
-    if out.suffix == ".npz":
-        import numpy as np
-
-        arrays: dict[str, Any] = {what: array, "paths": paths}
-        np.savez_compressed(buffer, allow_pickle=False, **arrays)
-    elif out.suffix == ".safetensors":
-        import safetensors.torch
-
-        buffer.write(
-            safetensors.torch.save({what: values.cpu().contiguous()}, {"paths": json.dumps(paths)})
-        )
-    else:
-        from zoo.optional import optional
-
-        arrow = optional("pyarrow", "pyarrow", "parquet")
-        parquet = optional("pyarrow.parquet", "pyarrow", "parquet")
-        rows = array if array.ndim == 1 else list(array.reshape(len(array), -1))
-        parquet.write_table(arrow.table({"path": paths, what: rows}), buffer)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(out, buffer.getvalue())
 
 
 @click.command()

@@ -62,19 +62,26 @@ def png_out(default: str) -> "Callable[[F], F]":
 
 def read(model: "ZooModel", sources: tuple[Path, ...], strict: bool) -> "Pictures":
     """The pictures of ``sources``, or some of the embedded sample; skipped files are reported."""
-    from zoo.images import Pictures, read_pictures, skipped_text
+    from zoo.images import Pictures, read_pictures
 
     if not sources:
         from zoo.sample import sample
 
         images = model.preprocess(sample()[0][:30])
         return Pictures(images, [Path(f"sample/{i}") for i in range(len(images))])
-    pictures = read_pictures(sources, model.preprocessing, strict=strict, progress=_track)
-    for note in pictures.notes:
-        click.echo(printable(note), err=True)
-    if pictures.skipped:
-        click.echo(printable(skipped_text(pictures.skipped)), err=True)
+    pictures = read_pictures(sources, model.preprocessing, strict=strict, progress=tracked)
+    tell(pictures.notes, pictures.skipped)
     return pictures
+
+
+def tell(notes: list[str], skipped: list[tuple[Path, str]]) -> None:
+    """Say on stderr what was left out on purpose, and what could not be read."""
+    from zoo.images import skipped_text
+
+    for note in notes:
+        click.echo(printable(note), err=True)
+    if skipped:
+        click.echo(printable(skipped_text(skipped)), err=True)
 
 
 _SIGNATURES: "dict[str, tuple[str, Callable[[bytes], bool]]]" = {
@@ -84,6 +91,7 @@ _SIGNATURES: "dict[str, tuple[str, Callable[[bytes], bool]]]" = {
     ".safetensors": ("a .safetensors file", lambda head: head[8:9] == b"{"),
     ".onnx": ("an ONNX file", lambda head: head.startswith(b"\x08")),  # the field of its version
     ".pt2": ("a .pt2 file", lambda head: head.startswith(b"PK")),
+    ".html": ("a page of zoo browse", lambda head: b"a page of zoo browse" in head),
     ".csv": ("a table of zoo export", lambda head: head.startswith(b"path,hash,group,")),
     ".json": ("a JSON file", lambda head: head.lstrip()[:1] in (b"{", b"[")),
 }
@@ -115,7 +123,7 @@ def refuse_loss(out: Path, kind: str, pictures: "Iterable[Path]" = ()) -> None:
             )
 
 
-def _track(paths: list[Path]) -> "Iterable[Path]":
+def tracked(paths: list[Path]) -> "Iterable[Path]":
     """A progress bar on a terminal, if there are many files."""
     if len(paths) < 200 or not sys.stderr.isatty():
         return paths

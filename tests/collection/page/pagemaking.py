@@ -88,14 +88,16 @@ class Kept:
         hashes = self.base.hashes
         self.decisions.append_all([decision.kept(hashes) for decision in decisions])
         state = self.decisions.state()
-        named = state.members | state.pictures
+        given = [state.pictures.get(each, "") for each in hashes]
+        member = [state.members.get(each, "") for each in hashes]
         middle = self.base.layers[1]
         labels = regrouped(middle.labels, hashes, state.edits)
         self.data = dataclasses.replace(
             self.base,
             layers=[self.base.layers[0], middle._replace(labels=labels)],
-            names=[named.get(each, "") for each in hashes],
-            decided=np.array([each in named for each in hashes]),
+            names=[one or other for one, other in zip(given, member, strict=True)],
+            given=given,
+            member=member,
             duplicates=[
                 each
                 for each in self.base.duplicates

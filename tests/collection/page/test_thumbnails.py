@@ -3,7 +3,6 @@
 import hashlib
 import io
 import zipfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,16 +12,27 @@ from zoo.collection.page import thumbnails
 from zoo.collection.page.thumbnails import EDGE, Thumbnails, webp
 
 
+def picture(number: int) -> bytes:
+    """The file of a picture; the picture 7 cannot be read."""
+    buffer = io.BytesIO()
+    Image.new("RGB", (400 + number, 100), (number, 0, 0)).save(buffer, "PNG")
+    return b"" if number == 7 else buffer.getvalue()
+
+
 def content(number: int) -> str:
-    return hashlib.sha256(str(number).encode()).hexdigest()
+    return hashlib.sha256(picture(number)).hexdigest()
 
 
-def pictures(*numbers: int) -> Iterator[tuple[str, bytes]]:
-    """Hashes and pictures of these numbers; the picture 7 cannot be read."""
-    for i in numbers:
-        buffer = io.BytesIO()
-        Image.new("RGB", (400 + i, 100), (i, 0, 0)).save(buffer, "PNG")
-        yield content(i), b"" if i == 7 else buffer.getvalue()
+def pictures(*numbers: int) -> list[tuple[str, bytes]]:
+    return [(content(i), picture(i)) for i in numbers]
+
+
+def test_a_picture_that_has_changed_is_not_taken_for_what_it_was(tmp_path: Path):
+    shelf = Thumbnails(tmp_path / "thumbnails")
+    file = tmp_path / "picture.png"
+    file.write_bytes(picture(2))
+    made = shelf.make([(content(1), file), (content(2), file)])
+    assert made == (1, [(content(1), "it has changed since it was indexed")])
 
 
 def test_they_are_made_once_and_by_content(tmp_path: Path):

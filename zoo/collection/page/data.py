@@ -73,7 +73,8 @@ class PageData:
         odd: how strange each picture is, higher is stranger.
         places: P x 2 in [0, 1], where each picture is on the map; None without a map.
         unread: path and reason of each file that could not be read.
-        decided: whether a person named the picture.
+        given: the name that a person gave to each picture itself, empty for none.
+        member: the name that a person gave to a group that each picture is of.
     """
 
     title: str
@@ -86,7 +87,8 @@ class PageData:
     default_layer: int = 0
     names: Sequence[str] = ()
     probabilities: np.ndarray | None = None
-    decided: np.ndarray | None = None
+    given: Sequence[str] = ()
+    member: Sequence[str] = ()
     neighbours: np.ndarray | None = None
     similarities: np.ndarray | None = None
     odd: np.ndarray | None = None
@@ -112,14 +114,13 @@ class PageData:
             "heights": self.heights,
             "bytes": self.bytes,
             "probabilities": self.probabilities,
-            "decided": self.decided,
             "neighbours": self.neighbours,
             "similarities": self.similarities,
             "odd": self.odd,
             "places": self.places,
         }
-        if len(self.names):
-            columns["names"] = self.names
+        named = {"names": self.names, "given": self.given, "member": self.member}
+        columns |= {name: column for name, column in named.items() if len(column)}
         for layer in self.layers:
             columns[f"labels of {layer.name}"] = layer.labels
             columns[f"sureness of {layer.name}"] = layer.sureness
@@ -133,6 +134,9 @@ class PageData:
         def rows(column: np.ndarray | None) -> np.ndarray | None:
             return None if column is None else column[order]
 
+        def texts(column: Sequence[str]) -> Sequence[str]:
+            return [column[i] for i in order] if len(column) else ()
+
         neighbours = rows(self.neighbours)
         if neighbours is not None:
             neighbours = np.where(neighbours < 0, -1, new[neighbours])
@@ -140,13 +144,14 @@ class PageData:
             self,
             paths=[self.paths[i] for i in order],
             hashes=[self.hashes[i] for i in order],
-            names=[self.names[i] for i in order] if len(self.names) else (),
+            names=texts(self.names),
+            given=texts(self.given),
+            member=texts(self.member),
             widths=self.widths[order],
             heights=self.heights[order],
             bytes=self.bytes[order],
             layers=[Layer(x.name, x.labels[order], x.sureness[order]) for x in self.layers],
             probabilities=rows(self.probabilities),
-            decided=rows(self.decided),
             neighbours=neighbours,
             similarities=rows(self.similarities),
             odd=rows(self.odd),
@@ -191,11 +196,10 @@ def to_json(data: PageData) -> dict[str, Any]:
 
 def changing_json(data: PageData) -> dict[str, Any]:
     """The part of :func:`to_json` that a decision may change."""
-    named = list(data.names) or [""] * len(data)
-    names = sorted(set(named) - {""})
+    columns = {"name": data.names, "given": data.given, "member": data.member}
+    names = sorted({name for column in columns.values() for name in column} - {""})
     numbers = {name: i for i, name in enumerate(names)} | {"": -1}
     sure = data.probabilities if data.probabilities is not None else np.ones(len(data))
-    decided = data.decided if data.decided is not None else np.zeros(len(data))
     return {
         "layers": [
             {
@@ -207,9 +211,11 @@ def changing_json(data: PageData) -> dict[str, Any]:
         ],
         "default_layer": data.default_layer,
         "names": names,
-        "name": _packed(np.array([numbers[name] for name in named]), "<i4"),
+        **{
+            key: _packed(np.array([numbers[name] for name in column or [""] * len(data)]), "<i4")
+            for key, column in columns.items()
+        },
         "probability": _packed(_hundredths(sure), "u1"),
-        "decided": _packed(decided, "u1"),
         "duplicates": [
             [each.band, list(each.pictures), each.keep, path_text(each.why)]
             for each in data.duplicates

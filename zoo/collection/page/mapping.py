@@ -73,8 +73,10 @@ def _within(placed: np.ndarray) -> np.ndarray:
     """The places in a square, whose sides the farthest few of a thousand do not stretch."""
     low, high = np.quantile(placed, (0.002, 0.998), axis=0)
     size = max((high - low).max(), 1e-9)
-    within: np.ndarray = np.clip((placed - (low + high) / 2) / size * 0.94 + 0.5, 0, 1)
-    return within
+    straight = np.clip((placed - (low + high) / 2) / size + 0.5, 0, 1)
+    # UMAP leaves much room between kinds. Half of what each axis has comes from the order alone.
+    ranks = placed.argsort(0, kind="stable").argsort(0, kind="stable") / max(len(placed) - 1, 1)
+    return np.asarray(0.03 + 0.94 * (0.5 * straight + 0.5 * ranks))
 
 
 def _beside(

@@ -78,10 +78,13 @@ class Words(BaseModel):
 class Live(Protocol):
     """What the server serves: a collection, and what can be asked of it. Used by many threads."""
 
-    words: bool
-    """Whether :meth:`find_words` has an answer."""
-    pictures: bool
-    """Whether :meth:`find_picture` has an answer."""
+    @property
+    def words(self) -> bool:
+        """Whether :meth:`find_words` has an answer."""
+
+    @property
+    def pictures(self) -> bool:
+        """Whether :meth:`find_picture` has an answer."""
 
     @property
     def data(self) -> PageData: ...
@@ -279,6 +282,11 @@ def _bounded(scope: Scope, receive: Receive) -> Receive:
     return bounded
 
 
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach an address."""
+    return ip_address(host).is_loopback
+
+
 def host_check(host: str, port: int) -> Callable[[str], bool]:
     """Whether a request's Host is this server's.
 
@@ -286,7 +294,7 @@ def host_check(host: str, port: int) -> Callable[[str], bool]:
     only numbers and the machine's own name are its names.
     """
     own = {f"127.0.0.1:{port}", f"localhost:{port}", f"[::1]:{port}", f"{_bracketed(host)}:{port}"}
-    if ip_address(host).is_loopback:
+    if is_loopback(host):
         return lambda name: name.lower() in own
     own |= {f"{socket.gethostname().lower()}:{port}"}
 

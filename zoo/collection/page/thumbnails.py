@@ -5,6 +5,7 @@ that any program can look into it. A shard is written whole and never changed.
 """
 
 import contextlib
+import hashlib
 import io
 import re
 import threading
@@ -87,6 +88,10 @@ class Thumbnails:
     def __contains__(self, content: str) -> bool:
         return content in self._entries
 
+    def known(self) -> set[str]:
+        """The hashes of all that are there."""
+        return set(self._entries)
+
     def __len__(self) -> int:
         return len(self._entries)
 
@@ -153,6 +158,9 @@ def _made(item: tuple[str, Source]) -> tuple[str, bytes, str]:
     """A picture's hash, its thumbnail, and why there is none."""
     content, source = item
     try:
-        return content, webp(source, EDGE), ""
+        data = source if isinstance(source, bytes) else source.read_bytes()
+        if hashlib.sha256(data).hexdigest() != content:
+            return content, b"", "it has changed since it was indexed"
+        return content, webp(data, EDGE), ""
     except (ImageError, OSError) as error:
         return content, b"", str(error)

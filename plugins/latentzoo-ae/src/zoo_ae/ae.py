@@ -1,7 +1,7 @@
 """The shallow autoencoder: one hidden layer on either side of nothing but a ReLU code.
 
 Rumelhart, Hinton & Williams 1986, "Learning internal representations by error propagation";
-in the form that most people meet first: Chollet 2016, "Building Autoencoders in Keras".
+in the form of a well-known tutorial: Chollet 2016, "Building Autoencoders in Keras".
 """
 
 from dataclasses import dataclass

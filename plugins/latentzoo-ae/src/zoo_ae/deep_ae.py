@@ -32,9 +32,9 @@ class Recipe(PretrainRecipe):
     batch_size: int = 128
     lr: float = 3e-3
     clip: float = 20.0
-    affine: float = 1.0  # without it this net learns its training set by heart
+    affine: float = 1.0  # without it this net overfits
     affine_until: float = 1.0
-    hidden_weight: float = 0.001  # 0: the error of the images alone; more costs error
+    hidden_weight: float = 0.001  # 0: the error of the images alone, which more makes larger
 
 
 class DeepAE(Autoencoder):

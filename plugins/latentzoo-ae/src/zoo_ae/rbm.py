@@ -39,7 +39,7 @@ class RBM(nn.Module):
         self.up, self.bias, self.linear = up, bias, linear  # the biases of above and below
 
     def free_energy(self, below: Tensor) -> Tensor:
-        """N x width to N: minus the log-likelihood, up to a constant, all of above summed out."""
+        """N x width to N: minus the log-likelihood up to a constant, summed over units above."""
         x = self.up(below)  # N x width above
         above = x.square() / 2 if self.linear else nn.functional.softplus(x)
         return -(below @ self.bias) - above.sum(1)
@@ -79,8 +79,8 @@ def _pair(model: "DeepAE", i: int, recipe: PretrainRecipe) -> Phase:
         with torch.no_grad():
             below = model.hidden(step.seen)[i - 1] if i else step.seen.flatten(1)
         again = rbm.reconstruct(below, step.generator)
-        # Its gradient is that of contrastive divergence: what the data have, less what the
-        # machine makes of them.
+        # Its gradient is that of contrastive divergence: the gradient of the free energy of the
+        # data, minus that of their reconstructions.
         loss = (rbm.free_energy(below) - rbm.free_energy(again)).mean()
         step.update("rbm", loss)
         return {"sse": (again - below).square().sum(1).mean()}

@@ -1,4 +1,4 @@
-"""Baselines for latentzoo: what a model has to beat to show anything."""
+"""Baselines for latentzoo, which a good model has to surpass."""
 
 from zoo import ModelSpec, bundled_weights, hookimpl
 

@@ -1,12 +1,13 @@
 """One layer of k-means on patches: Coates, Lee & Ng 2011, "An analysis of single-layer networks in
 unsupervised feature learning", AISTATS, PMLR 15.
 
-Section 3: random patches, brought to one brightness and contrast, and whitened; the centroids of
-k-means, and how much nearer a patch is to each than to the average one, if it is nearer
-("triangle"); all patches of a picture, one pixel apart, their answers pooled over its quarters.
+Section 3: random patches are normalised in brightness and contrast, whitened, and clustered by
+k-means. The activation of a patch for a centroid is how much nearer it is to that centroid than to
+the average one, or 0 if it is not nearer ("triangle"). The activations of all patches of a picture,
+one pixel apart, are pooled over its quarters.
 
-In one thing it differs: distances are squared. The squares of a patch's own length then cancel, and
-what is left is one layer of a convolutional net, filters and rectifiers.
+Unlike in the paper distances are squared. The squares of a patch's own length then cancel, and what
+is left is one layer of a convolutional net: filters and rectifiers.
 """
 
 from collections.abc import Callable, Iterator
@@ -22,7 +23,7 @@ from zoo.optional import optional
 __all__ = ["PatchKMeans"]
 
 PATCHES = 400_000
-"""Patches that k-means sees, at most ``EACH`` of a picture at a time."""
+"""The most patches that k-means is fitted to, and the most of a picture at a time (``EACH``)."""
 
 EACH = 8
 ROUNDS = 20
@@ -37,23 +38,23 @@ WHITENING = 0.1
 class PatchKMeans(FittedModel):
     """Code: how near the patches of each part of the picture are to each centroid.
 
-    ``features`` are the roots of these numbers: a few strong answers then do not outweigh all
+    ``features`` are the roots of these numbers: a few strong activations then do not outweigh all
     others in a distance (Arandjelović & Zisserman 2012, "Three things everyone should know to
     improve object retrieval"). ``score`` is the squared distance of the whitened
-    patches to their nearest centroid, averaged over the picture: parts never seen are strange,
-    their order is not.
+    patches to their nearest centroid, averaged over the picture: it is high for unusual parts, and
+    does not depend on their order.
 
     Args:
         channels: 1 or 3.
         size: height and width of the pictures, from 8 to 512.
         patch: height and width of a patch.
         centroids: of k-means.
-        grid: parts of the picture, across and down, over which answers are averaged. The
+        grid: parts of the picture, across and down, over which activations are averaged. The
             paper has 1,600 centroids and a grid of 2, for CIFAR-10; fewer and a finer grid are
-            better for small pictures whose things lie all alike.
+            better for small pictures whose objects are all in the same place.
 
     Raises:
-        SettingsError: a setting that is not of these.
+        SettingsError: a setting is out of its range.
     """
 
     def __init__(
@@ -92,7 +93,7 @@ class PatchKMeans(FittedModel):
         filters = (self.centroids - self.centroids.mean(0)) @ self.whitening  # K x D
         offsets = lengths.mean() - lengths - filters @ self.mean  # K
         side = self.image_shape[1] - self.patch + 1  # L
-        # The answers of a whole batch are gigabytes, which a CPU would wait for.
+        # The activations of a whole batch would be gigabytes, so it is computed in parts.
         # (Of a batch of any size, no compiler can say how many parts it has.)
         whole = images.device.type != "cpu" or torch.compiler.is_compiling()
         parts = [images] if whole else images.split(2)

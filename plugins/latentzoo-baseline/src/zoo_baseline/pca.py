@@ -16,7 +16,7 @@ from zoo.model import FittedModel
 __all__ = ["PCA"]
 
 MOST_PIXELS = 64 * 64 * 3
-"""The covariance of more would take gigabytes, and its eigenvectors hours."""
+"""The most pixels: the covariance of more would take gigabytes, and its eigenvectors hours."""
 
 
 class PCA(FittedModel):
@@ -52,7 +52,7 @@ class PCA(FittedModel):
         return (images.flatten(1) - self.mean) @ self.components.T  # N x K
 
     def _decode(self, codes: Tensor) -> Tensor:
-        # A plane leaves the cube of images at places.
+        # Linear reconstructions may leave [0, 1].
         pixels = (codes @ self.components + self.mean).clamp(0, 1)
         images: Tensor = pixels.unflatten(1, self.image_shape)
         return images

@@ -1,8 +1,8 @@
 """What the models of this plugin share: an encoder, two views of each picture, a density.
 
 The encoder is a residual net (He et al. 2016, arXiv:1512.03385) for small pictures: its stem keeps
-the size, as is usual for CIFAR-10. It lies here and is not timm's, since ``import timm`` takes
-longer than all the rest of loading a model; any net of timm takes its place by its name.
+the size, as is usual for CIFAR-10. It is written here, and not timm's, since ``import timm``
+takes longer than the rest of loading a model; a setting chooses any net of timm in its place.
 """
 
 from collections.abc import Callable, Iterator
@@ -101,7 +101,7 @@ class TimmNet(nn.Module):
     def __init__(self, name: str, channels: int):
         super().__init__()
         timm = optional("timm", "timm", "train")
-        # A prefix (hf-hub:, local-dir:) would make timm read what the config of a stranger names.
+        # With a prefix (hf-hub:, local-dir:) an untrusted config could make timm read any file.
         if ":" in name or not timm.is_model(name):
             raise SettingsError(
                 f"encoder={name!r:.80} is no net of timm's: expected {RESNET!r}, or one of the "
@@ -133,8 +133,8 @@ class TwoViews(ZooModel):
     ``encode`` gives what the encoder makes of the picture, averaged over its last map: the
     projection behind it is for training alone, as it drops what the views do not share (Chen et
     al. 2020, section 4.2). ``features`` are averages over each part of a grid instead, which also
-    say where things are; and of the map before the last too, which is less blind to what differs
-    between views: probes and neighbours were the better for it on held-out images. ``score`` is
+    say where things are; and of the map before the last too, which keeps more of what differs
+    between views: with both, probes and neighbours were better on held-out images. ``score`` is
     the distance to the mean of the training codes in units of their covariance: SSD (Sehwag et
     al. 2021, arXiv:2103.12051, section 3).
 
@@ -146,7 +146,7 @@ class TwoViews(ZooModel):
         grid: parts of a map, across and down, whose averages are ``features``.
 
     Raises:
-        SettingsError: a setting that is not of these.
+        SettingsError: a setting is out of its range.
         MissingDependency: a net of timm's without timm.
     """
 

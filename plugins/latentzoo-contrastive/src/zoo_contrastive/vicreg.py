@@ -1,7 +1,7 @@
 """VICReg: Bardes, Ponce & LeCun 2022, "VICReg: Variance-invariance-covariance regularization for
 self-supervised learning", arXiv:2105.04906.
 
-It is the one without negatives because it is the plainest of them and does well with small
+Of the methods without negative pairs it was chosen as the simplest, and it does well with small
 batches: no second encoder that follows the first (BYOL), which costs a third more at each step; no
 twin to be found in a large batch (SimCLR). And its three terms (section 4.1) are seen in the log:
 the views' distance, and whether the numbers still vary and still differ from each other, so that a
@@ -31,7 +31,7 @@ class Recipe(TwoViewsRecipe):
 
 
 def variance_loss(z: Tensor) -> Tensor:
-    """Equation 1: how far the deviation of each number of N x D falls short of 1, the mean."""
+    """Equation 1: by how much the deviations of the D numbers are below 1, on average."""
     return F.relu(1 - (z.var(0, correction=0) + 1e-4).sqrt()).mean()
 
 
@@ -43,7 +43,7 @@ def covariance_loss(z: Tensor) -> Tensor:
 
 
 class VICReg(TwoViews):
-    """Views of a picture are alike; each number of the projection varies, and for itself."""
+    """Views of a picture are alike; the numbers of the projection vary and are uncorrelated."""
 
     recipe = Recipe
 

@@ -58,6 +58,6 @@ class ConvAE(Autoencoder):
         return images
 
     def loss(self, images: Tensor, step: Step) -> dict[str, Tensor]:
-        # The sigmoid in full precision: in bf16 it has steps that one sees.
+        # The sigmoid in full precision: in bf16 its steps would be visible.
         error = self.decoder(self.encoder(step.seen)).float().sigmoid() - images
         return {"sse": error.square().flatten(1).sum(1).mean()}  # summed over pixels

@@ -3,8 +3,8 @@ input is damaged and whose target is not; convolutional, as Mao et al. 2016 ("Im
 using very deep convolutional encoder-decoder networks", arXiv:1603.09056) and with the residual
 blocks of He et al. 2016.
 
-Unlike theirs it has no connections around the code: what is rebuilt is all in the code, which is
-therefore a wide map, half as wide and high as the picture, and no density is fitted on it.
+Unlike theirs it has no skip connections around the code: the code alone has to hold the picture, so
+it is a large map, half as wide and high as the picture, and no density is fitted to it.
 """
 
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ from zoo.model import Autoencoder, AutoencoderRecipe, Step
 __all__ = ["DenoisingAE"]
 
 DAMAGE = (("mask", 0.6), ("noise", 0.5))
-"""What is learnt to repair, and up to which strength."""
+"""The kinds of damage that it learns to repair, with their largest strengths."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,7 +30,7 @@ class Recipe(AutoencoderRecipe):
 
 
 class Block(nn.Module):
-    """Two convolutions around which the input goes on: N x width x h x w to the same."""
+    """A residual block of two convolutions: N x width x h x w to the same."""
 
     def __init__(self, width: int):
         super().__init__()

@@ -26,7 +26,7 @@ class Recipe(AutoencoderRecipe):
 
 
 class TimmAE(Autoencoder):
-    """timm's ``backbone`` without its pretrained weights, a linear code, and the way back."""
+    """timm's ``backbone`` without pretrained weights, a linear code, and a mirrored decoder."""
 
     recipe = Recipe
 
@@ -90,7 +90,7 @@ def network(backbone: str, channels: int, size: int, latent_dim: int) -> nn.Modu
         MissingDependency: timm is not installed.
     """
     timm = optional("timm", "timm", "train")
-    # A config may come from anybody: only names that timm itself has, so no repository.
+    # A config is not trusted: only timm's own names are taken, and no repositories.
     if not timm.is_model(backbone):
         import difflib
 

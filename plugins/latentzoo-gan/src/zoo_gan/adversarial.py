@@ -22,8 +22,8 @@ __all__ = [
     "discriminator_loss",
     "frozen",
     "generator_loss",
-    "settle_generator",
     "uniform",
+    "update_generator_norms",
 ]
 
 
@@ -43,14 +43,14 @@ class GameRecipe(BaseRecipe):
 
 
 def discriminator_loss(kind: str, real: Tensor, fake: Tensor) -> Tensor:
-    """Of the discriminator's logits for real and for generated images, N each."""
+    """The discriminator's loss, of its logits for real and for generated images, N each."""
     if kind == "hinge":
         return hinge_loss(real, fake)
     return F.softplus(-real).mean() + F.softplus(fake).mean()
 
 
 def generator_loss(kind: str, fake: Tensor) -> Tensor:
-    """Of the discriminator's logits for generated images, N."""
+    """The generator's loss, of the discriminator's logits for generated images, N."""
     return -fake.mean() if kind == "hinge" else F.softplus(-fake).mean()
 
 
@@ -62,7 +62,7 @@ def check_loss(recipe: GameRecipe) -> None:
 
 @contextlib.contextmanager
 def frozen(*modules: nn.Module) -> Iterator[None]:
-    """Within, these modules learn nothing: gradients pass through them."""
+    """Inside the block these modules learn nothing; gradients pass through them."""
     for module in modules:
         module.requires_grad_(False)
     yield
@@ -75,9 +75,9 @@ def uniform(n: int, dim: int, generator: torch.Generator) -> Tensor:
     return torch.rand(n, dim, generator=generator) * 2 - 1
 
 
-def settle_generator(model: ZooModel, generator: nn.Module) -> None:
-    """Averaged weights have activations of their own: measure the mean and variance that batch
-    norm needs, on 100 batches of sampled codes."""
+def update_generator_norms(model: ZooModel, generator: nn.Module) -> None:
+    """Compute the statistics of batch norm again, on 100 batches of sampled codes: averaged weights
+    have others than the last ones."""
     rng = torch.Generator().manual_seed(0)
     update_bn((model._sample_codes(256, rng).to(model.device) for _ in range(100)), generator)
 
@@ -94,7 +94,7 @@ class InvertedRecipe(GameRecipe):
 
 
 class FeatureDiscriminator(nn.Module):
-    """A discriminator whose last hidden layer is used, too."""
+    """A discriminator whose last hidden layer is used as features."""
 
     def features(self, x: Tensor) -> Tensor:
         """Images, N x C x H x W in the range that the game is played in, to N x F."""
@@ -102,7 +102,7 @@ class FeatureDiscriminator(nn.Module):
 
 
 class InvertedGAN(ZooModel):
-    """A game of two, and then an encoder that learns to invert the generator while both rest.
+    """A GAN, and then an encoder that learns to invert its generator while that stays fixed.
 
     That is "izi_f" of f-AnoGAN (Schlegl et al. 2019, section 3.2), whose anomaly score (equation
     4) is this model's ``score``. A subclass sets ``generator``, ``discriminator`` (with
@@ -149,7 +149,7 @@ class InvertedGAN(ZooModel):
         return [self._game(recipe), self._inversion(recipe)]
 
     def _game_codes(self, n: int, step: Step) -> tuple[Tensor, tuple[Tensor, ...]]:
-        """Codes to play with, and what else the discriminator is told of images, real or not."""
+        """Codes for one step, and further inputs that the discriminator gets with each image."""
         return self._sample_codes(n, step.generator).to(self.device), ()
 
     def _game(self, recipe: InvertedRecipe) -> Phase:
@@ -160,7 +160,7 @@ class InvertedGAN(ZooModel):
             self.play,
             averaged=self.generator,
             shows="generate",
-            finish=lambda: settle_generator(self, self.generator),
+            finish=lambda: update_generator_norms(self, self.generator),
         )
 
     def play(self, images: Tensor, step: Step) -> dict[str, Tensor]:
@@ -198,7 +198,7 @@ class InvertedGAN(ZooModel):
         )
 
     def invert(self, images: Tensor, step: Step) -> dict[str, Tensor]:
-        """One step of the encoder: G(E(x)) = x and E(G(z)) = z, while the other two rest."""
+        """One step of the encoder: G(E(x)) = x and E(G(z)) = z, while the other two stay fixed."""
         self.generator.eval().requires_grad_(False)
         self.discriminator.eval()
         codes = self._sample_codes(len(images), step.generator).to(images.device)

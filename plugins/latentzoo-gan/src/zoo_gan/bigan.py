@@ -31,8 +31,8 @@ from zoo_gan.adversarial import (
     discriminator_loss,
     frozen,
     generator_loss,
-    settle_generator,
     uniform,
+    update_generator_norms,
 )
 
 __all__ = ["BiGAN"]
@@ -123,7 +123,7 @@ class BiGAN(ZooModel):
                 {"generator and encoder": both, "discriminator": self.discriminator},
                 self.play,
                 averaged=both,
-                finish=lambda: settle_generator(self, self.generator),
+                finish=lambda: update_generator_norms(self, self.generator),
             )
         ]
 
@@ -143,12 +143,12 @@ class BiGAN(ZooModel):
             with step.autocast():
                 taken = self.discriminator(real).flatten().float()
                 fooled = self.discriminator(fake).flatten().float()
-            # Each of the two wants its pairs taken for the other's (section 3.4).
+            # Both learn that the discriminator takes their pairs for the other kind (section 3.4).
             loss_e = generator_loss(kind, -taken)
             loss_g = generator_loss(kind, fooled)
             step.update("generator and encoder", loss_g + loss_e)
         return {"discriminator": loss_d, "generator": loss_g, "encoder": loss_e}
 
     def fit(self, images: Callable[[], Iterator[Tensor]], seed: int) -> None:
-        """The averaged encoder's batch norm is settled on images, as the generator's on codes."""
+        """Compute the batch norm statistics of the averaged encoder again, on images."""
         update_bn((x.flatten(1) * 2 - 1 for x in images()), self.encoder)

@@ -15,8 +15,8 @@ batch norm, and the recipe's ``r1`` and ``loss="hinge"`` (:mod:`zoo_gan.options`
 
 ``classes=10``
     a generator for each class (the paper's section 6 has one such): codes end in ``classes``
-    numbers, one of them 1, and the discriminator is told the class by as many maps beside the
-    image (Mirza & Osindero 2014, "Conditional generative adversarial nets", arXiv:1411.1784,
+    numbers, one of them 1, and the discriminator gets the class as so many maps beside the image
+    (Mirza & Osindero 2014, "Conditional generative adversarial nets", arXiv:1411.1784,
     section 3.2). Such a model is NOT learnt without labels, and the recipe has to say so:
     ``labels=true``.
 """
@@ -56,7 +56,7 @@ def middle_kernel(size: int) -> int:
 
 
 def layer_widths(size: int, width: int) -> list[int]:
-    """Of all layers but the images', from the outermost to that of 4 x 4."""
+    """The channels of all layers but the images, from the outermost to that of 4 x 4."""
     return [width * 2**i for i in range(4 if size == 64 else 3)]  # w, 2w, 4w
 
 
@@ -85,7 +85,8 @@ class Generator(nn.Module):
 class Trunk(nn.Module):
     """Strided convolutions, images in tanh's range to 4w x 4 x 4, or 8w x 4 x 4 for 64 pixels.
 
-    ``norm`` is that of all but the first: batch; none, for spectral norm to come over it, too.
+    ``norm`` is the norm of all layers but the first: ``batch`` or none. Spectral norm is added
+    later, to layers without one.
     """
 
     def __init__(self, channels: int, size: int, width: int, norm: str = "batch"):
@@ -114,7 +115,7 @@ class Trunk(nn.Module):
 class Discriminator(FeatureDiscriminator):
     """Images in tanh's range to one logit each: real above zero, generated below.
 
-    With ``classes`` it is told which the image should be of, N x classes that sum to 1.
+    With ``classes`` it also gets the class that the image should have, N x classes that sum to 1.
     """
 
     def __init__(self, channels: int, size: int, width: int, norm: str = "batch", classes: int = 0):
@@ -124,10 +125,10 @@ class Discriminator(FeatureDiscriminator):
         self.classes = classes
 
     def forward(self, x: Tensor, classes: Tensor | None = None) -> Tensor:
-        out: Tensor = self.head(self.trunk(self._told(x, classes))[-1]).flatten()  # N
+        out: Tensor = self.head(self.trunk(self._with_classes(x, classes))[-1]).flatten()  # N
         return out
 
-    def _told(self, x: Tensor, classes: Tensor | None) -> Tensor:
+    def _with_classes(self, x: Tensor, classes: Tensor | None) -> Tensor:
         """``x`` with a map for each class beside it; all of them alike when it may be any."""
         if not self.classes:
             return x
@@ -138,7 +139,7 @@ class Discriminator(FeatureDiscriminator):
 
     def features(self, x: Tensor) -> Tensor:
         """Section 5.1: every layer max-pooled to 4 x 4, all of them in one vector."""
-        layers = self.trunk(self._told(x, None))
+        layers = self.trunk(self._with_classes(x, None))
         pooled = [F.adaptive_max_pool2d(layer, 4).flatten(1) for layer in layers]
         return torch.cat(pooled, dim=1)  # N x 16 * 7w
 
@@ -199,7 +200,7 @@ class DCGAN(InvertedGAN):
                 nn.init.normal_(module.weight, 0, 0.02)
             elif isinstance(module, nn.BatchNorm2d):
                 nn.init.normal_(module.weight, 1, 0.02)
-        if classes:  # as loud as the rest of the code together, or the generator does not listen
+        if classes:  # as large as the rest of the code together, or the generator ignores them
             first = self.generator.get_parameter("layers.0.0.weight")
             nn.init.normal_(first[latent_dim:], 0, 0.02 * latent_dim**0.5)
         check_fit(self)

@@ -1,4 +1,4 @@
-"""What a game can be played with besides, off by default: no shipped weights need it."""
+"""Options of adversarial training that are off by default: no shipped weights need them."""
 
 import torch
 from torch import Tensor, nn
@@ -16,10 +16,10 @@ def hinge_loss(real: Tensor, fake: Tensor) -> Tensor:
 def r1_penalty(
     discriminator: nn.Module, x: Tensor, condition: tuple[Tensor, ...], gamma: float
 ) -> Tensor:
-    """The slope at real images: Mescheder et al. 2018, arXiv:1801.04406, equation 9.
+    """The penalty on the slope at real images: Mescheder et al. 2018, arXiv:1801.04406, equation 9.
 
-    Of every eighth image: as good on average, for a fraction of the time. Batch norm, which mixes
-    images, is not for it.
+    Of every eighth image: as good on average, for a fraction of the time. It does not go with
+    batch norm, which mixes images.
     """
     x = x[::8].detach().requires_grad_()
     logits = discriminator(x, *(part[::8] for part in condition))

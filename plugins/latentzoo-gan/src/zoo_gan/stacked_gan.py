@@ -95,7 +95,7 @@ class Top(nn.Module):
 
 
 class Stack(nn.Module):
-    """All generators as one module, for what wants a module that is called."""
+    """All generators as one module that can be called, as updating batch norm needs it."""
 
     def __init__(self, generators: nn.ModuleList, write: Callable[[Tensor], Tensor]):
         super().__init__()
@@ -208,7 +208,7 @@ class StackedGAN(ZooModel):
         ]
 
     def _write(self, level: int, above: Tensor, rng: torch.Generator) -> tuple[Tensor, Tensor]:
-        """What a generator makes of the level above it, and the noise that it got."""
+        """The level that a generator makes of the one above it, and the noise that was drawn."""
         noise = uniform(len(above), self.sizes[-1], rng).to(above.device)
         return self.generators[level](torch.cat([above, noise], dim=1)), noise
 

@@ -1,7 +1,7 @@
-"""A backbone of timm as a model of the zoo: what stands before its classifier, as features.
+"""A backbone of timm as a model of the zoo: its features are the input of its classifier.
 
-Architecture and the reading of weights are timm's; what is added is that nothing but safetensors
-is read, from one commit, and that every tensor of the network has to come from there.
+Architecture and the reading of weights are timm's. Here it is ensured that only safetensors are
+read, from one commit, and that every tensor of the network is read from there.
 """
 
 from collections.abc import Callable
@@ -30,9 +30,9 @@ from zoo_timm.source import Source, find
 
 CAN = ("encode", "features")
 PIXELS = 2_000_000
-"""Of all pictures that go through a network at once: 39 of 224 x 224."""
+"""The most pixels of all pictures that go through a network at once: 39 of 224 x 224."""
 _FITS = {"squash": "stretch", "border": "pad"}
-"""timm's crop_mode in words of the zoo; its others cut at the centre."""
+"""timm's crop_mode as the zoo's ``fit``; its other modes cut at the centre."""
 
 
 class TimmModel(ZooModel):
@@ -61,7 +61,7 @@ class TimmModel(ZooModel):
         try:
             features: Tensor = self.net.forward_head(maps, pre_logits=True)  # N x F
             return features
-        except NotImplementedError as error:  # it makes maps, of which nothing is said
+        except NotImplementedError as error:  # it makes maps, and does not say how to pool them
             raise CapabilityError(f"{self.name} makes no features of pictures: {error}") from None
 
     def _batched(self, call: Callable[[Tensor], Tensor], batch: Tensor) -> Tensor:
@@ -107,7 +107,7 @@ class TimmModel(ZooModel):
 
 
 def _described(source: Source) -> TimmModel:
-    """The model without memory or values."""
+    """The model on the meta device, without memory or values."""
     with on_meta_device():
         net = _create(source, InvalidConfig, "timm cannot build")
     return _wrapped(net, source)
@@ -128,7 +128,7 @@ def _create(source: Source, kind: type[ZooError], what: str, **more: Any) -> nn.
     try:
         return timm.create_model(source.architecture, num_classes=0, **given)
     except NotImplementedError as error:
-        raise CapabilityError(f"timm:{source.name} cannot be had so: {error!s:.200}") from None
+        raise CapabilityError(f"timm:{source.name} cannot be built: {error!s:.200}") from None
     except Exception as error:
         arguments = f" with {dict(source.arguments)!r:.200}" if source.arguments else ""
         raise kind(
@@ -138,7 +138,7 @@ def _create(source: Source, kind: type[ZooError], what: str, **more: Any) -> nn.
 
 
 def _trained(source: Source, looked_at: TimmModel | None) -> tuple[nn.Module, str]:
-    """The network with the weights of one commit, which every tensor of it has to come from."""
+    """The network with the weights of one commit, from which all its tensors have to be."""
     try:
         fetched = hub.fetch_files(str(source.repo), (CONFIG, TENSORS), source.revision)
     except WeightsNotFound as error:
@@ -183,7 +183,7 @@ class _Filling(TorchFunctionMode):
     """Notes which tensors are given values by copying, and leaves out random ones.
 
     timm loads leniently when there is no classifier, and what a file lacks keeps its random values
-    in silence. What is drawn here would be overwritten, or noticed as missing.
+    without a message. Random values need not be drawn: they are overwritten, or noticed as missing.
     """
 
     _RANDOM = (Tensor.normal_, Tensor.uniform_, Tensor.erfinv_)

@@ -1,4 +1,4 @@
-"""What is behind the rest of a name: an architecture of timm, and where its weights are.
+"""Resolves the rest of a name to an architecture of timm and the place of its weights.
 
 =====================================  ===========================================================
 ``resnet18.a1_in1k``                   weights that timm lists
@@ -7,8 +7,8 @@
 ``hf-hub:org/name``, ``...@<commit>``  any repository on the Hub that timm's own tools pushed
 =====================================  ===========================================================
 
-A repository's config.json is what a stranger wrote: it chooses among timm's architectures and
-gives them numbers, and nothing else of it is used.
+A repository's config.json is not trusted: it chooses among timm's architectures and gives them
+numbers, and nothing else in it is used.
 """
 
 import difflib
@@ -44,13 +44,13 @@ class Source:
     """An architecture of timm, and where its weights are."""
 
     name: str
-    """What somebody typed after ``timm:``, without a revision."""
+    """The text after ``timm:``, without a revision."""
     architecture: str
     cfg: PretrainedCfg
     repo: str | None = None
     revision: str | None = None
     arguments: Mapping[str, Any] = field(default_factory=dict)
-    """More for the architecture, from a repository's config.json."""
+    """Further arguments of the architecture, from a repository's config.json."""
 
     def require_weights(self) -> None:
         """Make sure that there are weights which can be read safely.
@@ -80,7 +80,7 @@ def find(rest: str) -> Source:
         UnknownModel, UnknownTag: timm does not have it; the text has close matches.
         InvalidName: what follows ``hf-hub:`` is not a repository.
         InvalidConfig: the repository's config.json does not describe a model of timm.
-        HubError: the repository is not to be had.
+        HubError: the repository cannot be found or reached.
     """
     if rest.startswith("hf-hub:"):
         repo, revision = _repository(rest)
@@ -96,7 +96,7 @@ def find(rest: str) -> Source:
         return source
     if source.repo is None:
         source.require_weights()
-    # So that a wrong revision is found here, and said as it is said of any repository.
+    # So that a wrong revision is found here, with the usual message.
     _, revision = _repository(f"hf-hub:{source.repo}@{revision}")
     return Source(name, source.architecture, source.cfg, source.repo, revision)
 
@@ -145,7 +145,7 @@ def _close(name: str) -> str:
 
 
 def _pushed(repo: str, revision: str | None) -> Source:
-    """The model of a repository that timm's ``push_to_hf_hub`` wrote, or somebody else."""
+    """The model of a repository that was written by timm's ``push_to_hf_hub`` or otherwise."""
     fetched = hub.fetch_files(repo, (CONFIG,), revision)
     where = f"config.json of hf-hub:{repo}@{fetched.commit}"
     try:
@@ -172,7 +172,7 @@ def _pushed(repo: str, revision: str | None) -> Source:
             sides = size if isinstance(size, tuple) else (size, size)
             declared["input_size"] = (declared.get("input_size", (3,))[0], *sides)
         cfg = PretrainedCfg(architecture=architecture, **_checked_cfg(declared))
-    except Exception as error:  # timm does not expect what anybody may have written
+    except Exception as error:  # timm does not check what a file may hold
         raise InvalidConfig(f"{where}: {type(error).__name__}: {error!s:.300}") from error
     # From here on the commit is fixed: the tensors are those of this config.
     return Source(f"hf-hub:{repo}", architecture, cfg, repo, fetched.commit, arguments)

@@ -2,8 +2,8 @@
 colour pictures, with the weight beta of Higgins et al. 2017, "beta-VAE: learning basic visual
 concepts with a constrained variational framework", ICLR (equation 4).
 
-Pixels are Gaussian with one deviation for all, which is learnt: a fixed one is a weight on the
-divergence that nobody chose (Rybkin, Daniilidis & Levine 2021, "Simple and effective VAE training
+Pixels are Gaussian with one deviation for all, which is learnt: a fixed one would be a hidden
+weight on the divergence (Rybkin, Daniilidis & Levine 2021, "Simple and effective VAE training
 with calibrated decoders", arXiv:2006.13202, section 3). Strided convolutions and their transposes
 as in Radford et al. 2015 (arXiv:1511.06434), with batch norm.
 """
@@ -79,7 +79,7 @@ class ConvVAE(VariationalAutoencoder):
 
     def _log_likelihood(self, images: Tensor, codes: Tensor) -> Tensor:
         """log p(x | z) in nats: N x C x H x W and N x latent_dim to N."""
-        # The sigmoid in full precision: in bf16 it has steps that one sees.
+        # The sigmoid in full precision: in bf16 its steps would be visible.
         error = self.decoder(codes).float().sigmoid() - images
         pixel = math.log(2 * math.pi) / 2 + self.log_sigma
         out: Tensor = -(error.square() / (2 * (2 * self.log_sigma).exp()) + pixel).flatten(1).sum(1)

@@ -1,4 +1,4 @@
-"""What the variational autoencoders share: the posterior, its divergence from the prior, the step
+"""The base of the variational autoencoders: the posterior, its divergence from the prior, the step
 of training, and a density on the codes in place of the prior.
 """
 

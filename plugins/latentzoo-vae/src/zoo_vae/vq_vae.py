@@ -8,7 +8,7 @@ are moving averages of what they replace (appendix A.1). Codes are the map of th
 
 The prior over the numbers, learnt afterwards (section 3.3), is a small causal transformer (Vaswani
 et al. 2017, arXiv:1706.03762, with the norms before the layers) where the paper has a PixelCNN: it
-remembers what it has computed, so that a picture costs one pass and not one a place.
+caches what it has computed, so that a picture takes one pass and not one for each place.
 """
 
 import math
@@ -25,10 +25,10 @@ from zoo.model import BATCH, Autoencoder, AutoencoderRecipe, Phase, Step
 __all__ = ["VQVAE"]
 
 DECAY = 0.99
-"""Of the moving averages, a step (appendix A.1)."""
+"""The decay of the moving averages at each step (appendix A.1)."""
 
 DEAD = 0.1
-"""Places a step that a vector must at least replace, or it starts again from one of them."""
+"""A vector that replaces fewer places at a step is unused, and starts again from one of them."""
 
 HEADS = 4
 DROPOUT = 0.1
@@ -87,7 +87,7 @@ class Codebook(nn.Module):
 
         The first step draws all vectors from ``x``. A vector that is hardly used starts again
         from a random one of ``x`` (Dhariwal et al. 2020, "Jukebox", arXiv:2005.00341, section
-        3.1): the averages of one that is not, stand still.
+        3.1), since the averages of an unused vector do not change.
         """
         size = len(self.counts)
         counts = torch.bincount(indices, minlength=size).to(x)
@@ -293,7 +293,7 @@ class VQVAE(Autoencoder):
         return self._nearest(self.encoder(images).float())
 
     def _nearest(self, codes: Tensor) -> Tensor:
-        """The indices of what replaces each place, N x D x h x w to N x h x w."""
+        """The index of the vector that replaces each place, N x D x h x w to N x h x w."""
         return self.codebook.nearest(_flat(codes)).view(codes.shape[0], *self.code_shape[1:])
 
     def _vectors(self, indices: Tensor) -> Tensor:

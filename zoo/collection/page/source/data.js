@@ -37,7 +37,8 @@ export class Collection {
     this.names = plain.names;
     this.name = unpacked(plain.name, Int32Array);
     this.probability = unpacked(plain.probability, Uint8Array);
-    this.decided = unpacked(plain.decided, Uint8Array);
+    this.given = unpacked(plain.given, Int32Array);
+    this.member = unpacked(plain.member, Int32Array);
     this.duplicates = plain.duplicates.map(([band, pictures, keep, why], position) => ({
       band, pictures, keep, why, position,
     }));
@@ -96,6 +97,11 @@ export class Collection {
 
   file(i) {
     return this.paths[i].split(/[\\/]/).pop();
+  }
+
+  // The file within its folder, which tells copies of one name apart.
+  tail(i) {
+    return this.paths[i].split(/[\\/]/).slice(-2).join("/");
   }
 
   describe(i) {

@@ -61,7 +61,7 @@ export function groupsView(page, main) {
     const count = Math.ceil((main.clientWidth - 24) / (height - 62));
     let sure = 0;
     for (const i of pictures) sure += collection.sureness(i);
-    const facts = `${plural(pictures.length, "picture")}, ${Math.round(sure / pictures.length)}% sure`;
+    const facts = narrow ? number(pictures.length) : `${plural(pictures.length, "picture")}, ${Math.round(sure / pictures.length)}% sure`;
     const head = element(
       "div",
       { class: "head" },

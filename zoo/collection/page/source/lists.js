@@ -71,7 +71,7 @@ export function duplicatesView(page, main) {
         "figure",
         { class: i === set.keep ? "copy keep" : "copy" },
         opener(page, i, set.pictures),
-        element("figcaption", {}, element("span", { class: "file", title: collection.paths[i] }, collection.file(i)), element("span", { class: "quiet" }, facts)),
+        element("figcaption", {}, element("span", { class: "file tail", title: collection.paths[i] }, element("bdi", {}, collection.tail(i))), element("span", { class: "quiet" }, facts)),
         i === set.keep ? element("span", { class: "badge" }, "keep") : null,
       );
     });

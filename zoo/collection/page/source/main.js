@@ -36,7 +36,7 @@ class Page {
     document.getElementById("title").textContent = collection.title;
     document.getElementById("count").textContent = plural(collection.size, "picture");
     this.search = document.getElementById("search");
-    this.search.placeholder = backend.can.words ? "Search: what is on it, a name, a file" : "Search: a name, a file";
+    this.search.placeholder = backend.can.words ? "Search words, names, files" : "Search names, files";
     document.getElementById("searching").addEventListener("submit", (event) => {
       event.preventDefault();
       this.find(this.search.value.trim());

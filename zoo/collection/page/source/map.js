@@ -81,7 +81,7 @@ export function mapView(page, main) {
     const h = canvas.height;
     const data = context.createImageData(w, h);
     const points = new Uint32Array(data.data.buffer);
-    const half = Math.round(pixel * Math.min(4, 0.9 + state.transform.k / 3 + 30 / Math.sqrt(collection.size)));
+    const half = Math.round(pixel * Math.min(4, 1.2 + state.transform.k / 3 + 50 / Math.sqrt(collection.size)));
     for (let i = 0; i < collection.size; i++) {
       const x = across(places[2 * i]);
       const y = down(places[2 * i + 1]);

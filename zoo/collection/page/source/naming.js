@@ -20,18 +20,24 @@ export function nameField(page, { value = "", label, placeholder = "Name…", sa
   return input;
 }
 
-// The decisions that give pictures the names back that a person had given them.
+// The decisions that give pictures the names back that a person had given them or their groups.
 function asBefore(page, pictures) {
   const { collection } = page;
-  const named = new Map();
-  for (const i of pictures) {
-    const name = collection.decided[i] ? collection.nameAt(i) : "";
-    if (!named.has(name)) named.set(name, []);
-    named.get(name).push(i);
+  const decisions = [{ kind: "unname", pictures }];
+  for (const column of ["member", "given"]) {
+    const named = new Map();
+    for (const i of pictures) {
+      const name = collection[column][i];
+      if (name < 0) continue;
+      if (!named.has(name)) named.set(name, []);
+      named.get(name).push(i);
+    }
+    for (const [name, numbers] of named) {
+      const group = column === "member" ? Math.max(0, collection.label(numbers[0])) : null;
+      decisions.push({ kind: "name", pictures: numbers, value: collection.names[name], group });
+    }
   }
-  return [...named].map(([name, numbers]) =>
-    name ? { kind: "name", pictures: numbers, value: name } : { kind: "unname", pictures: numbers },
-  );
+  return decisions;
 }
 
 export function nameGroup(page, group, name) {

@@ -9,7 +9,8 @@ export class PictureDialog {
   constructor(page) {
     this.page = page;
     this.image = element("img", { class: "large", alt: "" });
-    this.stage = element("div", { class: "stage" }, this.image);
+    this.sheet = element("div", { class: "sheet" }, this.image);
+    this.stage = element("div", { class: "stage" }, this.sheet);
     this.side = element("div", { class: "side" });
     this.dialog = element(
       "dialog",
@@ -21,11 +22,12 @@ export class PictureDialog {
       button("›", () => this.step(1), { class: "after", "aria-label": "Next picture" }),
     );
     this.zoom = zoom().scaleExtent([1, 12]).on("zoom", ({ transform }) => {
-      this.image.style.transform = `translate(${transform.x}px, ${transform.y}px) scale(${transform.k})`;
+      this.sheet.style.transform = `translate(${transform.x}px, ${transform.y}px) scale(${transform.k})`;
     });
     select(this.stage).call(this.zoom);
     this.dialog.addEventListener("close", () => page.closed());
     this.dialog.addEventListener("keydown", (event) => this.key(event));
+    new ResizeObserver(() => this.picture !== undefined && this.fit()).observe(this.stage);
     document.body.append(this.dialog);
   }
 
@@ -46,8 +48,21 @@ export class PictureDialog {
       loading.src = url;
     }, () => {});
     this.fill(i);
-    if (!this.dialog.open) this.dialog.showModal();
+    if (!this.dialog.open) {
+      this.dialog.showModal();
+      this.dialog.focus();
+    }
+    this.fit();
     this.listen();
+  }
+
+  // As large as there is room, but not so large that only pixels are seen.
+  fit() {
+    const { widths, heights } = this.page.collection;
+    const [w, h] = [widths[this.picture], heights[this.picture]];
+    const least = Math.max(1, 600 / Math.max(w, h));
+    const scale = Math.min(this.stage.clientWidth / w, this.stage.clientHeight / h, 3 * least);
+    Object.assign(this.image.style, { width: `${w * scale}px`, height: `${h * scale}px` });
   }
 
   // What had the focus may be gone; the keys are heard all the same.
@@ -62,7 +77,10 @@ export class PictureDialog {
       ["Size", `${number(collection.widths[i])} × ${number(collection.heights[i])}, ${size(collection.bytes[i])}`],
     ];
     const name = collection.nameAt(i);
-    const how = collection.decided[i] ? "named by a person" : `${collection.probability[i]}% probable`;
+    const told = collection.given[i] >= 0 || collection.member[i] >= 0;
+    let how = `${collection.probability[i]}% probable`;
+    if (collection.given[i] === collection.name[i]) how = "named by a person";
+    else if (collection.member[i] === collection.name[i]) how += ", its group was named";
     if (name) facts.unshift(["Name", `${name} (${how})`]);
     for (const { kind, value } of collection.faults.get(i) ?? []) {
       facts.push(["Odd", `${kind} (${Number(value.toPrecision(3))})`]);
@@ -88,7 +106,7 @@ export class PictureDialog {
             "p",
             { class: "naming" },
             nameField(this.page, { label: "Name of this picture", placeholder: "Name this picture…", save: (typed) => this.named(typed) }),
-            collection.decided[i] ? button("Take name away", () => unname(this.page, [i]).then(() => (this.fill(i), this.listen()))) : null,
+            told ? button("Take name away", () => unname(this.page, [i]).then(() => (this.fill(i), this.listen()))) : null,
           )
         : "",
       collection.hasNeighbours ? element("h3", {}, "Most alike") : "",

@@ -1,0 +1,215 @@
+"""The page of a real collection: its pictures, what is decided, what is searched, the command."""
+
+import io
+import json
+import shutil
+import zipfile
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner
+from PIL import Image
+
+from zoo.cli import main
+from zoo.collection.indexing import update
+from zoo.collection.opened import Opened
+from zoo.collection.page import mapping
+from zoo.collection.page.live import Page
+from zoo.collection.page.serving import Decided
+from zoo.collection.store import Store
+from zoo.errors import CollectionError
+from zoo.model import ZooModel
+
+
+class Means(ZooModel):
+    """Features are the means of quarters."""
+
+    image_shape = (3, 8, 8)
+    name = "means"
+
+    def _features(self, images):
+        return torch.nn.functional.adaptive_avg_pool2d(images, 2).flatten(1)
+
+
+def picture(number: int) -> Image.Image:
+    rng = np.random.default_rng(number)
+    return Image.fromarray(rng.integers(0, 256, (10, 12, 3), dtype=np.uint8))
+
+
+@pytest.fixture(scope="module")
+def indexed(tmp_path_factory) -> Path:
+    """A collection of twenty files, an archive with two more, and a broken one."""
+    top = tmp_path_factory.mktemp("collection")
+    (top / "in").mkdir()
+    for i in range(20):
+        picture(i).save(top / "in" / f"{i:02}.png")
+    picture(0).save(top / "in" / "copy.png")
+    (top / "in" / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    with zipfile.ZipFile(top / "in" / "more.zip", "w") as archive:
+        for i in (30, 31):
+            buffer = io.BytesIO()
+            picture(i).save(buffer, "PNG")
+            archive.writestr(f"{i}.png", buffer.getvalue())
+    with Store.writing(top / "index"):
+        update(top / "index", Means(), [str(top / "in")])
+    return top
+
+
+@pytest.fixture(autouse=True)
+def no_umap(monkeypatch):
+    """UMAP takes seconds to begin; its places are tested in test_mapping."""
+    monkeypatch.setattr(mapping, "_embedded", lambda vectors, seed: vectors[:, :2])
+
+
+@pytest.fixture
+def folder(indexed: Path, tmp_path: Path) -> Path:
+    shutil.copytree(indexed / "index", tmp_path / "index")
+    return tmp_path / "index"
+
+
+@pytest.fixture
+def page(folder: Path) -> Page:
+    opened = Opened(folder)
+    opened.__dict__["model"] = Means()
+    return Page(opened)
+
+
+def number_of(page: Page, name: str) -> int:
+    return next(i for i, path in enumerate(page.data.paths) if path.endswith(name))
+
+
+def test_all_that_is_known_is_shown(page: Page):
+    data = page.data
+    assert len(data) == 23
+    assert data.title == "in"
+    assert [Path(path).name for path, _ in data.unread] == ["broken.png"]
+    assert data.neighbours is not None
+    assert data.neighbours.shape == (23, 12)
+    assert data.places is not None
+    assert data.widths.tolist() == [12] * 23
+
+
+def test_the_map_is_made_once(page: Page, folder: Path, monkeypatch):
+    first = page.data.places
+    monkeypatch.setattr(mapping, "_embedded", lambda vectors, seed: pytest.fail("was made"))
+    assert (Page(Opened(folder)).data.places == first).all()
+    (folder / "map.npz").write_bytes(b"damaged")
+    monkeypatch.setattr(mapping, "_embedded", lambda vectors, seed: vectors[:, 2:4])
+    assert (Page(Opened(folder)).data.places != first).any()
+
+
+def test_thumbnails_of_files_and_archives(page: Page):
+    assert page.missing() == 22  # a copy is the same picture
+    made = page.make_thumbnails()
+    assert (made.made, made.failed, page.missing()) == (22, [], 0)
+    for name in ("05.png", "30.png", "copy.png"):
+        with Image.open(io.BytesIO(page.thumbnail(number_of(page, name)))) as small:
+            assert small.size == (12, 10)
+
+
+def test_one_that_is_gone_or_another_now(indexed: Path, tmp_path: Path):
+    shutil.copytree(indexed, tmp_path / "there")
+    store_of = tmp_path / "there" / "index"
+    text = (store_of / "collection.json").read_text()
+    moved = text.replace(str(indexed / "in"), str(tmp_path / "there" / "in"))
+    (store_of / "collection.json").write_text(moved)
+    page = Page(Opened(store_of))
+    (tmp_path / "there" / "in" / "05.png").unlink()
+    picture(99).save(tmp_path / "there" / "in" / "06.png")
+    failed = dict(page.make_thumbnails().failed)
+    assert len(failed) == 2
+    gone = number_of(page, "05.png")
+    assert "No such file" in failed[page.data.hashes[gone]]
+    assert "changed" in failed[page.data.hashes[number_of(page, "06.png")]]
+    assert page.thumbnail(gone) is None
+    with pytest.raises(OSError, match="No such file"):
+        page.picture(gone)
+
+
+def test_what_is_decided_is_shown_at_once_and_by_the_next_page(page: Page, folder: Path):
+    first = number_of(page, "03.png")
+    after = page.decide([Decided(kind="name", pictures=[first], value=" cat ")])
+    assert (after.names[first], after.given[first]) == ("cat", "cat")
+    assert page.data is after
+    again = Page(Opened(folder)).data
+    assert (again.names[first], again.given[first]) == ("cat", "cat")
+
+
+def test_a_picture_finds_itself_first(page: Page):
+    buffer = io.BytesIO()
+    picture(7).save(buffer, "PNG")
+    found = page.find_picture(buffer.getvalue())
+    assert page.data.paths[found[0][0]].endswith("07.png")
+    assert found[0][1] > 0.99
+
+
+def test_words_find_what_their_vector_is_near_to(page: Page, monkeypatch):
+    assert not page.words
+    features = page.opened.store.features(page.opened.pictures.rows)
+    model = SimpleNamespace(
+        capabilities=("embed_text",), embed_text=lambda texts: torch.tensor(features[4:5])
+    )
+    page.opened.__dict__["model"] = model
+    assert page.find_words("a cat")[0][0] == 4
+
+
+# -- the command -----------------------------------------------------------------------------------
+
+
+def run(*args: Any) -> Any:
+    return CliRunner().invoke(main, ["browse", *map(str, args)])
+
+
+def test_the_page_is_exported(folder: Path, tmp_path: Path):
+    result = run(folder, "--export", tmp_path / "page.html", "--json")
+    assert result.exit_code == 0, result.output
+    counts = json.loads(result.stdout)
+    assert (counts["pictures"], counts["files"], counts["thumbnails"]) == (23, 1, 22)
+    assert counts["bytes"] == (tmp_path / "page.html").stat().st_size
+    again = run(folder, "--export", tmp_path / "page.html")
+    assert again.exit_code == 0
+    assert "Open" in again.output
+    result = run(folder, "--export", tmp_path / "page")
+    assert result.exit_code == 0
+    assert (tmp_path / "page" / "index.html").is_file()
+
+
+def test_mistakes_are_one_message_each(folder: Path, tmp_path: Path):
+    (tmp_path / "mine.html").write_text("<p>mine")
+    for args, message in {
+        (tmp_path,): "is no collection",
+        (folder, "--export", tmp_path / "mine.html"): "is not a page of zoo browse",
+        (folder, "--export", folder / "page.html"): "lies in the folder of the collection",
+        (folder, "--export", tmp_path): "is no empty folder",
+        (folder, "--host", "example.org"): "in numbers, such as 127.0.0.1",
+    }.items():
+        result = run(*args)
+        assert (result.exit_code, message in result.stderr) == (2, True), result.output
+        assert len(result.stderr.strip().splitlines()) == 1
+    assert (tmp_path / "mine.html").read_text() == "<p>mine"
+
+
+def test_the_address_is_said_before_it_is_served(folder: Path, monkeypatch):
+    from zoo.collection.page import serving
+
+    def served(page, listener, token):
+        assert listener.getsockname()[0] == "127.0.0.1"
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(serving, "serve", served)
+    result = run(folder, "--json")
+    assert result.exit_code == 0
+    assert json.loads(result.stdout)["address"].startswith("http://127.0.0.1:")
+    assert "what was decided is kept" in result.stderr
+    assert "other machines" not in result.stderr
+    assert len(list((folder / "thumbnails").iterdir())) == 1
+
+
+def test_a_collection_that_is_damaged_is_said(folder: Path):
+    (folder / "features-00000.npy").write_bytes(b"")
+    with pytest.raises(CollectionError, match="damaged"):
+        assert Page(Opened(folder)).data

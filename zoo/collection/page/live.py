@@ -1,0 +1,242 @@
+"""A collection as the page shows it, and what a person can ask of it there."""
+
+import contextlib
+import dataclasses
+import io
+import threading
+import zipfile
+from collections.abc import Callable, Iterable, Iterator
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from zoo.collection.page.data import Fault, Layer, PageData
+from zoo.collection.page.thumbnails import EDGE, Made, Source, Thumbnails, webp
+from zoo.errors import CollectionError, ImageError
+from zoo.files import replacing
+
+if TYPE_CHECKING:
+    from zoo.collection.opened import Opened
+    from zoo.collection.page.serving import Decided
+    from zoo.model import ZooModel
+
+__all__ = ["Page"]
+
+SCREEN = 2048
+"""Pixels of the longer side of a picture that is looked at by itself."""
+FOUND = 120
+"""Pictures that a search gives."""
+NEIGHBOURS = 12
+BLOCK = 4096
+"""Rows of features at once."""
+MAP = "map.npz"
+LAYERS = ("coarse", "middle", "fine")
+
+
+class Page:
+    """A collection's page: made of what is known, and told what is decided.
+
+    Args:
+        opened: the collection.
+    """
+
+    pictures = True
+
+    def __init__(self, opened: "Opened"):
+        self.opened = opened
+        self.thumbnails = Thumbnails(opened.folder / "thumbnails")
+        self._lock = threading.RLock()
+        self._stopped = threading.Event()
+
+    # -- what is shown -----------------------------------------------------------------------------
+
+    @cached_property
+    def data(self) -> PageData:
+        """Everything, as the decisions have it till now."""
+        opened, pictures = self.opened, self.opened.pictures
+        return self._decided(
+            PageData(
+                title=_title(opened),
+                paths=pictures.paths,
+                hashes=pictures.hashes,
+                widths=pictures.widths,
+                heights=pictures.heights,
+                bytes=pictures.bytes,
+                neighbours=opened.graph.indices[:, :NEIGHBOURS],
+                similarities=opened.graph.similarities[:, :NEIGHBOURS],
+                faults=self._faults(),
+                places=self._places(),
+                unread=opened.store.unread(),
+            )
+        )
+
+    def _decided(self, data: PageData) -> PageData:
+        """``data`` with what the decisions have a say in."""
+        opened = self.opened
+        naming, state, hashes = opened.naming, opened.state, data.hashes
+        layers = sorted(opened.layers, key=lambda layer: LAYERS.index(layer.name))
+        names = [*naming.names, ""]
+        return dataclasses.replace(
+            data,
+            layers=[Layer(*layer) for layer in layers],
+            default_layer=next((i for i, x in enumerate(layers) if x.name == "middle"), 0),
+            names=[names[i] for i in np.where(naming.named, naming.likeliest, -1)],
+            probabilities=naming.probability,
+            given=[state.pictures.get(each, "") for each in hashes],
+            member=[state.members.get(each, "") for each in hashes],
+        )
+
+    def _faults(self) -> list[Fault]:
+        from zoo.collection.quality import faults
+
+        return [
+            Fault(int(i), found.kind, float(value))
+            for found in faults(self.opened.pictures)
+            for i, value in zip(found.positions, found.values, strict=True)
+        ]
+
+    def _places(self) -> np.ndarray | None:
+        """The map, which is kept with the collection until other pictures are there."""
+        from zoo.collection.page.mapping import places
+
+        path, fingerprint = self.opened.folder / MAP, self.opened.store.fingerprint()
+        found = _kept(path, fingerprint, len(self.opened.pictures))
+        if found is None and (found := places(self.opened.vectors)) is not None:
+            # It can be made again: where nothing can be written, that is no error.
+            with contextlib.suppress(OSError), replacing(path) as file:
+                np.savez(file, places=found, fingerprint=np.array(fingerprint))
+        return found
+
+    # -- pictures ----------------------------------------------------------------------------------
+
+    def thumbnail(self, number: int) -> bytes | None:
+        """As it is kept, or else made now; None if the picture cannot be read any more."""
+        try:
+            return self.thumbnails[self.data.hashes[number]]
+        except KeyError:
+            pass
+        try:
+            return webp(self._bytes(number), EDGE)
+        except (CollectionError, ImageError, OSError):
+            return None
+
+    def picture(self, number: int) -> bytes:
+        return webp(self._bytes(number), SCREEN, quality=85)
+
+    def _bytes(self, number: int) -> bytes:
+        """Raises: CollectionError, OSError: it is not there any more."""
+        from zoo.collection.entries import read_bytes
+
+        pictures = self.opened.pictures
+        if pictures.members[number] is None:
+            return Path(pictures.paths[number]).read_bytes()
+        return read_bytes(self.opened.store, int(pictures.rows[number]))
+
+    def missing(self) -> int:
+        """How many contents have no thumbnail yet."""
+        return len(set(self.data.hashes) - self.thumbnails.known())
+
+    def make_thumbnails(self, progress: Callable[[int], object] = lambda done: None) -> Made:
+        """Make those that are missing, until :meth:`stop` is called."""
+        return self.thumbnails.make(self._sources(), progress)
+
+    def stop(self) -> None:
+        """Let :meth:`make_thumbnails` end with those that are under way."""
+        self._stopped.set()
+
+    def _sources(self) -> Iterator[tuple[str, Source]]:
+        """Hash and file of each content without a thumbnail; archives are read once, in order."""
+        pictures = self.opened.pictures
+        wanted = set(pictures.hashes) - self.thumbnails.known()
+        archives: dict[str, dict[str, str]] = {}
+        for i in self.data.by_group():
+            content, path, member = pictures.hashes[i], pictures.paths[i], pictures.members[i]
+            if content not in wanted:
+                continue
+            wanted.discard(content)
+            if member is not None:
+                archives.setdefault(path.removesuffix(f"/{member}"), {})[member] = content
+            elif self._stopped.is_set():
+                return
+            else:
+                yield content, Path(path)
+        for archive, inside in archives.items():
+            yield from self._members(archive, inside)
+
+    def _members(self, archive: str, wanted: dict[str, str]) -> Iterator[tuple[str, Source]]:
+        """The members of an archive that are ``wanted``: hashes by names."""
+        from zoo.collection.entries import Entry, members
+
+        for entry in members(Entry(0, "", archive, 0, 0), []):
+            if self._stopped.is_set():
+                return
+            if entry.member in wanted and entry.data is not None:
+                yield wanted[entry.member], entry.data
+
+    # -- what is asked -----------------------------------------------------------------------------
+
+    def decide(self, decisions: "list[Decided]") -> PageData:
+        """Keep decisions; when this returns, they are on the disk, and what follows is known."""
+        with self._lock:
+            hashes = self.data.hashes
+            self.opened.decisions.append_all([each.kept(hashes) for each in decisions])
+            self.opened.decided()
+            self.__dict__["data"] = self._decided(self.data)
+            return self.data
+
+    @cached_property
+    def words(self) -> bool:
+        """Whether the collection's model knows words, as far as can be told without loading it."""
+        from zoo.registry import registry
+
+        name = str(self.opened.store.manifest.model["name"]).partition(".")[0]
+        return name in registry().names_with("embed_text")
+
+    def find_words(self, words: str) -> list[tuple[int, float]]:
+        from zoo.collection.finding import embedded_words, unit
+
+        query = embedded_words(self._model(), words, self.opened.folder)
+        rows, store = self.opened.pictures.rows, self.opened.store
+        blocks = (
+            unit(store.features(rows[start : start + BLOCK]))
+            for start in range(0, len(rows), BLOCK)
+        )
+        return _found(blocks, query)
+
+    def find_picture(self, data: bytes) -> list[tuple[int, float]]:
+        from zoo.images import decode
+
+        model = self._model()
+        pixels = decode(io.BytesIO(data), model.preprocessing).pixels
+        features = model.features(model.preprocess(pixels)).cpu().numpy().reshape(1, -1)
+        return _found([self.opened.vectors], self.opened.projection.apply(features)[0])
+
+    def _model(self) -> "ZooModel":
+        with self._lock:  # loaded once
+            return self.opened.model
+
+
+def _found(blocks: Iterable[np.ndarray], query: np.ndarray) -> list[tuple[int, float]]:
+    from zoo.collection.finding import nearest
+
+    found = nearest(blocks, query, FOUND)
+    return list(zip(found.pictures.tolist(), found.similarities.tolist(), strict=True))
+
+
+def _title(opened: "Opened") -> str:
+    """What the sources are called, if they are one."""
+    sources = opened.store.manifest.sources
+    return Path(sources[0] if len(sources) == 1 else opened.folder.resolve()).name or "pictures"
+
+
+def _kept(path: Path, fingerprint: str, count: int) -> np.ndarray | None:
+    """The map that was made of the same pictures before, if there is one."""
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            places: np.ndarray = file["places"]
+            same = str(file["fingerprint"]) == fingerprint
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        return None
+    return places if same and places.shape == (count, 2) else None
