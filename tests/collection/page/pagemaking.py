@@ -48,7 +48,7 @@ def made(count: int, groups: int = 7, seed: int = 0) -> PageData:
         similarities=np.sort(rng.random((count, 8)), 1)[:, ::-1],
         odd=rng.random(count),
         places=places,
-        faults=[Fault(5, "blurred", 0.01), Fault(6, "blank", 0.0), Fault(7, "blurred", 0.002)],
+        faults=[Fault(7, "blurred", 0.002), Fault(6, "blank", 0.0), Fault(5, "blurred", 0.01)],
         duplicates=[
             DuplicateSet("same file", (1, 2), 1, "the oldest"),
             DuplicateSet("same picture", (8, 9, 10), 9, "the largest"),

@@ -53,7 +53,7 @@ def test_in_another_order_everything_says_the_same():
         assert (order[moved.neighbours[new]] == data.neighbours[old]).all()
         assert moved.layers[0].labels[new] == data.layers[0].labels[old]
     assert [order[i] for i in moved.duplicates[1].pictures] == [8, 9, 10]
-    assert order[moved.faults[0].picture] == 5
+    assert order[moved.faults[0].picture] == 7
     labels = moved.layers[1].labels
     assert (np.diff(labels) >= 0).all()
 

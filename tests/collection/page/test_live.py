@@ -3,6 +3,7 @@
 import io
 import json
 import shutil
+import time
 import zipfile
 from pathlib import Path
 from types import SimpleNamespace
@@ -198,6 +199,8 @@ def test_the_address_is_said_before_it_is_served(folder: Path, monkeypatch):
 
     def served(page, listener, token):
         assert listener.getsockname()[0] == "127.0.0.1"
+        while page.missing():  # thumbnails are made meanwhile
+            time.sleep(0.01)
         raise KeyboardInterrupt
 
     monkeypatch.setattr(serving, "serve", served)

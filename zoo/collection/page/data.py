@@ -71,6 +71,7 @@ class PageData:
         neighbours: P x k numbers of pictures, the nearest first; -1 where there is none.
         similarities: P x k, for the neighbours.
         odd: how strange each picture is, higher is stranger.
+        faults: the worst of each kind first.
         places: P x 2 in [0, 1], where each picture is on the map; None without a map.
         unread: path and reason of each file that could not be read.
         given: the name that a person gave to each picture itself, empty for none.
@@ -188,7 +189,6 @@ def to_json(data: PageData) -> dict[str, Any]:
         "neighbours": data.neighbours is not None,
         "odd": None if data.odd is None else _packed(data.odd, "<f4"),
         "places": None if data.places is None else _packed(data.places, "<f4"),
-        "faults": [[fault.picture, fault.kind, fault.value] for fault in data.faults],
         "unread": [[path_text(path), path_text(reason)] for path, reason in data.unread],
         **changing_json(data),
     }
@@ -210,6 +210,7 @@ def changing_json(data: PageData) -> dict[str, Any]:
             for layer in data.layers
         ],
         "default_layer": data.default_layer,
+        "faults": [[fault.picture, fault.kind, fault.value] for fault in data.faults],
         "names": names,
         **{
             key: _packed(np.array([numbers[name] for name in column or [""] * len(data)]), "<i4")

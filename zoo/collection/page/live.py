@@ -31,6 +31,8 @@ FOUND = 120
 NEIGHBOURS = 12
 BLOCK = 4096
 """Rows of features at once."""
+MISFITS = 1000
+WRONG_GROUP = "perhaps in the wrong group"
 MAP = "map.npz"
 LAYERS = ("coarse", "middle", "fine")
 
@@ -55,6 +57,8 @@ class Page:
     @cached_property
     def data(self) -> PageData:
         """Everything, as the decisions have it till now."""
+        from zoo.collection.odd import scores
+
         opened, pictures = self.opened, self.opened.pictures
         return self._decided(
             PageData(
@@ -66,7 +70,7 @@ class Page:
                 bytes=pictures.bytes,
                 neighbours=opened.graph.indices[:, :NEIGHBOURS],
                 similarities=opened.graph.similarities[:, :NEIGHBOURS],
-                faults=self._faults(),
+                odd=scores(opened.graph).scores,
                 places=self._places(),
                 unread=opened.store.unread(),
             )
@@ -80,6 +84,7 @@ class Page:
         names = [*naming.names, ""]
         return dataclasses.replace(
             data,
+            faults=[*self._faults, *self._misfits()],
             layers=[Layer(*layer) for layer in layers],
             default_layer=next((i for i, x in enumerate(layers) if x.name == "middle"), 0),
             names=[names[i] for i in np.where(naming.named, naming.likeliest, -1)],
@@ -88,6 +93,7 @@ class Page:
             member=[state.members.get(each, "") for each in hashes],
         )
 
+    @cached_property
     def _faults(self) -> list[Fault]:
         from zoo.collection.quality import faults
 
@@ -96,6 +102,17 @@ class Page:
             for found in faults(self.opened.pictures)
             for i, value in zip(found.positions, found.values, strict=True)
         ]
+
+    def _misfits(self) -> list[Fault]:
+        """The pictures that are nearer to other groups than to their own, the worst first."""
+        from zoo.collection.odd import misfits
+
+        opened = self.opened
+        if not opened.layers:
+            return []
+        found = misfits(opened.graph, opened.layers[0].labels, opened.vectors).scores
+        worst = np.argsort(-found, kind="stable")[:MISFITS]
+        return [Fault(int(i), WRONG_GROUP, float(found[i])) for i in worst if found[i] > 0]
 
     def _places(self) -> np.ndarray | None:
         """The map, which is kept with the collection until other pictures are there."""

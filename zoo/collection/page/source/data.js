@@ -18,11 +18,6 @@ export class Collection {
     this.odd = plain.odd && unpacked(plain.odd, Float32Array);
     this.places = plain.places && unpacked(plain.places, Float32Array);
     this.unread = plain.unread;
-    this.faults = new Map();
-    for (const [picture, kind, value] of plain.faults) {
-      if (!this.faults.has(picture)) this.faults.set(picture, []);
-      this.faults.get(picture).push({ kind, value });
-    }
     this.layer = plain.default_layer;
     this.change(plain);
   }
@@ -39,6 +34,14 @@ export class Collection {
     this.probability = unpacked(plain.probability, Uint8Array);
     this.given = unpacked(plain.given, Int32Array);
     this.member = unpacked(plain.member, Int32Array);
+    this.faults = new Map();
+    this.byKind = new Map(); // the worst first
+    for (const [picture, kind, value] of plain.faults) {
+      if (!this.faults.has(picture)) this.faults.set(picture, []);
+      this.faults.get(picture).push({ kind, value });
+      if (!this.byKind.has(kind)) this.byKind.set(kind, []);
+      this.byKind.get(kind).push(picture);
+    }
     this.duplicates = plain.duplicates.map(([band, pictures, keep, why], position) => ({
       band, pictures, keep, why, position,
     }));

@@ -109,13 +109,12 @@ export function duplicatesView(page, main) {
 export function oddView(page, main) {
   const { collection } = page;
   const state = (page.memory.odd ??= { kind: "strangest", top: 0 });
-  const kinds = [...new Set([...collection.faults.values()].flat().map((fault) => fault.kind))].sort();
-  const value = (i) => collection.faults.get(i)?.find((fault) => fault.kind === state.kind)?.value;
+  const kinds = [...collection.byKind.keys()].sort();
   let shown;
   if (state.kind === "strangest") {
     shown = collection.odd ? Array.from({ length: collection.size }, (_, i) => i) : [];
     shown.sort((a, b) => collection.odd[b] - collection.odd[a]);
-  } else shown = [...collection.faults.keys()].filter((i) => value(i) !== undefined).sort((a, b) => value(a) - value(b));
+  } else shown = collection.byKind.get(state.kind) ?? [];
   main.append(
     element(
       "div",
