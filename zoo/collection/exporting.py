@@ -89,19 +89,17 @@ class Facts:
 def facts_of(opened: "Opened", found: "Duplicates | None" = None) -> Facts:
     """What is known of an opened collection, and of its duplicates if they were looked for."""
     from zoo.collection.duplicates import numbered
-    from zoo.collection.naming import LEAST
     from zoo.collection.odd import scores
 
     naming, layers = opened.naming, opened.layers
     count = len(opened.pictures)
-    named = (naming.likeliest >= 0) & (naming.probability >= LEAST)
     return Facts(
         opened.pictures,
         {layer.name: layer.labels for layer in layers},
         layers[0].name if layers else Facts.default,
         layers[0].sureness if layers else None,
         [naming.of(i) or "" for i in range(count)],
-        np.where(named, naming.probability, np.nan),
+        np.where(naming.named, naming.probability, np.nan),
         scores(opened.graph).scores,
         numbered(found.same_file, count) if found else None,
         numbered(found.same_picture, count) if found else None,
