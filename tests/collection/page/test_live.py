@@ -16,9 +16,11 @@ from click.testing import CliRunner
 from PIL import Image
 
 from zoo.cli import main
+from zoo.collection.duplicates import find
 from zoo.collection.indexing import update
 from zoo.collection.opened import Opened
 from zoo.collection.page import mapping
+from zoo.collection.page.data import PageData
 from zoo.collection.page.live import Page
 from zoo.collection.page.serving import Decided
 from zoo.collection.store import Store
@@ -138,6 +140,36 @@ def test_what_is_decided_is_shown_at_once_and_by_the_next_page(page: Page, folde
     assert page.data is after
     again = Page(Opened(folder)).data
     assert (again.names[first], again.given[first]) == ("cat", "cat")
+
+
+def bands(data: PageData) -> list[tuple[str, int]]:
+    return [(each.band, len(each.pictures)) for each in data.duplicates]
+
+
+def test_duplicates_are_shown_until_they_are_kept_or_set_apart(page: Page):
+    assert bands(page.data) == [("same file", 2)]
+    (found,) = page.data.duplicates
+    pictures = list(found.pictures)
+    assert bands(page.decide([Decided(kind="keep_both", pictures=pictures)])) == []
+    back = Decided(kind="keep_both", pictures=pictures, value=False)
+    assert bands(page.decide([back])) == [("same file", 2)]
+
+
+def test_the_same_pictures_are_shown_once_they_were_looked_for(folder: Path, page: Page):
+    picture(40).resize((480, 400)).save(folder.parent / "large.png")
+    picture(40).resize((480, 400)).transpose(Image.Transpose.ROTATE_90).save(
+        folder.parent / "turned.png"
+    )
+    with Store.writing(folder):
+        update(folder, Means(), [str(folder.parent / f"{n}.png") for n in ("large", "turned")])
+    find(Opened(folder))
+    opened = Opened(folder)
+    opened.__dict__["model"] = Means()
+    again = Page(opened)
+    assert bands(again.data) == [("same file", 2), ("same picture", 2)]
+    pictures = list(again.data.duplicates[1].pictures)
+    after = again.decide([Decided(kind="not_duplicate", pictures=pictures)])
+    assert bands(after) == [("same file", 2)]
 
 
 def test_a_picture_finds_itself_first(page: Page):

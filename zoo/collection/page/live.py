@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from zoo.collection.page.data import Fault, Layer, PageData
+from zoo.collection.page.data import DuplicateSet, Fault, Layer, PageData
 from zoo.collection.page.thumbnails import EDGE, Made, Source, Thumbnails, webp
 from zoo.errors import CollectionError, ImageError
 from zoo.files import replacing
 
 if TYPE_CHECKING:
+    from zoo.collection.duplicates import Set
     from zoo.collection.opened import Opened
     from zoo.collection.page.serving import Decided
     from zoo.model import ZooModel
@@ -85,6 +86,7 @@ class Page:
         return dataclasses.replace(
             data,
             faults=[*self._faults, *self._misfits()],
+            duplicates=self._duplicates(),
             layers=[Layer(*layer) for layer in layers],
             default_layer=next((i for i, x in enumerate(layers) if x.name == "middle"), 0),
             names=[names[i] for i in np.where(naming.named, naming.likeliest, -1)],
@@ -92,6 +94,31 @@ class Page:
             given=[state.pictures.get(each, "") for each in hashes],
             member=[state.members.get(each, "") for each in hashes],
         )
+
+    @cached_property
+    def _copies(self) -> "list[Set]":
+        """The sets of duplicates: same files, and same pictures if they were ever looked for.
+
+        That takes minutes the first time, and what changed since after it.
+        """
+        from zoo.collection.duplicates import Verdicts, find, same_file
+
+        if not (self.opened.folder / Verdicts.FILE).exists():
+            return same_file(self.opened.pictures, self.opened.state)
+        found = find(self.opened)
+        return [*found.same_file, *found.same_picture]
+
+    def _duplicates(self) -> list[DuplicateSet]:
+        """The same without what a person has set apart, or keeps all of."""
+        hashes, state = self.opened.pictures.hashes, self.opened.state
+        sets = []
+        for each in self._copies:
+            keep = each.members[0]
+            apart = [i for i in each.members[1:] if state.are_apart(hashes[keep], hashes[i])]
+            left = tuple(i for i in each.members if i not in apart)
+            if len(left) > 1 and not state.are_kept(hashes[i] for i in left):
+                sets.append(DuplicateSet(each.band.replace("_", " "), left, keep, each.why))
+        return sets
 
     @cached_property
     def _faults(self) -> list[Fault]:

@@ -57,7 +57,7 @@ export function duplicatesView(page, main) {
   );
   const list = element("div", { role: "list", "aria-label": "Sets of duplicates" });
   main.append(list);
-  if (!shown.length) main.append(element("p", { class: "empty" }, "No duplicates are known here. To look for them, type: zoo duplicates FOLDER"));
+  if (!shown.length) main.append(element("p", { class: "empty" }, "No duplicates are known here. Copies that were turned, cropped or saved again are looked for by: zoo duplicates FOLDER"));
   const narrow = matchMedia("(max-width: 640px)").matches;
   const rows = new Rows(main, list, { count: shown.length, height: narrow ? 300 : 272, draw });
   main.scrollTop = state.top;
