@@ -1,7 +1,11 @@
 """zoo name, zoo recognise and zoo find, as a person types them."""
 
 import json
+import random
 import shutil
+import subprocess
+import sys
+import time
 
 import numpy as np
 import pytest
@@ -328,3 +332,37 @@ def test_words(collection, monkeypatch):
 def test_mistakes_at_finding(collection, pictures, arguments, message):
     arguments = [pictures[BAG][0] if each == "PICTURE" else each for each in arguments]
     assert message in refused("find", collection, *arguments)
+
+
+@pytest.mark.slow
+def test_twenty_kills_of_zoo_name(collection, pictures):
+    """Killed at random moments; what was acknowledged holds, and the next command goes on."""
+    rng = random.Random(0)
+    every = [path for kind in pictures.values() for path in kind]
+    acknowledged = {}
+    for number in range(20):
+        command = ["name", str(collection), str(every[number]), "--as", f"n{number}"]
+        process = subprocess.Popen(
+            [sys.executable, "-m", "zoo", *command], stdout=subprocess.PIPE, text=True
+        )
+        # Half of them anywhere on the way, half about when they write.
+        if number % 2:
+            time.sleep(rng.uniform(0, 2))
+        else:
+            size = (collection / "decisions.jsonl").stat().st_size if acknowledged else 0
+            while process.poll() is None and not _has_grown(collection, size):
+                time.sleep(0.001)
+        process.kill()
+        if "named" in process.communicate()[0] or not number % 2:
+            acknowledged[str(every[number])] = f"n{number}"
+    facts = answer("name", collection)
+    by_person = {row["name"] for row in facts["names"] if row["by_person"]}
+    assert by_person >= set(acknowledged.values())
+    assert not list(collection.glob(".zoo-*"))
+    assert run("name", collection, every[0], "--as", "again").exit_code == 0
+
+
+def _has_grown(collection, size):
+    """Whether a whole line more is in the file of decisions."""
+    path = collection / "decisions.jsonl"
+    return path.is_file() and path.stat().st_size > size and path.read_bytes().endswith(b"\n")
