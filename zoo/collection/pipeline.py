@@ -17,7 +17,7 @@ from PIL import Image
 from torch import Tensor
 
 from zoo.collection.entries import Entry
-from zoo.collection.quality import measure
+from zoo.collection.quality import measure, opaque, reduced
 from zoo.collection.store import SMALL
 from zoo.errors import ImageError
 from zoo.images import Decoded, chunk_size, decode, fit_all, in_order
@@ -119,9 +119,11 @@ class Work:
         seen.width, seen.height = decoded.width, decoded.height
         seen.orientation = decoded.orientation
         if self.measured:
-            pixels = as_bytes(decoded.pixels)
-            seen.small = small(pixels)
-            seen.measures = measure(pixels, decoded.width, decoded.height)
+            pixels = opaque(as_bytes(decoded.pixels))
+            fewer = reduced(pixels)
+            enough = min(fewer.shape[:2]) >= 2 * SMALL
+            seen.small = small(fewer if enough else pixels)
+            seen.measures = measure(fewer, decoded.width, decoded.height)
         seen.pixels, seen.decoded = decoded.pixels, True
 
 
@@ -133,15 +135,8 @@ def as_bytes(pixels: np.ndarray) -> np.ndarray:
 
 
 def small(pixels: np.ndarray) -> np.ndarray:
-    """H x W x 1, 3 or 4 uint8 squeezed to 32 x 32 x 3, over white where they are transparent."""
-    channels = pixels.shape[2]
-    image = Image.fromarray(pixels[:, :, 0] if channels == 1 else pixels)
-    if channels == 4:
-        under = Image.new("RGBA", image.size, "white")
-        image = Image.alpha_composite(under, image).convert("RGB")
-    factors = image.width // SMALL // 4, image.height // SMALL // 4
-    if max(factors) > 1:
-        image = image.reduce((max(1, factors[0]), max(1, factors[1])))
+    """H x W x 1 or 3 uint8 squeezed to 32 x 32 x 3."""
+    image = Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)
     found = np.asarray(image.resize((SMALL, SMALL), Image.Resampling.BOX))
     return found if found.ndim == 3 else np.repeat(found[:, :, None], 3, 2)
 
