@@ -363,3 +363,25 @@ def test_a_hundred_thousand_pictures(tab: Any, tmp_path: Path):
     opened(tab, (out / "index.html").as_uri(), "#/group/0")
     tab.keyboard.press("End")
     tab.wait_for_function("() => document.activeElement.getAttribute('role') === 'gridcell'")
+
+
+@slow
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_map_is_drawn_for_the_scheme_that_is_seen(tab: Any, served: Served, scheme: str):
+    tab.emulate_media(color_scheme="light" if scheme == "dark" else "dark")
+    opened(tab, served.address, "#/map")
+    tab.emulate_media(color_scheme=scheme)
+    tab.wait_for_timeout(300)
+    # The names of groups have an outline of the background's colour.
+    counted = """() => {
+        const canvas = document.querySelector("canvas");
+        const { data } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
+        let [white, black] = [0, 0];
+        for (let i = 0; i < data.length; i += 4) {
+            if (data[i + 3] < 255) continue;
+            white += data[i] > 250 && data[i + 1] > 250 && data[i + 2] > 250;
+            black += data[i] < 24 && data[i + 1] < 26 && data[i + 2] < 32;
+        }
+        return white > black ? "light" : "dark";
+    }"""
+    assert tab.evaluate(counted) == scheme

@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 import shutil
 import time
 import zipfile
@@ -26,6 +27,8 @@ from zoo.collection.page.serving import Decided
 from zoo.collection.store import Store
 from zoo.errors import CollectionError
 from zoo.model import ZooModel
+
+TREE = Path(__file__).resolve().parents[3]
 
 
 class Means(ZooModel):
@@ -208,6 +211,26 @@ def test_the_page_is_exported(folder: Path, tmp_path: Path):
     assert "Open" in again.output
     result = run(folder, "--export", tmp_path / "page")
     assert result.exit_code == 0
+    assert (tmp_path / "page" / "index.html").is_file()
+
+
+@pytest.mark.slow
+def test_the_guide(tmp_path: Path, monkeypatch):
+    """What docs/browse.md tells to type; the two that wait for a browser but for the waiting."""
+    from zoo.collection.page import serving
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(serving, "serve", lambda page, listener, token: None)
+    (tmp_path / "pictures").mkdir()
+    for i in range(12):
+        picture(i).save(tmp_path / "pictures" / f"{i}.png")
+    text = (TREE / "docs" / "browse.md").read_text("utf-8")
+    blocks = re.findall(r"^```(?:sh|text)\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    typed = [line.split() for block in blocks for line in block.splitlines()]
+    for zoo, *args in typed:
+        result = CliRunner().invoke(main, args)
+        assert (zoo, result.exit_code) == ("zoo", 0), result.output
+    assert len(typed) == 4
     assert (tmp_path / "page" / "index.html").is_file()
 
 

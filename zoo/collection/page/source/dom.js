@@ -45,6 +45,12 @@ export function tell(text, undo = null, bad = false) {
   announce(text);
 }
 
+// Whether the page is dark now: as it was told, or else as the system is.
+export function isDark() {
+  const { theme } = document.documentElement.dataset;
+  return theme === "dark" || (theme !== "light" && matchMedia("(prefers-color-scheme: dark)").matches);
+}
+
 export const number = (value) => value.toLocaleString("en");
 
 export const plural = (count, word) => `${number(count)} ${word}${count === 1 ? "" : "s"}`;

@@ -21,6 +21,7 @@ class Page {
     this.names();
     window.addEventListener("hashchange", () => this.show());
     document.addEventListener("keydown", (event) => this.key(event));
+    matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => this.redraw());
     if (backend.can.pictures) this.dropping();
     this.show();
   }

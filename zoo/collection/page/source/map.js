@@ -2,7 +2,7 @@
 import { quadtree } from "d3-quadtree";
 import { select } from "d3-selection";
 import { zoom, zoomIdentity } from "d3-zoom";
-import { announce, element, plural } from "./dom.js";
+import { announce, element, isDark, plural } from "./dom.js";
 import { thumbnail } from "./grid.js";
 
 const NEAR = 14; // pixels between the pointer and a point that is meant
@@ -28,7 +28,7 @@ export function mapView(page, main) {
     return { help: "", key: () => false, stop() {} };
   }
   const state = (page.memory.map ??= { transform: zoomIdentity, by: "group" });
-  const dark = getComputedStyle(document.documentElement).colorScheme.includes("dark");
+  const dark = isDark();
   const canvas = element("canvas", {
     class: "map", tabindex: "0", role: "img",
     "aria-label": `Map of ${plural(collection.size, "picture")}: those that are alike lie together. The groups are the same in lists.`,
