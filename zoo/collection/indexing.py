@@ -256,6 +256,7 @@ class _Update:
         self.rows = _Rows(store)
         self.here = np.zeros(len(self.rows), bool)  # rows whose content was found
         self.waiting = np.zeros(len(self.rows), bool)  # rows of files that are not looked at yet
+        self.known: set[bytes] = set()  # the keys of files to look at that have rows
         self.changes: dict[int, dict[str, Any]] = {}
         self.pending = _Pending(len(store))
         self.interrupted = store.manifest.settings.get("under_way")
@@ -303,6 +304,8 @@ class _Update:
                     self._keep(row)
             else:
                 self.waiting[rows] = True
+                if len(rows):
+                    self.known.add(_key(int(self.files.of[i]), self.files.names[i]))
                 is_changed = len(rows) and not self.files.is_archive(i)
                 (changed if is_changed else new).append(i)
         self.listed = int(self.here.sum())
@@ -409,9 +412,10 @@ class _Update:
 
     def _old_rows(self, entry: Entry) -> list[int]:
         """The rows that the file, or the member of the archive, had before."""
-        key = _key(entry.source, entry.name)
+        if not self.known or (key := _key(entry.source, entry.name)) not in self.known:
+            return []
         rows: list[int] = self.rows.of_file(key).tolist()
-        if not rows or not entry.in_archive:
+        if not entry.in_archive:
             return rows
         if self._archive[0] != key:
             self._archive = key, self._members(rows)
