@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from zoo.collection.grouping import Layer
 from zoo.collection.naming import Naming, Question, propose, spread
 from zoo.collection.neighbours import Graph, Projection
 from zoo.collection.opened import Opened
@@ -28,15 +29,15 @@ CLICKS = (10, 25, 50, 100, 200)
 class Person:
     """Who names pictures, and knows what they are."""
 
-    def __init__(self, graph: Graph, layers: list[tuple[str, np.ndarray]], labels: np.ndarray):
+    def __init__(self, graph: Graph, layers: list[Layer], labels: np.ndarray):
         self.graph, self.layers, self.labels = graph, layers, labels
         self.pictures: dict[int, str] = {}
         self.members: dict[int, str] = {}
         self.spans = np.zeros(len(labels), np.int64)
 
     def naming(self) -> Naming:
-        labels = self.layers[0][1] if self.layers else None
-        return spread(self.graph, self.pictures, self.members, labels, None, self.spans)
+        labels, sureness = self.layers[0][1:] if self.layers else (None, None)
+        return spread(self.graph, self.pictures, self.members, labels, sureness, self.spans)
 
     def answer(self, question: Question) -> None:
         shown = self.labels[question.pictures]
@@ -45,7 +46,8 @@ class Person:
         if question.group is None:
             self.pictures[int(question.pictures[0])] = name
             return
-        members = np.flatnonzero(dict(self.layers)[question.layer] == question.group)
+        (labels,) = (layer.labels for layer in self.layers if layer.name == question.layer)
+        members = np.flatnonzero(labels == question.group)
         self.members.update(dict.fromkeys(members.tolist(), name))
         self.spans[members] = len(members)
 
@@ -122,13 +124,13 @@ def main() -> None:
     options = parser.parse_args()
     opened = Opened(options.collection)
     labels = np.array([Path(path).parent.name for path in opened.pictures.paths])
-    layers = [(layer.name, layer.labels) for layer in opened.layers if layer.name != "coarse"]
+    layers = [layer for layer in opened.layers if layer.name != "coarse"]
     features = opened.store.features(opened.pictures.rows)
     columns = ("accuracy", "probability", "known_accepted", "strangers_rejected", "auroc")
     report = {
         "pictures": len(labels),
         "labels": len(np.unique(labels)),
-        "groups": {name: int(numbers.max()) + 1 for name, numbers in layers},
+        "groups": {layer.name: int(layer.labels.max()) + 1 for layer in layers},
         "asked": asked(Person(opened.graph, layers, labels), options.at_once),
         "random": at_random(Person(opened.graph, layers, labels), 0),
         "recogniser": {

@@ -5,6 +5,7 @@ import pytest
 
 from zoo.collection.decisions import Decision, fold
 from zoo.collection.naming import name_all, propose, spread
+from zoo.collection.grouping import Layer
 from zoo.collection.neighbours import Graph, build, connect
 
 
@@ -163,6 +164,10 @@ def test_decisions_by_hash_find_all_copies(blobs):
 # -- questions -----------------------------------------------------------------------------------
 
 
+def layer(name, labels, sureness=1.0):
+    return Layer(name, np.asarray(labels), np.full(len(labels), sureness, np.float32))
+
+
 def asked(layers, pictures, members, graph, truth, **more):
     naming = spread(graph, pictures, members, truth)
     return propose(layers, naming, graph, **more)
@@ -171,7 +176,7 @@ def asked(layers, pictures, members, graph, truth, **more):
 def test_the_largest_group_without_a_name_is_asked_first(blobs):
     _, graph, truth = blobs
     labels = np.where(truth == 1, 0, truth)  # a group of 80
-    first, second, *_ = asked([("middle", labels)], {}, {}, graph, labels)
+    first, second, *_ = asked([layer("middle", labels)], {}, {}, graph, labels)
     assert (first.layer, first.group, first.size) == ("middle", 0, 80)
     assert set(first.pictures.tolist()) <= set(np.flatnonzero(labels == 0).tolist())
     assert len(first.pictures) == 9
@@ -179,9 +184,17 @@ def test_the_largest_group_without_a_name_is_asked_first(blobs):
     assert first.guess == ""
 
 
+def test_of_groups_of_a_size_the_surer_is_asked_first(blobs):
+    _, graph, truth = blobs
+    sureness = np.where(truth == 3, 0.9, 0.5).astype(np.float32)
+    naming = spread(graph, {}, {}, truth, sureness)
+    first, *_ = propose([Layer("middle", truth, sureness)], naming, graph)
+    assert first.group == 3
+
+
 def test_typical_pictures_are_shown_first(blobs):
     vectors, graph, truth = blobs
-    (question,) = (q for q in asked([("m", truth)], {}, {}, graph, truth) if q.group == 4)
+    (question,) = (q for q in asked([layer("m", truth)], {}, {}, graph, truth) if q.group == 4)
     centre = vectors[truth == 4].mean(0)
     cosines = vectors @ centre
     assert cosines[question.pictures].mean() > cosines[truth == 4].mean()
@@ -191,7 +204,7 @@ def test_what_was_answered_is_not_asked_again(blobs):
     _, graph, truth = blobs
     members = dict.fromkeys(np.flatnonzero(truth == 2).tolist(), "cats")
     spans = np.where(truth == 2, 40, 0)
-    groups = [q.group for q in asked([("m", truth)], {}, members, graph, truth, spans=spans)]
+    groups = [q.group for q in asked([layer("m", truth)], {}, members, graph, truth, spans=spans)]
     assert 2 not in groups
     assert len([group for group in groups if group is not None]) == 5
 
@@ -201,7 +214,12 @@ def test_a_part_of_a_large_group_is_asked_although_the_whole_has_a_name(blobs):
     whole = np.zeros(240, int)
     members = dict.fromkeys(range(240), "things")
     found = asked(
-        [("m", whole), ("fine", truth)], {}, members, graph, whole, spans=np.full(240, 240)
+        [layer("m", whole), layer("fine", truth)],
+        {},
+        members,
+        graph,
+        whole,
+        spans=np.full(240, 240),
     )
     assert {q.layer for q in found if q.group is not None} == {"fine"}
     assert found[0].guess == "things"
@@ -213,7 +231,7 @@ def test_pictures_between_two_names_are_asked(bridge):
     members = {i: f"n{group}" for i, group in enumerate(truth.tolist())}
     spans = np.full(90, 45)
     naming = spread(graph, {}, members, truth, spans=spans)
-    first, *others = propose([("m", truth)], naming, graph, spans, count=5)
+    first, *others = propose([layer("m", truth)], naming, graph, spans, count=5)
     assert {q.group for q in (first, *others)} == {None}
     picture = int(first.pictures[0])
     assert picture >= 80
@@ -221,7 +239,7 @@ def test_pictures_between_two_names_are_asked(bridge):
     near = set(graph.indices[picture].tolist())
     assert not near & {int(q.pictures[0]) for q in others}
     again = spread(graph, {picture: "n0"}, members, truth, spans=spans)
-    later = propose([("m", truth)], again, graph, spans, count=90)
+    later = propose([layer("m", truth)], again, graph, spans, count=90)
     assert picture not in [int(q.pictures[0]) for q in later]
 
 

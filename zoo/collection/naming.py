@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from zoo.collection.decisions import State
-from zoo.collection.grouping import weights
+from zoo.collection.grouping import Layer, weights
 from zoo.collection.neighbours import Graph
 from zoo.optional import optional
 
@@ -250,7 +250,8 @@ class Question(NamedTuple):
         group: its number.
         pictures: positions of what to show, the most typical first.
         size: how many pictures the group has.
-        gain: how many pictures are expected to get another name, or one at all.
+        gain: how many pictures are expected to get another name, or one at all: of a group those
+            that are not sure to have a name, as sure as they are of the group.
         guess: what the answer may be: the likeliest name of most, and "" without any.
     """
 
@@ -263,7 +264,7 @@ class Question(NamedTuple):
 
 
 def propose(
-    layers: Sequence[tuple[str, np.ndarray]],
+    layers: Sequence[Layer],
     naming: Naming,
     graph: Graph,
     spans: np.ndarray | None = None,
@@ -273,9 +274,8 @@ def propose(
     """What is most worth asking, the best first: groups, and pictures one by one.
 
     Args:
-        layers: name and numbers of groups, P each with -1 for none. Groups of the layers behind
-            the first are asked for where most of their members have a name already, and may be
-            another kind than they were named with.
+        layers: of groups. Those of the layers behind the first are asked for where most of their
+            members have a name already, and may be another kind than they were named with.
         naming: as it is so far.
         spans: how many pictures were named at once when each got the name of its group, P, 0 for
             those that got none. What was asked already is not asked again.
@@ -287,12 +287,13 @@ def propose(
     spans = np.zeros(len(unsure)) if spans is None else spans
     questions = [
         question
-        for i, (name, labels) in enumerate(layers)
-        for question in _of_groups(name, labels, naming, near, unsure, spans, shown, i > 0)
+        for i, layer in enumerate(layers)
+        for question in _of_groups(layer, naming, near, unsure, spans, shown, i > 0)
     ]
     questions += _of_pictures(naming, near, unsure, count)
     questions.sort(key=lambda question: -question.gain)
-    return _apart(questions, dict(layers), len(unsure), count)
+    labels = {layer.name: layer.labels for layer in layers}
+    return _apart(questions, labels, len(unsure), count)
 
 
 def _apart(
@@ -314,8 +315,7 @@ def _apart(
 
 
 def _of_groups(
-    layer: str,
-    labels: np.ndarray,
+    layer: Layer,
     naming: Naming,
     near: Any,
     unsure: np.ndarray,
@@ -327,6 +327,7 @@ def _of_groups(
 
     ``again``: only for those that were named as a part of more.
     """
+    labels = layer.labels
     inside = _inside(near, labels)
     questions = []
     for group in np.unique(labels[labels >= 0]):
@@ -339,8 +340,8 @@ def _of_groups(
         typical = members[np.argsort(-inside[members], kind="stable")[:shown]]
         questions.append(
             Question(
-                layer, int(group), typical, len(members), float(unsure[members].sum()),
-                _guess(naming, members),
+                layer.name, int(group), typical, len(members),
+                float((unsure * layer.sureness)[members].sum()), _guess(naming, members),
             )
         )  # fmt: skip
     return questions

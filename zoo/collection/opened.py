@@ -130,7 +130,7 @@ class Opened:
 
     def questions(self, count: int = 10) -> list[Question]:
         """What is most worth asking, the best first."""
-        layers = [(layer.name, layer.labels) for layer in self.layers if layer.name != "coarse"]
+        layers = [layer for layer in self.layers if layer.name != "coarse"]
         told = spans(self.state, self.pictures.hashes)
         return propose(layers, self.naming, self.graph, told, count)
 
