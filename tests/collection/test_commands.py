@@ -230,7 +230,7 @@ def test_new_pictures_are_recognised_or_none_of_these(named, new, tmp_path):
 def test_recognised_pictures_in_words(named, pictures, tmp_path):
     said = run("recognise", named, pictures[TROUSERS][0], "--save", tmp_path / "kept")
     assert said.exit_code == 0, said.output
-    assert "1 pictures recognised, 0 none of these, 0 not read" in said.stdout
+    assert "1 recognised, 0 none of these, 0 not read" in said.stdout
     assert f"A recogniser of 3 names in {tmp_path / 'kept'}" in said.stdout
     assert sorted(p.name for p in (tmp_path / "kept").iterdir()) == [RECORD, TENSORS]
 

@@ -424,8 +424,8 @@ def _say_recognised(
         print_table(table)
         counts = _counts(recogniser, results, unread, save)
         click.echo(
-            f"{counts['recognised']:,} pictures recognised, {counts['none_of_these']:,} none of "
-            f"these, {len(unread):,} not read"
+            f"{counts['recognised']:,} recognised, {counts['none_of_these']:,} none of these, "
+            f"{len(unread):,} not read"
         )
     if save is not None:
         click.echo(

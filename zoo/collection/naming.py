@@ -25,7 +25,7 @@ GROUP = 0.12
 TOGETHER = 0.02
 """How likely a walk goes on to any picture of the same group, against the same."""
 FEW = 100
-"""Members of a group whose name counts as :data:`GROUP` says; that of a larger one counts less."""
+"""Members of a group whose name counts as :data:`GROUP` says; that of a smaller one counts more."""
 CLOSE = 1e-8
 """How much is left when the walks have been followed far enough, squared."""
 ROUNDS = 200
@@ -113,10 +113,8 @@ def spread(
     place = {name: i for i, name in enumerate(names)}
     certain = _indicator({i: place[name] for i, name in pictures.items()}, count, len(names))
     told = _indicator({i: place[name] for i, name in members.items()}, count, len(names))
-    if sureness is not None:
-        told *= sureness[:, None]
     if spans is not None:
-        told *= np.clip(FEW / np.maximum(spans, 1), 0.5, 8).astype(np.float32)[:, None]
+        told *= np.clip(FEW / np.maximum(spans, 1), 1, 8).astype(np.float32)[:, None]
     hinted = told if labels is None else told + _hints(labels, certain, told)
     chances = _walk(_near(graph), certain, hinted, given, labels, sureness)
     return _decide(names, chances, told > 0, given)
@@ -248,7 +246,8 @@ class Question(NamedTuple):
     Attributes:
         layer: of the group that is asked for; empty if it is one picture.
         group: its number.
-        pictures: positions of what to show, the most typical first.
+        pictures: positions of what to show, from the most typical member to the least: who sees
+            only typical ones takes the group for purer than it is.
         size: how many pictures the group has.
         gain: how many pictures are expected to get another name, or one at all: of a group those
             that are not sure to have a name, as sure as they are of the group.
@@ -280,7 +279,7 @@ def propose(
         spans: how many pictures were named at once when each got the name of its group, P, 0 for
             those that got none. What was asked already is not asked again.
         count: questions, at most.
-        shown: typical pictures of each group.
+        shown: pictures of each group.
     """
     near = _near(graph)
     unsure = np.where(naming.given, 0, 1 - np.where(naming.likeliest >= 0, naming.probability, 0))
@@ -337,7 +336,8 @@ def _of_groups(
             continue
         if again and 2 * naming.named[members].sum() <= len(members):
             continue
-        typical = members[np.argsort(-inside[members], kind="stable")[:shown]]
+        ordered = members[np.argsort(-inside[members], kind="stable")]
+        typical = ordered[np.unique(np.linspace(0, len(members) - 1, shown).astype(int))]
         questions.append(
             Question(
                 layer.name, int(group), typical, len(members),
