@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from zoo.collection.decisions import State
-from zoo.collection.grouping import Layer, weights
+from zoo.collection.grouping import weights
 from zoo.collection.neighbours import Graph
 from zoo.optional import optional
 
@@ -263,7 +263,7 @@ class Question(NamedTuple):
 
 
 def propose(
-    layers: Sequence[Layer],
+    layers: Sequence[tuple[str, np.ndarray, np.ndarray]],
     naming: Naming,
     graph: Graph,
     spans: np.ndarray | None = None,
@@ -273,8 +273,9 @@ def propose(
     """What is most worth asking, the best first: groups, and pictures one by one.
 
     Args:
-        layers: of groups. Those of the layers behind the first are asked for where most of their
-            members have a name already, and may be another kind than they were named with.
+        layers: of groups: name, numbers, and how sure they are. Groups of the layers behind the
+            first are asked for where most of their members have a name already, and may be another
+            kind than they were named with.
         naming: as it is so far.
         spans: how many pictures were named at once when each got the name of its group, P, 0 for
             those that got none. What was asked already is not asked again.
@@ -291,7 +292,7 @@ def propose(
     ]
     questions += _of_pictures(naming, near, unsure, count)
     questions.sort(key=lambda question: -question.gain)
-    labels = {layer.name: layer.labels for layer in layers}
+    labels = {name: numbers for name, numbers, _ in layers}
     return _apart(questions, labels, len(unsure), count)
 
 
@@ -314,7 +315,7 @@ def _apart(
 
 
 def _of_groups(
-    layer: Layer,
+    layer: tuple[str, np.ndarray, np.ndarray],
     naming: Naming,
     near: Any,
     unsure: np.ndarray,
@@ -326,7 +327,7 @@ def _of_groups(
 
     ``again``: only for those that were named as a part of more.
     """
-    labels = layer.labels
+    name, labels, sureness = layer
     inside = _inside(near, labels)
     questions = []
     for group in np.unique(labels[labels >= 0]):
@@ -340,8 +341,8 @@ def _of_groups(
         typical = ordered[np.unique(np.linspace(0, len(members) - 1, shown).astype(int))]
         questions.append(
             Question(
-                layer.name, int(group), typical, len(members),
-                float((unsure * layer.sureness)[members].sum()), _guess(naming, members),
+                name, int(group), typical, len(members),
+                float((unsure * sureness)[members].sum()), _guess(naming, members),
             )
         )  # fmt: skip
     return questions
