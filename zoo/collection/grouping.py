@@ -184,7 +184,7 @@ def _by_size(labels: np.ndarray, place: np.ndarray) -> np.ndarray:
     order = present[np.argsort(-counts[present], kind="stable")]
     new = np.full(present.max(initial=-1) + 2, FEW)  # the last is for FEW
     new[order] = np.arange(len(order))
-    return new[labels].astype(np.int32)
+    return np.asarray(new[labels], np.int32)
 
 
 def _just(near: Any, number: int, seed: int) -> np.ndarray:

@@ -20,7 +20,17 @@ import numpy as np
 
 from zoo.optional import optional
 
-__all__ = ["Graph", "Projection", "build", "connect", "extend", "first_of_each", "search"]
+__all__ = [
+    "Graph",
+    "Projection",
+    "build",
+    "connect",
+    "extend",
+    "first_of_each",
+    "project",
+    "sampled",
+    "search",
+]
 
 DIMENSIONS = 128
 CENTRED = 0.5
@@ -110,7 +120,7 @@ def build(
     features: np.ndarray, hashes: Sequence[str] | None = None, k: int = NEIGHBOURS, seed: int = 0
 ) -> tuple[Projection, np.ndarray, Graph]:
     """The projection, the vectors and the graph of features that are in memory, P x F."""
-    rows = _sample(len(features), seed)
+    rows = sampled(len(features), seed)
     projection = Projection.fit(features[rows])
     vectors = project(projection, (features[part] for part in _blocks(len(features))))
     return projection, vectors, connect(vectors, hashes, k, seed=seed)
@@ -123,7 +133,7 @@ def project(projection: Projection, blocks: Iterable[np.ndarray]) -> np.ndarray:
     return np.concatenate(parts) if parts else np.empty((0, width), np.float32)
 
 
-def _sample(count: int, seed: int) -> np.ndarray:
+def sampled(count: int, seed: int) -> np.ndarray:
     """Which of ``count`` rows the components are fitted on, in their order."""
     if count <= SAMPLE:
         return np.arange(count)

@@ -7,13 +7,15 @@ import os
 from collections.abc import Iterable
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from zoo.collection.decisions import Decisions, Read, State, fold, regrouped
+from zoo.collection.derived import Neighbours, groups_of, neighbours_of
+from zoo.collection.grouping import DEFAULT, Layer
 from zoo.collection.naming import Naming, Question, name_all, propose, spans
-from zoo.collection.neighbours import Graph, Projection, build
+from zoo.collection.neighbours import Graph, Projection
 from zoo.collection.store import Pictures, Store
 from zoo.errors import InputError
 from zoo.files import path_text
@@ -24,16 +26,6 @@ if TYPE_CHECKING:
 __all__ = ["DECISIONS", "Layer", "Opened"]
 
 DECISIONS = "decisions.jsonl"
-DEFAULT = "middle"
-"""The layer of groups that is meant where none is named."""
-
-
-class Layer(NamedTuple):
-    """A layer of groups: of each picture its number, -1 for none, and how sure that is."""
-
-    name: str
-    labels: np.ndarray
-    sureness: np.ndarray
 
 
 class Opened:
@@ -76,8 +68,8 @@ class Opened:
     # -- what was computed -------------------------------------------------------------------------
 
     @cached_property
-    def _neighbours(self) -> tuple[Projection, np.ndarray, Graph]:
-        return build(self.store.features(self.pictures.rows), self.pictures.hashes)
+    def _neighbours(self) -> Neighbours:
+        return neighbours_of(self.store, self.pictures)
 
     @property
     def projection(self) -> Projection:
@@ -105,7 +97,7 @@ class Opened:
     @cached_property
     def _grouped(self) -> list[Layer]:
         """The groups as they were computed."""
-        return []
+        return groups_of(self.store, self.pictures)
 
     @cached_property
     def layers(self) -> list[Layer]:

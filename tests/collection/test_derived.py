@@ -1,0 +1,255 @@
+"""Neighbours and groups that are kept in the folder; zoo group and zoo odd."""
+
+import json
+import os
+import shutil
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from PIL import Image
+
+import zoo
+from zoo.cli import main
+from zoo.collection import derived, neighbours, odd
+from zoo.collection.derived import GROUPS, NEIGHBOURS, groups_of, neighbours_of, regroup
+from zoo.collection.opened import Opened
+from zoo.collection.store import Store
+from zoo.errors import CollectionError, InputError
+from zoo.sample import sample
+
+pytest.importorskip("faiss")
+pytest.importorskip("sknetwork")
+
+MODEL = "pca.fashion_mnist"
+KINDS = {1: "trousers", 7: "shoes", 8: "bags"}
+
+
+def run(*arguments):
+    return CliRunner().invoke(main, [str(each) for each in arguments])
+
+
+def answer(*arguments):
+    result = run(*arguments, "--json")
+    assert result.exit_code == 0, result.output
+    return json.loads(result.stdout)
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """Pictures of three kinds of clothes in folders, and a collection of them."""
+    root = tmp_path_factory.mktemp("made")
+    images, labels = sample()
+    for kind, name in KINDS.items():
+        (root / "pictures" / name).mkdir(parents=True)
+        for i in np.flatnonzero(labels == kind)[:25]:
+            Image.fromarray(images[i]).save(root / "pictures" / name / f"{i:04}.png")
+    zoo.Collection.index(MODEL, [root / "pictures"], root / "collection")
+    return root
+
+
+@pytest.fixture
+def root(made, tmp_path):
+    """A copy of both of one's own, in the same state."""
+    shutil.copytree(made / "pictures", tmp_path / "pictures")
+    zoo.Collection.index(MODEL, [tmp_path / "pictures"], tmp_path / "collection")
+    return tmp_path
+
+
+@pytest.fixture
+def collection(made, tmp_path):
+    return shutil.copytree(made / "collection", tmp_path / "collection")
+
+
+def same(a, b):
+    assert np.allclose(a.vectors, b.vectors, atol=1e-5)
+    assert (a.graph.indices == b.graph.indices).all()
+    assert np.allclose(a.graph.similarities, b.graph.similarities, atol=1e-5)
+
+
+def test_neighbours_are_computed_once(collection, monkeypatch):
+    first = neighbours_of(Store.open(collection))
+    monkeypatch.setattr(derived, "connect", None)
+    monkeypatch.setattr(derived, "extend", None)
+    same(neighbours_of(Store.open(collection)), first)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda data: b"",
+        lambda data: data[:-100],
+        lambda data: b"PK" + data[200:],
+        lambda data: data.replace(b"rows.npy", b"Rows.npy"),
+    ],
+)
+def test_neighbours_that_are_damaged_are_computed_again(collection, damage):
+    first = neighbours_of(Store.open(collection))
+    file = collection / NEIGHBOURS
+    file.write_bytes(damage(file.read_bytes()))
+    same(neighbours_of(Store.open(collection)), first)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda kept: kept | {"indices": kept["indices"] + 1000},
+        lambda kept: kept | {"indices": kept["indices"][:, :3]},
+        lambda kept: kept | {"mean": kept["mean"][:3]},
+        lambda kept: kept | {"rows": kept["rows"] + 7},
+        lambda kept: kept | {"model": "another"},
+    ],
+)
+def test_neighbours_that_fit_to_no_collection_are_computed_again(collection, change):
+    first = neighbours_of(Store.open(collection))
+    with np.load(collection / NEIGHBOURS) as file:
+        kept = dict(file)
+    np.savez(collection / NEIGHBOURS, **change(kept))
+    same(neighbours_of(Store.open(collection)), first)
+
+
+def test_neighbours_of_a_changed_collection_cost_what_changed(root, monkeypatch):
+    old = neighbours_of(Store.open(root / "collection"))
+    Image.new("L", (28, 28), 90).save(root / "pictures" / "new.png")
+    next((root / "pictures" / "bags").iterdir()).unlink()
+    zoo.Collection.index(None, [], root / "collection")
+    monkeypatch.setattr(derived, "connect", None)
+    store = Store.open(root / "collection")
+    found = neighbours_of(store)
+    assert (found.projection.components == old.projection.components).all()
+    pictures = store.pictures()
+    vectors = found.projection.apply(store.features(pictures.rows))
+    anew = neighbours.connect(vectors, pictures.hashes)
+    assert (found.graph.indices == anew.indices).all()
+
+
+def test_what_may_not_be_written_is_not_kept(collection):
+    with Store.writing(collection):
+        found = neighbours_of(Store.open(collection))
+    assert not (collection / NEIGHBOURS).exists()
+    same(neighbours_of(Store.open(collection)), found)
+    assert (collection / NEIGHBOURS).exists()
+
+
+def test_groups_are_kept_with_how_sure_they_are(collection):
+    layers = regroup(collection)
+    store = Store.open(collection)
+    for made, kept in zip(layers, groups_of(store, store.pictures()), strict=True):
+        assert made.name == kept.name
+        assert (made.labels == kept.labels).all()
+        assert np.allclose(made.sureness, kept.sureness)
+
+
+def test_without_groups_there_are_none(collection):
+    store = Store.open(collection)
+    assert groups_of(store, store.pictures()) == []
+
+
+def test_groups_keep_their_number_over_updates(root):
+    folder = root / "collection"
+    before = regroup(folder)[1].labels
+    bags = sorted((root / "pictures" / "bags").iterdir())
+    for path in bags[:20]:
+        path.rename(root / "pictures" / f"moved-{path.name}")
+    gone = bags[20].read_bytes()
+    bags[20].unlink()
+    Image.new("L", (28, 28), 90).save(root / "pictures" / "new.png")
+    zoo.Collection.index(None, [], folder)
+    store = Store.open(folder)
+    waiting = groups_of(store, store.pictures())[1]
+    assert (waiting.labels == -1).sum() == 1, "the new one is in no group yet"
+    known = dict(zip(made_hashes(root, before), before.tolist(), strict=True))
+    after = regroup(folder)[1]
+    pictures = store.pictures()
+    kept = [known.get(h) == label for h, label in zip(pictures.hashes, after.labels, strict=True)]
+    assert np.mean(kept) > 0.8
+    bags[20].write_bytes(gone)
+    zoo.Collection.index(None, [], folder)
+    store = Store.open(folder)
+    back = groups_of(store, store.pictures())[1]
+    assert (back.labels >= 0).all(), "a picture that is back is in the group that it was in"
+
+
+def made_hashes(root, labels):
+    """The contents in the order that the collection was made in."""
+    table = Store.open(root / "collection").tables(("hash",))
+    return table["hash"].to_pylist()[: len(labels)]
+
+
+def test_damaged_groups_are_said_and_can_be_made_anew(collection):
+    regroup(collection)
+    (collection / GROUPS).write_bytes(b"PAR1 and nothing more")
+    store = Store.open(collection)
+    with pytest.raises(CollectionError, match=r"groups.parquet is damaged.*\n.*zoo group"):
+        groups_of(store, store.pictures())
+    regroup(collection)
+    assert groups_of(store, store.pictures())
+
+
+def test_zoo_group_finds_what_is_alike(collection):
+    facts = answer("group", collection)
+    assert facts["pictures"] == 75
+    assert [layer["layer"] for layer in facts["layers"]] == ["coarse", "middle", "fine"]
+    for layer in facts["layers"]:
+        counted = sum(row["pictures"] for row in layer["groups"]) + layer["few_of_a_kind"]
+        assert counted == 75
+    kinds = [
+        {os.path.basename(os.path.dirname(path)) for path in row["surest"]}
+        for row in facts["layers"][1]["groups"]
+    ]
+    assert sum(len(each) > 1 for each in kinds) <= 1
+    assert set.union(*kinds) == {"trousers", "shoes", "bags"}
+    shown = run("group", collection).stdout
+    assert "such as" in shown
+    assert "75 pictures in groups" in shown
+
+
+def test_zoo_group_takes_a_number_of_groups(collection):
+    assert len(answer("group", collection, "--number", 3)["layers"][1]["groups"]) == 3
+    result = run("group", collection, "--number", 76)
+    assert result.exit_code == 2
+    assert "from 1 to 75" in result.stderr
+    with pytest.raises(InputError):
+        regroup(collection, number=76)
+
+
+def test_zoo_odd_names_the_strangest_with_its_neighbours(root):
+    Image.new("L", (28, 28), 255).save(root / "pictures" / "blank.png")
+    zoo.Collection.index(None, [], root / "collection")
+    facts = answer("odd", root / "collection", "-n", 5)
+    collection = Opened(root / "collection")
+    strangest = np.argsort(-odd.scores(collection.graph).scores)[:5]
+    paths = collection.pictures.paths
+    assert [row["path"] for row in facts["odd"]] == [paths[i] for i in strangest]
+    assert facts["odd"][0]["near"] == [paths[i] for i in collection.graph.indices[strangest[0], :3]]
+    (blank,) = (fault for fault in facts["faults"] if fault["kind"] == "blank")
+    assert [os.path.basename(row["path"]) for row in blank["pictures"]] == ["blank.png"]
+    shown = run("odd", root / "collection").stdout
+    assert os.path.basename(facts["odd"][0]["path"]) in shown
+    assert "blank: 1" in shown
+
+
+def test_zoo_odd_finds_what_lies_in_the_wrong_folder(root):
+    stray = sorted((root / "pictures" / "trousers").iterdir())[4]
+    stray.rename(root / "pictures" / "bags" / "stray.png")
+    zoo.Collection.index(None, [], root / "collection")
+    facts = answer("odd", root / "collection", "--within", "folder", "-n", 1)
+    assert os.path.basename(facts["odd"][0]["path"]) == "stray.png"
+    assert {os.path.basename(os.path.dirname(path)) for path in facts["odd"][0]["near"]} == {
+        "trousers"
+    }
+
+
+@pytest.mark.parametrize(("within", "advice"), [("group", "zoo group"), ("name", "zoo name")])
+def test_zoo_odd_says_what_has_to_be_there_first(collection, within, advice):
+    result = run("odd", collection, "--within", within)
+    assert result.exit_code == 2
+    assert result.stderr.startswith("Error: ")
+    assert advice in result.stderr
+
+
+@pytest.mark.parametrize("command", ["group", "odd"])
+def test_a_folder_that_is_no_collection_is_said(tmp_path, command):
+    result = run(command, tmp_path)
+    assert result.exit_code == 2
+    assert "no collection" in result.stderr

@@ -1,0 +1,285 @@
+"""What is computed of a collection's features and kept in its folder: neighbours, and groups.
+
+::
+
+    neighbours.npz    how features are projected, and the graph of the pictures that were there
+    groups.parquet    a row a content: its hash, and its group and how sure it is in each layer
+
+Neighbours may be lost: they are computed again when they are missing, damaged, or of other
+pictures; of few other pictures, at the cost of those. Groups are what ``zoo group`` found last.
+"""
+
+import contextlib
+import io
+import json
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from zoo.collection import grouping
+from zoo.collection.grouping import FEW, LAYERS, Layer
+from zoo.collection.neighbours import (
+    BLOCK,
+    Graph,
+    Projection,
+    connect,
+    extend,
+    project,
+    sampled,
+)
+from zoo.collection.store import Pictures, Store
+from zoo.errors import CollectionError, ZooError
+from zoo.files import path_text, replacing
+from zoo.optional import optional
+
+__all__ = ["GROUPS", "NEIGHBOURS", "Neighbours", "groups_of", "neighbours_of", "regroup"]
+
+NEIGHBOURS = "neighbours.npz"
+GROUPS = "groups.parquet"
+SEED = 0
+
+
+class Neighbours(NamedTuple):
+    """How the pictures that are there are compared, and which are near to which."""
+
+    projection: Projection
+    vectors: np.ndarray
+    """P x d float32, of unit length."""
+    graph: Graph
+
+
+class _Kept(NamedTuple):
+    """What the file of neighbours has."""
+
+    projection: Projection
+    graph: Graph
+    rows: np.ndarray
+    fingerprint: str
+    model: str
+
+
+def neighbours_of(store: Store, pictures: Pictures | None = None) -> Neighbours:
+    """The neighbours of a collection's pictures: those that are kept, or computed and then kept.
+
+    Where nothing can be written, or another command is writing, they are not kept.
+
+    Args:
+        store: of the collection.
+        pictures: what ``store.pictures()`` gives, by who has it.
+    """
+    pictures = store.pictures() if pictures is None else pictures
+    fingerprint = store.fingerprint()
+    kept = _read(store)
+    if kept is not None and kept.fingerprint == fingerprint and len(kept.rows) == len(pictures):
+        return Neighbours(kept.projection, _vectors(store, kept.projection, pictures), kept.graph)
+    made = _computed(store, pictures, kept)
+    _keep(store, made, pictures.rows, fingerprint)
+    return made
+
+
+def _computed(store: Store, pictures: Pictures, kept: _Kept | None) -> Neighbours:
+    """Neighbours anew; or, when most of the pictures were there before, what is new of them."""
+    if kept is not None and 2 * np.isin(pictures.rows, kept.rows).sum() >= len(pictures):
+        hashes = store.tables(("hash",))["hash"].to_pylist()
+        before = [hashes[row] for row in kept.rows]
+        vectors = _vectors(store, kept.projection, pictures)
+        graph = extend(kept.graph, before, vectors, pictures.hashes, seed=SEED)
+        return Neighbours(kept.projection, vectors, graph)
+    sample = pictures.rows[sampled(len(pictures), SEED)]
+    projection = Projection.fit(store.features(sample))
+    vectors = _vectors(store, projection, pictures)
+    return Neighbours(projection, vectors, connect(vectors, pictures.hashes, seed=SEED))
+
+
+def _vectors(store: Store, projection: Projection, pictures: Pictures) -> np.ndarray:
+    rows = pictures.rows
+    return project(
+        projection,
+        (store.features(rows[begin : begin + BLOCK]) for begin in range(0, len(rows), BLOCK)),
+    )
+
+
+def _model(store: Store) -> str:
+    return json.dumps(store.manifest.model, sort_keys=True)
+
+
+def _read(store: Store) -> _Kept | None:
+    """What is kept, if it is whole and of the collection's model."""
+    try:
+        with np.load(store.folder / NEIGHBOURS, allow_pickle=False) as file:
+            found = {name: file[name] for name in file.files}
+        kept = _Kept(
+            Projection(found["mean"], found["components"], bool(found["roots"])),
+            Graph(found["indices"], found["similarities"]),
+            found["rows"],
+            str(found["fingerprint"]),
+            str(found["model"]),
+        )
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        return None
+    return kept if kept.model == _model(store) and _is_whole(kept, store) else None
+
+
+def _is_whole(kept: _Kept, store: Store) -> bool:
+    """Whether all arrays fit to each other and to the collection."""
+    graph, projection, count = kept.graph, kept.projection, len(kept.rows)
+    indices = graph.indices
+    return (
+        projection.mean.shape == (store.width,)
+        and projection.components.ndim == 2
+        and len(projection.components) == store.width
+        and indices.ndim == 2
+        and indices.shape == graph.similarities.shape
+        and len(indices) == count
+        and (indices.size == 0 or 0 <= int(indices.min()) <= int(indices.max()) < count)
+        and (count == 0 or 0 <= int(kept.rows.min()) <= int(kept.rows.max()) < len(store))
+    )
+
+
+def _keep(store: Store, made: Neighbours, rows: np.ndarray, fingerprint: str) -> None:
+    arrays: dict[str, Any] = {
+        "mean": made.projection.mean,
+        "components": made.projection.components,
+        "roots": made.projection.roots,
+        "indices": made.graph.indices,
+        "similarities": made.graph.similarities,
+        "rows": rows,
+        "fingerprint": fingerprint,
+        "model": _model(store),
+    }
+    with (
+        contextlib.suppress(OSError, ZooError),
+        Store.writing(store.folder, wait=0),
+        replacing(store.folder / NEIGHBOURS) as file,
+    ):
+        np.savez(file, allow_pickle=False, **arrays)
+
+
+# -- groups --------------------------------------------------------------------------------------
+
+
+def groups_of(store: Store, pictures: Pictures) -> list[Layer]:
+    """The layers of groups that ``zoo group`` found, of the pictures now; none if it found none.
+
+    A picture that was not there then is in no group yet, and nothing is sure of it.
+
+    Raises:
+        CollectionError: the file is damaged.
+    """
+    table = _table(store)
+    if table is None:
+        return []
+    place = {one: i for i, one in enumerate(table["hash"].to_pylist())}
+    at = np.array([place.get(one, -1) for one in pictures.hashes], np.int64)
+    return [
+        Layer(
+            name,
+            np.where(at >= 0, table[name].to_numpy()[at], FEW).astype(np.int32),
+            np.where(at >= 0, table[f"{name}_sureness"].to_numpy()[at], 0).astype(np.float32),
+        )
+        for name in LAYERS
+    ]
+
+
+def regroup(folder: Path, number: int | None = None, seed: int = SEED) -> list[Layer]:
+    """Group a collection's pictures, and keep the groups; the same pictures keep their number.
+
+    Args:
+        folder: of the collection.
+        number: of groups in the layer "middle", for those who know.
+        seed: the same seed gives the same groups.
+
+    Raises:
+        CollectionError: there is no collection, it is damaged, or another command is writing there.
+        InputError: there are fewer pictures than ``number``.
+    """
+    store = Store.open(folder)
+    pictures = store.pictures()
+    graph = neighbours_of(store, pictures).graph
+    found = grouping.group(graph, pictures.hashes, number, seed)
+    with Store.writing(folder):
+        before = _before(store)
+        layers = [
+            layer._replace(
+                labels=grouping.keep_identity(
+                    {one: groups[0] for one, groups in before[layer.name].items()},
+                    layer.labels,
+                    pictures.hashes,
+                )
+            )
+            for layer in found
+        ]
+        _write(store, pictures.hashes, layers, before)
+    return layers
+
+
+Before = Mapping[str, Mapping[str, tuple[int, float]]]
+"""Of each layer, the group of each content and how sure it was."""
+
+
+def _before(store: Store) -> Before:
+    """The groups of the last time; none where the file is damaged, since it is written anew."""
+    try:
+        table = _table(store)
+    except CollectionError:
+        table = None
+    if table is None:
+        return {name: {} for name in LAYERS}
+    hashes = table["hash"].to_pylist()
+    return {
+        name: dict(
+            zip(
+                hashes,
+                zip(table[name].to_pylist(), table[f"{name}_sureness"].to_pylist(), strict=True),
+                strict=True,
+            )
+        )
+        for name in LAYERS
+    }
+
+
+def _write(store: Store, hashes: list[str], layers: list[Layer], before: Before) -> None:
+    """A row a content, those of pictures that are gone for the time being among them."""
+    arrow = optional("pyarrow", "pyarrow", "collection")
+    parquet = optional("pyarrow.parquet", "pyarrow", "collection")
+    first = {one: i for i, one in reversed(list(enumerate(hashes)))}
+    gone = [one for one in before[layers[0].name] if one not in first]
+    columns: dict[str, Any] = {"hash": [*first, *gone]}
+    at = list(first.values())
+    for layer in layers:
+        was = [before[layer.name][one] for one in gone]
+        labels, sureness = layer.labels[at].tolist(), layer.sureness[at].tolist()
+        columns[layer.name] = arrow.array([*labels, *(g for g, _ in was)], arrow.int32())
+        columns[f"{layer.name}_sureness"] = arrow.array(
+            [*sureness, *(s for _, s in was)], arrow.float32()
+        )
+    written = io.BytesIO()
+    parquet.write_table(arrow.table(columns), written, compression="zstd")
+    with replacing(store.folder / GROUPS) as file:
+        file.write(written.getvalue())
+
+
+def _table(store: Store) -> Any:
+    """What the file of groups has, as a ``pyarrow.Table``; None without one.
+
+    Raises: CollectionError.
+    """
+    arrow = optional("pyarrow", "pyarrow", "collection")
+    parquet = optional("pyarrow.parquet", "pyarrow", "collection")
+    path = store.folder / GROUPS
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        return None
+    wanted = ["hash", *(column for name in LAYERS for column in (name, f"{name}_sureness"))]
+    try:
+        table = parquet.read_table(arrow.BufferReader(data), use_threads=False)
+        return table.select(wanted)
+    except (arrow.ArrowException, OSError, ValueError, KeyError) as error:
+        raise CollectionError(
+            f"{path_text(path)} is damaged: {' '.join(str(error).split())[:200]}.\n"
+            f"Type: zoo group {path_text(store.folder)}"
+        ) from error
