@@ -1,10 +1,11 @@
 """Groups of pictures that are alike, without being told how many: communities of a graph.
 
 The graph of nearest neighbours is weighted with how near two pictures are against how near the
-others of both are, so that what is dense and what is scattered are seen alike. Leiden's method
+others of both are, so that what is dense and what is scattered are seen alike. Louvain's method
 finds communities in it, at several resolutions and with several orders; pictures that it puts
 together every time belong together, and a last run on a graph that is weighted by that gives the
-groups: in coarse, middle and fine layers.
+groups: in coarse, middle and fine layers. (Leiden's method, as scikit-network has it, gives other
+groups each time whatever the seed, and no better ones.)
 """
 
 import itertools
@@ -27,7 +28,7 @@ DEFAULT = "middle"
 LAYERS = {"coarse": 0.1, "middle": 0.5, "fine": 2.0}
 """The names of the layers, and the resolution of each."""
 
-NEIGHBOURS = 15
+NEIGHBOURS = 20
 """The nearest, of those that the graph has."""
 SCALE = 7
 """How near a picture's neighbours are is told by the distance of this one."""
@@ -117,11 +118,11 @@ def weights(graph: Graph) -> Any:
 
 
 def _communities(near: Any, resolution: float, seed: int) -> np.ndarray:
-    """Leiden's method: the number of each node's community, P int."""
+    """Louvain's method: the number of each node's community, P int."""
     clustering = optional("sknetwork.clustering", "scikit-network", "collection")
     if near.nnz == 0:
         return np.zeros(near.shape[0], np.int64)
-    method = clustering.Leiden(
+    method = clustering.Louvain(
         resolution=resolution, modularity="newman", shuffle_nodes=True, random_state=seed
     )
     return np.asarray(method.fit_predict(near), np.int64)
