@@ -374,10 +374,15 @@ def decoder(store: "Store", pictures: Pictures) -> Decode:
     from zoo.images import decode, fit_all
     from zoo.spec import Preprocessing
 
+    def source(position: int) -> Path | io.BytesIO:
+        if pictures.members[position] is None:
+            return Path(pictures.paths[position])
+        return io.BytesIO(read_bytes(store, int(pictures.rows[position])))
+
     def read(position: int, side: int) -> np.ndarray | None:
         shape = Preprocessing(channels=3, height=side, width=side, fit="stretch", background=1.0)
         try:
-            found = decode(io.BytesIO(read_bytes(store, int(pictures.rows[position]))), shape)
+            found = decode(source(position), shape)
         except (CollectionError, ImageError, OSError):
             return None
         image = fit_all([found.pixels], shape)[0]
