@@ -2,11 +2,14 @@
 
 import json
 import os
+import re
+import shlex
 import shutil
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -205,3 +208,27 @@ def test_twenty_kills(tmp_path):
         np.testing.assert_array_equal(whole.small(slice(None)), other.small(slice(None)))
         assert len(whole.pictures()) == len([*(tmp_path / "in").iterdir()])
         shutil.copytree(tmp_path / "c", tmp_path / "before", dirs_exist_ok=True)
+
+
+@pytest.mark.slow
+def test_the_page_is_true(pictures, monkeypatch):
+    """The blocks of docs/indexing.md, one after the other."""
+    page = (Path(__file__).parents[2] / "docs" / "indexing.md").read_text("utf-8")
+    blocks = re.findall(r"^```(\w+)\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+    assert [kind for kind, _ in blocks] == ["sh", "sh", "sh", "text", "sh", "python"]
+    pictures.rename(pictures.parent / "pictures")
+    for kind, text in blocks:
+        if kind == "sh":
+            result = run(*shlex.split(text)[1:])
+            assert result.exit_code == 0, result.stderr
+        elif kind == "python":
+            exec(text, {})
+    assert zoo.Collection("own-index").store.manifest.model["weights"] == "model"
+    said = json.loads(run("index", "--out", "index", "--json").stdout)
+    for whole, parts in (
+        ("listed", ("read", "unread")),
+        ("read", ("computed", "kept", "moved", "copied", "returned")),
+    ):
+        assert f"`{whole}` is" in page.replace("\n", " ")
+        assert all(f"`{part}`" in page for part in parts)
+        assert said[whole] == sum(said[part] for part in parts)
