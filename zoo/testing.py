@@ -22,7 +22,7 @@ Such a failure is shown with its reason and is no fault. A check that is declare
 is a fault: the entry is out of date.
 """
 
-from zoo.authoring.checks import CHECKS, contract, expected_failures, models_of
+from zoo.authoring.checks import CHECKS, EXPENSIVE, contract, expected_failures, models_of
 from zoo.authoring.checks.calls import (
     check_batch_independence,
     check_defaults,
@@ -67,6 +67,7 @@ from zoo.authoring.checks.training import check_training
 
 __all__ = [
     "CHECKS",
+    "EXPENSIVE",
     "SMALL",
     "TOLERANCE",
     "CheckFailed",

@@ -17,6 +17,7 @@ import zoo
 import zoo.registry
 from zoo import hookspecs, testing
 from zoo.authoring.checking import check, names_of
+from zoo.authoring.checks import EXPENSIVE
 from zoo.authoring.scaffold import new_plugin
 from zoo.cli import main
 from zoo.errors import InvalidName, PluginError, UnknownModel, WeightsError, WeightsNotFound
@@ -95,6 +96,15 @@ BROKEN = [
 """One mistake each."""
 
 
+def numbered(mistakes):
+    """The numbers of the mistakes; those that a check finds in processes of its own are slow."""
+    expensive = [check.__name__ for check in EXPENSIVE]
+    return [
+        pytest.param(number, marks=pytest.mark.slow if which in expensive else ())
+        for number, (_, _, which, *_) in enumerate(mistakes)
+    ]
+
+
 @pytest.fixture
 def plugin(tmp_path, monkeypatch):
     """``plugin(name, (old, new), ...)``: the template's plugin, changed, as if installed."""
@@ -130,6 +140,7 @@ def only(monkeypatch, *checks):
     )
 
 
+@pytest.mark.slow
 def test_the_template_is_well(plugin):
     plugin("good")
     results = check("latentzoo-good")
@@ -145,7 +156,7 @@ def test_the_template_is_well(plugin):
     assert all(r.well and r.expected.endswith(".") and not r.look for r in results)
 
 
-@pytest.mark.parametrize("number", range(len(BROKEN)))
+@pytest.mark.parametrize("number", numbered(BROKEN))
 def test_mistakes_are_found(plugin, monkeypatch, number):
     monkeypatch.setenv("MINE", "0")
     old, new, which, got, look = BROKEN[number]
@@ -206,6 +217,7 @@ def test_expected_failures(plugin, monkeypatch):
     assert "check_defaults needs a reason" in result.got
 
 
+@pytest.mark.slow
 def test_undeclared_calls_are_refused_not_checked(plugin, monkeypatch):
     declared = ("code_shape=(32,),", "code_shape=(32,), capabilities=('encode', 'features'),")
     plugin("halfway", declared, DECODE)
@@ -275,6 +287,7 @@ def test_names_of():
     assert names_of(str(TREE / "plugins" / "latentzoo-ae"))[:3] == weights
 
 
+@pytest.mark.slow
 def test_a_prefix_is_checked_by_its_example(plugin, monkeypatch):
     """The plugin of the hook's own docstring, which can encode and give features alone."""
     text = textwrap.dedent(inspect.getdoc(hookspecs.zoo_prefixes).partition("plugin module::")[2])
@@ -349,6 +362,7 @@ def test_projects_that_cannot_be_checked(tmp_path, plugin, monkeypatch):
         names_of("latentzoo-ae")
 
 
+@pytest.mark.slow
 def test_the_three_lines_of_a_plugins_test(plugin):
     """pytest shows an expected failure with its reason, and one that passes after all fails."""
     reasons = {"check_shapes_and_range": "too bright", "check_defaults": "never true"}
@@ -405,7 +419,7 @@ NEW = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("number", range(len(NEW)))
+@pytest.mark.parametrize("number", numbered(NEW))
 def test_more_mistakes_are_found(plugin, monkeypatch, number):
     """Also a library that is imported in this process already, as torch is."""
     old, new, which, got, look = NEW[number]
@@ -491,6 +505,7 @@ def test_a_renamed_weights_folder_with_the_old_name_inside(plugin, monkeypatch):
     assert [r.state for r in check("latentzoo-earlier")] == ["passed", "passed"]
 
 
+@pytest.mark.slow
 def test_two_plugins_with_a_model_of_the_same_name(plugin):
     """Neither fails for the other: every check goes by the full name."""
     plugin("twin_a", ('name="twin_a"', 'name="twin"'))

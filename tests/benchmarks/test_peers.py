@@ -26,6 +26,7 @@ VERDICTS = {
 }
 
 
+@pytest.mark.slow
 def test_what_is_better():
     command = [sys.executable, "-c", COMPARE, SCRIPT.parent, json.dumps(list(VERDICTS))]
     done = subprocess.run([str(c) for c in command], capture_output=True, text=True, timeout=120)
@@ -33,6 +34,7 @@ def test_what_is_better():
     assert json.loads(done.stdout) == list(VERDICTS.values())
 
 
+@pytest.mark.slow
 def test_a_mistake_is_named():
     command = [sys.executable, SCRIPT, "--images", "100"]
     done = subprocess.run([str(c) for c in command], capture_output=True, text=True, timeout=120)

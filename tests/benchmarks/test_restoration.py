@@ -57,6 +57,7 @@ def test_compression(clothes):
             assert way is None or math.isfinite(way["psnr"])
 
 
+@pytest.mark.slow
 def test_a_sheet_of_the_highest_quality(monkeypatch):
     """Noise in colour takes more bytes than pixels."""
     monkeypatch.syspath_prepend(TREE / "benchmarks")
@@ -68,6 +69,7 @@ def test_a_sheet_of_the_highest_quality(monkeypatch):
     assert found["rate"] > 8
 
 
+@pytest.mark.slow
 def test_a_mistake_is_named(tmp_path):
     done = run("nonsense.mnist")
     assert (done.returncode, done.stdout) == (2, "")

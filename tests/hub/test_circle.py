@@ -85,6 +85,7 @@ def same(one, two):
     return one.keys() == two.keys() and all(torch.equal(one[k], two[k]) for k in one)
 
 
+@pytest.mark.slow
 def test_the_circle(hub, published, colleague):
     before = safetensors.torch.load_file(published / "before")
     (sha,) = {hub.tags(REPO)["v1"], hub.commits(REPO)[0].sha}
@@ -111,6 +112,7 @@ def test_the_circle(hub, published, colleague):
     assert hub.requests == []
 
 
+@pytest.mark.slow
 def test_what_readme_says_to_the_colleague(hub, published, colleague):
     (_, python), (_, commands) = BLOCKS[1:]
     process(hub, colleague, sys.executable, "-c", python)

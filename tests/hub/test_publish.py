@@ -650,6 +650,7 @@ def bundled(hub, home, plugin, *more):
     return done
 
 
+@pytest.mark.slow
 def test_bundled_weights_are_published_and_remember_where(hub, tmp_path, plugin):
     command = ("publish", "--bundled", "--namespace", "org", "--json")
     done = bundled(hub, tmp_path / "home", plugin, *command, "--dry-run")

@@ -40,6 +40,7 @@ def losses(out):
     ]
 
 
+@pytest.mark.slow
 def test_two_processes_learn_what_one_does(tmp_path, data):
     """deep_ae, 56 steps: the same batches in halves, gradients averaged.
 
@@ -68,6 +69,7 @@ def test_two_processes_learn_what_one_does(tmp_path, data):
     assert kinds[0] == kinds[1]
 
 
+@pytest.mark.slow
 def test_a_gan_among_two(tmp_path, data):
     out = tmp_path / "run"
     more = ["--epochs", 2, "--set", "encoder_epochs=1", "--config", "width=4"]
@@ -80,6 +82,7 @@ def test_a_gan_among_two(tmp_path, data):
     assert safetensors.torch.load_file(out / "weights" / "model.safetensors")
 
 
+@pytest.mark.slow
 def test_a_batch_that_cannot_be_shared(tmp_path, data):
     done = torchrun(*command("ae", data, tmp_path / "run", "--set", "batch_size=33"))
     assert done.returncode != 0
@@ -92,6 +95,7 @@ def free_port():
         return s.getsockname()[1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("victim", [0, 1])
 def test_a_killed_companion_ends_the_other(tmp_path, data, victim):
     """Without a launcher that would end it: the message is the process's own."""
@@ -125,6 +129,7 @@ def test_a_killed_companion_ends_the_other(tmp_path, data, victim):
             process.communicate()
 
 
+@pytest.mark.slow
 def test_processes_are_refused_together(tmp_path, data):
     """The first one looks what is in the folder and holds its lock; none waits for it in vain."""
     from zoo.locks import Lock

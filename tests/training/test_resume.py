@@ -57,7 +57,14 @@ def crash_after(monkeypatch):
     monkeypatch.undo()
 
 
-@pytest.mark.parametrize(("model", "average"), [("ae", 0.9), ("deep_ae", 0.0), ("dcgan", 0.99)])
+@pytest.mark.parametrize(
+    ("model", "average"),
+    [
+        ("ae", 0.9),
+        pytest.param("deep_ae", 0.0, marks=pytest.mark.slow),
+        pytest.param("dcgan", 0.99, marks=pytest.mark.slow),
+    ],
+)
 def test_resumed_is_bit_identical_from_any_step(
     tmp_path, train, crash_after, monkeypatch, model, average
 ):
@@ -136,6 +143,7 @@ def test_no_checkpoint(tmp_path, train):
         train("ae", tmp_path / "run", resume=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_signals_stop_at_a_checkpoint(tmp_path, train, number):
     whole = tensors(train("deep_ae", tmp_path / "whole"))
@@ -156,6 +164,7 @@ def test_signals_stop_at_a_checkpoint(tmp_path, train, number):
     assert same(whole, tensors(train("deep_ae", tmp_path / "run", resume=True)))
 
 
+@pytest.mark.slow
 def test_stop_ends_a_run_at_a_checkpoint(tmp_path, train):
     """What a program's own may say, which then keeps its signals: before, between and at steps."""
     whole = tensors(train("deep_ae", tmp_path / "whole"))
@@ -190,6 +199,7 @@ def test_another_number_of_threads_is_said_and_not_set(tmp_path, train):
     assert f"torch.set_num_threads({threads})" in warning
 
 
+@pytest.mark.slow
 def test_the_command_goes_on_with_the_threads_of_the_run(tmp_path, data, train):
     with pytest.raises(RunStopped):
         train("ae", tmp_path / "run", stop=lambda: signal.SIGINT)
@@ -284,6 +294,7 @@ def command(model, data, out):
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", ["deep_ae", "dcgan"])
 def test_sigkill(tmp_path, data, model):
     """A real kill of a real process, anywhere; benchmarks/kills.py does twenty."""

@@ -365,7 +365,7 @@ class Run:
         if worth_a_picture(self.epoch, phase.epochs):
             with players.shipped():
                 self.record.pictures(self.model, phase, self.epoch)
-            self.record.plot()
+            self.record.plot(last=left == 0)
         if self.epoch < phase.epochs and time.monotonic() - self.saved_at >= self.every:
             self._save(players)
 

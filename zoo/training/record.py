@@ -20,6 +20,7 @@ from zoo.pictures import grid, pairs, write_png
 from zoo.training.runfolder import RunFolder
 
 LOG = "log.jsonl"
+PLOT_EVERY = 10.0  # seconds between two plots of the losses
 
 LOSS_APART, PIXELS_APART, CONTRAST_APART = 0.1, 0.15, 0.5
 """How far the saved model may be from what the run showed last without a warning: as a share of the
@@ -41,6 +42,7 @@ class Record:
         self.out = folder.path
         self.events: Any = None
         self.estimated = (time.monotonic(), 0)  # when, and how many steps were left
+        self.plotted = time.monotonic()
 
     def begin(self, position: tuple[int, int], step: int) -> None:
         """Open the log, without the lines of epochs that are run again from ``position`` on."""
@@ -147,8 +149,14 @@ class Record:
                 )
         return found
 
-    def plot(self) -> None:
-        """All losses over the epochs, as ``losses.png``."""
+    def plot(self, *, last: bool) -> None:
+        """All losses over the epochs, as ``losses.png``: at the last epoch, and now and then before.
+
+        A plot takes longer than the epochs of a small network.
+        """
+        if not last and time.monotonic() - self.plotted < PLOT_EVERY:
+            return
+        self.plotted = time.monotonic()
         optional("matplotlib", "matplotlib", "train")
         from matplotlib.figure import Figure
 

@@ -1,3 +1,3 @@
 from zoo.testing import contract
 
-test_contract = contract("latentzoo-ae")
+test_contract = contract("latentzoo-ae", in_full=["ae.mnist"])

@@ -1,3 +1,3 @@
 from zoo.testing import contract
 
-test_contract = contract("latentzoo-baseline")
+test_contract = contract("latentzoo-baseline", in_full=["pca.mnist"])

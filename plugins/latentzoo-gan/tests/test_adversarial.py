@@ -34,8 +34,11 @@ def pictures(channels, size, n=64):
     return (images.expand(-1, channels, -1, -1) * 255).round().to(torch.uint8)
 
 
+@pytest.mark.parametrize(
+    ("channels", "size"),
+    [(1, 28), *(pytest.param(*shape, marks=pytest.mark.slow) for shape in [(3, 32), (3, 64)])],
+)
 @pytest.mark.parametrize("name", SMALL)
-@pytest.mark.parametrize(("channels", "size"), [(1, 28), (3, 32), (3, 64)])
 def test_a_few_steps_from_data_to_a_weights_folder(name, channels, size, tmp_path):
     data = Dataset("some", "train", pictures(channels, size), None, "embedded", "MIT")
     kind = small(name).recipe

@@ -282,6 +282,7 @@ def test_labels_have_to_be_asked_for_and_fit():
         _steps(few.train(), game, 1)
 
 
+@pytest.mark.slow
 def test_a_conditional_generator_learns_what_the_labels_say(tmp_path):
     rng = torch.Generator().manual_seed(0)
     labels = torch.randint(2, (256,), generator=rng)

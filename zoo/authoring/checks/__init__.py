@@ -1,6 +1,6 @@
 """The contract's checks, in modules by subject; authors import them from :mod:`zoo.testing`."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 
 from zoo import api
 from zoo.authoring.checks.calls import (
@@ -51,20 +51,32 @@ def models_of(distribution: str) -> list[str]:
     return names
 
 
-def contract(distribution: str) -> Callable[..., None]:
+def contract(distribution: str, *, in_full: Collection[str] | None = None) -> Callable[..., None]:
     """The test, for pytest, of every check with every name of a plugin distribution.
 
     Expected failures are strict xfails with their reasons; what is not applicable is skipped, with
     the reason.
+
+    Args:
+        in_full: the names that meet every check each time; all of them by default. For a plugin of
+            many models: with all other names, the checks that train, or that start processes
+            (:data:`EXPENSIVE`), get the mark ``slow``, to be left out by ``pytest -m "not slow"``.
+
+    Raises: AssertionError: the distribution has no model, or none of a name in ``in_full``.
     """
     import pytest
 
     cases = []
-    for name in models_of(distribution):
+    names = models_of(distribution)
+    for name in in_full or ():
+        assert name in names, f"in_full: {distribution} has no {name}; there are {names}"
+    for name in names:
         reasons = expected_failures(name)
         for check in CHECKS:
             reason = reasons.get(check.__name__)
             marks = [] if reason is None else [pytest.mark.xfail(reason=reason, strict=True)]
+            if in_full is not None and name not in in_full and check in EXPENSIVE:
+                marks.append(pytest.mark.slow)
             cases.append(pytest.param(name, check, id=f"{name}-{check.__name__}", marks=marks))
 
     @pytest.mark.parametrize(("name", "check"), cases)
@@ -119,3 +131,6 @@ CHECKS = (
     check_training,
 )
 """All checks, in the order in which they are run."""
+
+EXPENSIVE = (check_generate_across_processes, check_torch_defaults, check_training)
+"""Those that take seconds for each model, where each of the others takes a fraction of one."""
