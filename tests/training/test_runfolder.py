@@ -201,6 +201,7 @@ main()
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("module", "function", "before"),
     [
@@ -266,6 +267,7 @@ def test_a_run_killed_before_its_first_checkpoint(tmp_path, train):
 # -- two at a time -------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_second_run_is_refused(tmp_path, data, train):
     """While a run is under way; not any more when it was killed."""
     run = tmp_path / "run"

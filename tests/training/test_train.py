@@ -14,7 +14,7 @@ from zoo.errors import DataError, InputError, SettingsError, TrainingError
 from zoo.sample import sample
 from zoo.training.rng import affine_maps, generator, seeded, warp
 
-MODELS = ("ae", "deep_ae", "dcgan")
+MODELS = ("ae", *(pytest.param(name, marks=pytest.mark.slow) for name in ("deep_ae", "dcgan")))
 
 
 def tensors(folder):
@@ -160,7 +160,9 @@ def test_a_clipped_gradient(tmp_path, train):
     assert 0.01 < moved[0.01] <= 24 * 10 * 0.1 * 0.01
 
 
-@pytest.mark.parametrize("kind", ["mask", "noise", "blur", "salt"])
+@pytest.mark.parametrize(
+    "kind", ["mask", *(pytest.param(k, marks=pytest.mark.slow) for k in ("noise", "blur", "salt"))]
+)
 def test_learning_to_repair(tmp_path, train, kind):
     clean = tensors(train("ae", tmp_path / "clean"))
     settings = {"corrupt": kind, "corrupt_strength": 0.5}
@@ -169,6 +171,7 @@ def test_learning_to_repair(tmp_path, train, kind):
     assert same(again, tensors(train("ae", tmp_path / "c", settings=settings)))
 
 
+@pytest.mark.slow
 def test_repair_aims_at_the_clean_image(tmp_path, train):
     from zoo.corruption import corrupt
 

@@ -124,6 +124,7 @@ def leave(line):
         raise Gone
 
 
+@pytest.mark.slow
 @settings(max_examples=30, deadline=None, suppress_health_check=list(HealthCheck))
 @given(entries=FOLDER, data=DATA, steps=STEPS, memory=st.sampled_from([None, 1000]))
 def test_a_run_in_a_users_folder(train, data_folder, entries, data, steps, memory):
@@ -152,6 +153,7 @@ def data_folder(data):
     return data
 
 
+@pytest.mark.slow
 @settings(max_examples=3, deadline=None, suppress_health_check=list(HealthCheck))
 @given(entries=FOLDER)
 def test_a_process_in_a_users_folder(data_folder, entries):

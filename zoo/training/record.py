@@ -150,7 +150,7 @@ class Record:
         return found
 
     def plot(self, *, last: bool) -> None:
-        """All losses over the epochs, as ``losses.png``: at the last epoch, and now and then before.
+        """All losses over the epochs, as ``losses.png``: at the last epoch, now and then before.
 
         A plot takes longer than the epochs of a small network.
         """

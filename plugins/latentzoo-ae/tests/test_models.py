@@ -77,6 +77,7 @@ def test_the_free_energy_sums_out_what_is_above():
     assert torch.allclose(up.bias.grad, -up(below).sum(0), atol=1e-5)
 
 
+@pytest.mark.slow
 def test_pretraining(tmp_path):
     """A pair of layers learns to rebuild what is below it, and the decoder starts as its mirror."""
     images = torch.from_numpy(sample()[0])[:, None]

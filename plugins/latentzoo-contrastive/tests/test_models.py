@@ -214,6 +214,7 @@ def test_a_net_of_tokens_is_refused():
         )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", MODELS)
 def test_it_learns(name, tmp_path):
     """Two views of a picture are nearer to each other than to others, more than untrained."""

@@ -39,6 +39,7 @@ def test_refused_configs(config):
         zoo.create("conv_ae", **config)
 
 
+@pytest.mark.slow
 def test_it_learns(tmp_path):
     from zoo.data import Dataset
     from zoo.sample import sample

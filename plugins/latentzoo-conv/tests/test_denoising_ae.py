@@ -41,6 +41,7 @@ def test_every_eighth_is_damaged_in_its_own_way():
     assert torch.equal(images, torch.full_like(images, 0.5))  # the targets stay as they were
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["", "salt"])
 def test_it_repairs(tmp_path, kind):
     images = torch.from_numpy(sample()[0])[:, None]

@@ -38,6 +38,7 @@ def test_the_decoder_mirrors_the_widths():
     assert [c.in_channels for c in convs] == [192, 96, 48, 24]
 
 
+@pytest.mark.slow
 def test_it_learns(tmp_path):
     images = nn.functional.pad(torch.from_numpy(sample()[0])[:, None], (2, 2, 2, 2))
     data = Dataset("sample", "train", images, None, "embedded", "MIT")

@@ -1,5 +1,4 @@
 from zoo.testing import contract
 
-# The checks that train or start processes are quick with the small models of other plugins; here they
-# are slow.
+# Checks that train or start processes are quick with the small models of other plugins, not here.
 test_contract = contract("latentzoo-vae", in_full=[])
