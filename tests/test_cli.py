@@ -205,6 +205,7 @@ def test_encode_json_counts_what_was_skipped(folder):
         assert file["scores"].shape == (3,)
 
 
+@pytest.mark.slow
 def test_parquet_without_pyarrow_says_what_to_type(folder):
     code = (
         "import sys; sys.modules['pyarrow'] = None; sys.argv[0] = 'zoo'\n"
@@ -287,6 +288,7 @@ def test_train_then_use(tmp_path):
     assert "exists already" in again.stderr
 
 
+@pytest.mark.slow
 def test_demo(tmp_path):
     result = run("demo", "--out", tmp_path, "--json")
     assert result.exit_code == 0, result.stderr

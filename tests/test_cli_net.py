@@ -71,6 +71,7 @@ def test_what_the_system_refuses(here, arguments, says):
     assert sorted(p.name for p in here.iterdir()) == ["a.png", "data.npz", "file"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("out", ["x.png", "deep/x.png"])
 def test_a_full_disk(here, out):
     def small():
@@ -106,6 +107,7 @@ def test_output_in_any_encoding(encoding, arguments):
         assert not done.stdout.isascii()  # so there is something that the others lack
 
 
+@pytest.mark.slow
 def test_paths_that_the_outputs_encoding_lacks(here):
     env = {**os.environ, "PYTHONIOENCODING": "cp1252", "PYTHONUTF8": "0"}
     done = zoo("generate", "ae.mnist", "-n", 1, "--out", "→ 日本.png", env=env)
@@ -122,6 +124,7 @@ def test_a_closed_pipe_ends_silently():
     assert (done.stdout, done.stderr) == (b"[", b"")
 
 
+@pytest.mark.slow
 def test_no_home(here):
     env = {k: v for k, v in os.environ.items() if k != "HOME"}
     done = zoo("generate", "ae.mnist", "-n", 1, "--out", "x.png", env=env)
@@ -172,6 +175,7 @@ def started(*arguments, **options):
     )  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_signals_end_a_run_with_their_code(here, number, code):
     settings = ("--set", "batch_size=8", "--set", "optimizer=adamw", "--epochs", 100_000)
@@ -187,6 +191,7 @@ def test_signals_end_a_run_with_their_code(here, number, code):
     assert (here / "run" / "checkpoint.safetensors").is_file()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 @pytest.mark.parametrize("command", ["encode", "train"])
 def test_signals_end_what_waits_for_its_pictures(here, number, code, command):

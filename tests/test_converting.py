@@ -31,6 +31,10 @@ def run_pt2(path, batch):
 RUN = {"onnx": run_onnx, "pt2": run_pt2}
 
 
+def slow(*values):
+    return pytest.param(*values, marks=pytest.mark.slow)
+
+
 @pytest.mark.parametrize(
     ("name", "what", "to"),
     [
@@ -39,9 +43,9 @@ RUN = {"onnx": run_onnx, "pt2": run_pt2}
         ("vae.mnist", "decode", "onnx"),
         ("conv_ae.fashion_mnist", "encode", "pt2"),
         ("conv_ae.fashion_mnist", "features", "onnx"),
-        ("simclr.fashion_mnist", "features", "onnx"),
-        ("dcgan.mnist", "features", "onnx"),  # whose pooling ONNX does not have
-        ("vq_vae.cifar10", "encode", "onnx"),
+        slow("simclr.fashion_mnist", "features", "onnx"),
+        slow("dcgan.mnist", "features", "onnx"),  # whose pooling ONNX does not have
+        slow("vq_vae.cifar10", "encode", "onnx"),
     ],
 )
 def test_the_file_gives_what_the_model_gives(name, what, to, tmp_path):

@@ -533,6 +533,7 @@ def test_a_full_disk(tmp_path):
     assert list((tmp_path / "cache").iterdir()) == []
 
 
+@pytest.mark.slow
 def test_two_processes_at_the_same_time(tmp_path):
     folder = many(tmp_path / "pictures")
     code = (
@@ -577,6 +578,7 @@ print(resident() - before)
 """
 
 
+@pytest.mark.slow
 def test_images_in_a_file_take_no_memory(tmp_path):
     """In a process of its own: this one has other tests' memory, which comes and goes."""
     part = torch.full((1000, 3, 32, 32), 7, dtype=torch.uint8)

@@ -120,6 +120,7 @@ def test_every_pip_command_that_is_shown_works():
                     assert set(part.split(",")) <= extras, f"{page.name}: {part}"
 
 
+@pytest.mark.slow
 def test_weights_of_ones_own(tmp_path):
     """The section on zoo.save runs, block by block, in an empty folder."""
     guide = (TREE / "docs" / "training.md").read_text("utf-8")

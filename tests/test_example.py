@@ -29,6 +29,7 @@ def faults(env):
     }
 
 
+@pytest.mark.slow
 def test_found_alone(alone):
     read = "importlib.metadata.distribution('latentzoo-example').read_text('licenses/LICENSE')"
     licence = alone.run("-c", f"import importlib.metadata; print({read}, end='')").stdout
@@ -38,6 +39,7 @@ def test_found_alone(alone):
     assert model["name"] == "k_sparse_ae"
 
 
+@pytest.mark.slow
 def test_its_own_tests_and_the_contract(alone):
     tests = str(EXAMPLE / "tests")
     done = alone.run("-m", "pytest", "-q", "-p", "no:cacheprovider", "--rootdir", tests, tests)
@@ -61,6 +63,7 @@ def test_it_is_as_small_as_is_said():
     assert len([line for line in body.splitlines() if line.strip()]) <= 40
 
 
+@pytest.mark.slow
 def test_all_together(together):
     found = faults(together)
     assert "latentzoo-example" in found

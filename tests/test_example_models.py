@@ -59,6 +59,7 @@ def test_it_is_small_and_uses_public_names(distribution):
             assert not [n for n in [*module.split("."), *names] if n.startswith("_")], module
 
 
+@pytest.mark.slow
 def test_checked_trained_published_and_loaded_back(example, hub, tmp_path):
     distribution, name, env = example
     tests = str(EXAMPLES / distribution / "tests")

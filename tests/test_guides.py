@@ -31,6 +31,7 @@ def run(page: str) -> dict:
     return defined
 
 
+@pytest.mark.slow
 def test_finetuning(tmp_path, monkeypatch):
     for module in ("onnxruntime", "onnxscript"):
         pytest.importorskip(module)

@@ -72,6 +72,7 @@ def clone(tmp_path_factory):
     return clone
 
 
+@pytest.mark.slow
 def test_out_of_a_clone(printed, clone):
     printed.type(f"pip install {shlex.quote(str(clone))}")
     command = printed.says(f"install_command({PLUGIN!r})")
@@ -122,6 +123,7 @@ def test_out_of_git(printed, clone, clean_env):
     assert other.models() == ["patch_kmeans", "pca"]
 
 
+@pytest.mark.slow
 def test_on_another_machine_out_of_a_clone(printed, clone):
     done = printed.env.run(
         "-c",
@@ -134,6 +136,7 @@ def test_on_another_machine_out_of_a_clone(printed, clone):
     assert printed.models() == ["patch_kmeans", "pca"]
 
 
+@pytest.mark.slow
 def test_what_is_not_installed_comes_along(printed, clone):
     """As with torch.hub, whose folder is on the path alone."""
     done = printed.env.run(
@@ -148,6 +151,7 @@ def test_what_is_not_installed_comes_along(printed, clone):
     assert printed.models() == ["patch_kmeans", "pca"]
 
 
+@pytest.mark.slow
 def test_out_of_wheels(printed, build_wheel, core_wheel, tmp_path):
     for wheel in (core_wheel, build_wheel(TREE / "plugins" / PLUGIN)):
         shutil.copy2(wheel, tmp_path)
@@ -158,6 +162,7 @@ def test_out_of_wheels(printed, build_wheel, core_wheel, tmp_path):
     assert printed.models() == ["patch_kmeans", "pca"]
 
 
+@pytest.mark.slow
 def test_from_an_index(printed, core_wheel):
     printed.env.install(core_wheel)
     for note in printed.env.site_packages.glob("latentzoo-*.dist-info/direct_url.json"):

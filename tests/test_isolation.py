@@ -216,6 +216,7 @@ def test_modules_on_the_meta_device():
     assert [t.shape for t in made[: len(_layers())]] == [t.shape for t in _layers()]
 
 
+@pytest.mark.slow
 def test_modules_on_the_meta_device_need_no_compiler():
     code = (
         "import sys, torch; from torch import nn; from zoo.isolation import on_meta_device\n"

@@ -119,6 +119,7 @@ def make_a_file(folder: Path) -> None:
     folder.write_text("not a folder")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("damage", [break_config, break_metrics, drop_config, make_a_file])
 def test_a_broken_set_costs_only_itself_and_is_named(tmp_path, damage):
     damage(install(tmp_path, 3) / "many.t001")

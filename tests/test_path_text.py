@@ -54,6 +54,7 @@ def run(*arguments):
     return done.returncode, done.stdout.decode(), done.stderr.decode()  # all of it is UTF-8
 
 
+@pytest.mark.slow
 def test_a_run_from_and_into_such_a_folder(tmp_path, pictures):
     """It was lost after its last epoch: config.json could not be written."""
     out = tmp_path / ODD / "run-\udcff"
@@ -89,6 +90,7 @@ def test_a_run_from_and_into_such_a_folder(tmp_path, pictures):
     assert f"{tmp_path}/{TEXT}/run-" in told
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ending", ["parquet", "npz", "safetensors"])
 def test_tables_of_codes(tmp_path, pictures, ending):
     out = pictures.parent / f"codes-{ODD}.{ending}"
@@ -149,6 +151,7 @@ def test_a_data_set_of_ones_own():
     assert (data.name, data.source, data.classes) == (TEXT, TEXT, (TEXT,))
 
 
+@pytest.mark.slow
 def test_messages(tmp_path):
     """The text of every error can be printed, logged and kept."""
     with pytest.raises(ZooError) as caught:

@@ -238,6 +238,7 @@ def test_strict_mode_raises_for_a_prefix_that_hides_a_distribution(env):
     assert "whose models are called twin_a:model already" in text
 
 
+@pytest.mark.slow
 def test_docstring_example(env):
     code = """
 import torch
@@ -262,6 +263,7 @@ answer([model.name, model.spec.to_dict() == zoo.info("pool:4x4").to_dict(), mode
     ]
 
 
+@pytest.mark.slow
 def test_two_plugins_with_one_prefix(env):
     code = "answer([error_of(c, 'twin:x') for c in (zoo.info, zoo.load, zoo.create)])"
     for kind, text, _ in ask(env, code):
@@ -294,6 +296,7 @@ answer([error_of(zoo.load, "both:breaks"), error_of(zoo.load, "both:unknown"),
     assert single is None
 
 
+@pytest.mark.slow
 def test_command_line(env):
     rows = {row["name"]: row for row in json.loads(zoo_command(env, "list", "--json").stdout)}
     assert rows["pool:..."]["example"] == "pool:4x4"
@@ -335,6 +338,7 @@ def test_a_prefix_that_no_plugin_owns(env):
         )
 
 
+@pytest.mark.slow
 def test_a_failed_or_blocked_plugin_is_not_called_uninstalled(
     clean_env, core_wheel, write_plugin, build_plugins, tmp_path
 ):

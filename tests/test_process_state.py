@@ -173,6 +173,7 @@ def filtering(monkeypatch):
     return files
 
 
+@pytest.mark.slow
 def test_nothing_that_is_shared_changes(place, filtering):
     """Neither after a call nor at any moment of it."""
     alone = process_state()

@@ -83,6 +83,7 @@ def test_digits_that_are_asked_for(folder):
     assert (seen == torch.arange(10)).sum() >= 9
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("text", [README, page("sharing")], ids=["README", "sharing"])
 def test_torch_hub(folder, text):
     text = next(b for b in blocks(text, "python") if "torch.hub.load" in b)
@@ -113,6 +114,7 @@ def tiles(path, columns):
     return np.array([[row[:, 2 + 30 * i : 30 + 30 * i] for i in range(columns)] for row in rows])
 
 
+@pytest.mark.slow
 def test_shell(folder):
     commands = [b for b in blocks(README, "sh") if b.startswith("zoo ")]
     assert len(commands) == 2
@@ -152,6 +154,7 @@ def test_shell(folder):
     assert abs(tiles(folder / "mine.png", columns=8) - mine).max() < 0.01
 
 
+@pytest.mark.slow
 def test_tour(folder):
     from zoo.sample import sample
 
@@ -178,6 +181,7 @@ def test_tour(folder):
     assert "peak signal-to-noise ratio" in (folder / "runs/tour/weights/README.md").read_text()
 
 
+@pytest.mark.slow
 def test_training_guide(folder):
     text = (TREE / "docs" / "training.md").read_text("utf-8")
     (folder / "recipe.toml").write_text("epochs = 1\nbatch_size = 8\n")
@@ -194,6 +198,7 @@ def test_training_guide(folder):
     assert left - {"checkpoint.previous.safetensors"} == named, "the table of a run's folder"
 
 
+@pytest.mark.slow
 def test_measuring_guide(folder):
     from zoo.evaluation import PROTOCOLS
 
@@ -271,6 +276,7 @@ def test_readme_is_short():
     assert README.count("\n") <= 120
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("plugin", sorted((TREE / "plugins").iterdir()), ids=lambda p: p.name)
 def test_plugin_readme(plugin):
     text = (plugin / "README.md").read_text("utf-8")

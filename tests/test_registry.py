@@ -465,6 +465,7 @@ def test_strict_mode_can_be_off(crowd, value):
     ]
 
 
+@pytest.mark.slow
 def test_no_plugin_at_all(bare):
     names, error = ask(bare, "answer([zoo.list_models(), error_of(zoo.info, 'ae')])")
     assert names == []
@@ -565,6 +566,7 @@ def wreck(clean_env, core_wheel, write_plugin, build_plugins, tmp_path_factory):
     return env
 
 
+@pytest.mark.slow
 def test_damaged_installation_disturbs_no_plugin(wreck):
     entries, names = ask(wreck, "answer([report(), zoo.list_models()])")
     # Name and version stand in the folder's name, so that a lost METADATA harms nobody.

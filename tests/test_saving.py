@@ -35,6 +35,7 @@ def written(folder):
     return json.loads((folder / "config.json").read_text("utf-8"))
 
 
+@pytest.mark.slow
 def test_a_loop_of_ones_own(tmp_path, model):
     """Trained here, saved in train mode: it loads, is checked, would be published, is measured."""
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)

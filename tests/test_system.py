@@ -126,6 +126,7 @@ main()
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("system_name", ["macos", "windows"])
 def test_the_main_path_needs_nothing_that_another_system_lacks(system_name, tmp_path):
     """Train on more pictures than fit into the memory allowed, go on, generate, encode."""

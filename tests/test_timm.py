@@ -339,6 +339,7 @@ answer([result["metrics"], result["left_out"], error_of(zoo.evaluate, name),
     assert "leave --against out" in against[1]
 
 
+@pytest.mark.slow
 def test_command_line(hub, listed, tmp_path):
     hub.put(LISTED, listed)
     Image.new("RGB", (40, 30), (90, 40, 7)).save(tmp_path / "a.png")

@@ -53,7 +53,7 @@ def test_it_is_light(model):
     torch.save(model.transform, buffer)
 
 
-@pytest.mark.parametrize("context", ["fork", "spawn"])
+@pytest.mark.parametrize("context", ["fork", pytest.param("spawn", marks=pytest.mark.slow)])
 def test_a_data_set_and_worker_processes(model, folder, context):
     datasets = pytest.importorskip("torchvision.datasets")
     dataset = datasets.ImageFolder(str(folder), transform=model.transform)

@@ -238,6 +238,7 @@ zoo.evaluate("local-dir:" + sys.argv[1], data=sys.argv[2], protocols=[sys.argv[3
 """
 
 
+@pytest.mark.slow
 def test_two_that_measure_one_folder(tmp_path):
     """Each kept the figures that were there at its start, and the slower lost the other's."""
     arrays = {f"{part}_images": sample()[0][:40] for part in ("train", "test")}

@@ -54,6 +54,7 @@ def wheels(build_wheel):
     }
 
 
+@pytest.mark.slow
 def test_core_alone(clean_env, wheels):
     env = clean_env(wheels["core"])
     assert env.run("-c", "import zoo; print(zoo.list_models())").stdout.strip() == "[]"
@@ -69,6 +70,7 @@ def test_core_alone(clean_env, wheels):
     assert everything in demo.stderr.partition("Type: pip install")[2]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("plugin", "models"),
     [

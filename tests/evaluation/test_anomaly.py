@@ -105,6 +105,7 @@ def test_measure(monkeypatch):
     assert mean.samples == len(data("test"))
 
 
+@pytest.mark.slow
 def test_real_training_is_repeatable():
     settings = {"epochs": 2, "batch_size": 4, "precision": "fp32"}
     model, shirts = zoo.create("ae", hidden=8, latent_dim=4), only(data("train"), 0)

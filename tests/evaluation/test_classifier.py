@@ -107,6 +107,7 @@ def test_a_record_without_a_checksum_is_refused(copy, text):
 SMALL = ClassifierRecipe(epochs=6, batch_size=20, flip=True)
 
 
+@pytest.mark.slow
 def test_training_learns_and_is_repeatable():
     before = torch.get_rng_state()
     lines = []
@@ -119,6 +120,7 @@ def test_training_learns_and_is_repeatable():
                                                  strict=True))  # fmt: skip
 
 
+@pytest.mark.slow
 def test_the_command(monkeypatch, tmp_path):
     monkeypatch.setattr(classifier, "load_data", lambda name, split, *args, **more: toy())
     monkeypatch.setitem(RECIPES, "fashion_mnist", SMALL)

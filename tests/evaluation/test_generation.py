@@ -66,6 +66,7 @@ def test_kernel_by_two_loops():
     assert spread == pytest.approx(0, abs=1e-6)
 
 
+@pytest.mark.slow
 def test_kernel_is_repeatable_and_leaves_chance_alone():
     real, made = points(1200, 0), points(1500, 1, 0.5)
     before = torch.get_rng_state()

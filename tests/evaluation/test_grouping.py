@@ -106,6 +106,7 @@ def test_narrowed_by_singular_values():
     assert grouping.narrowed(points, 60) is points
 
 
+@pytest.mark.slow
 def test_kmeans_and_n2d_find_clear_groups():
     points, labels = blobs()
     found = grouping.kmeans_clusters(points, 3, 0)

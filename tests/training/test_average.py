@@ -46,7 +46,9 @@ def players(network, steps=1, **recipe):
     return phase, made
 
 
-@pytest.mark.parametrize("model", AVERAGED)
+@pytest.mark.parametrize(
+    "model", ["ae", "vae", "bigan", pytest.param("dcgan", marks=pytest.mark.slow)]
+)
 def test_a_short_run_ships_what_it_learnt(tmp_path, train, model):
     """24 steps, of which an average at a constant .999 would be initial weights by 98 parts of 100.
 

@@ -132,6 +132,7 @@ def test_weight_decay_is_the_recipes(tmp_path, steps):
     assert kept[0.9] < 0.5 * kept[0.0]
 
 
+@pytest.mark.slow
 def test_what_layers_draw_is_of_the_seed_and_the_place(tmp_path, steps):
     """As dropout does; a run that is resumed draws what one without a break would have."""
     torch.manual_seed(123)

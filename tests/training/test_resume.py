@@ -319,6 +319,7 @@ def test_sigkill(tmp_path, data, model):
     assert not list(run.rglob(".zoo-*")), "what the kill left half written is gone"
 
 
+@pytest.mark.slow
 def test_ctrl_c_on_the_command_line(tmp_path, data):
     run = tmp_path / "run"
     process = start(*command("deep_ae", data, run))

@@ -174,6 +174,7 @@ def test_they_make_no_pictures(call):
         getattr(model, call)(torch.rand(2, 1, 28, 28))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("encoder", ["resnet10t", "mobilenetv3_small_050"])
 def test_nets_of_timm(encoder, tmp_path):
     from zoo.data import Dataset

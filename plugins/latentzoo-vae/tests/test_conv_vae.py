@@ -85,6 +85,7 @@ def test_the_density_is_of_draws_from_the_posteriors():
     assert torch.equal(prior.density.scales, torch.eye(2)[None])
 
 
+@pytest.mark.slow
 def test_it_learns(tmp_path):
     out = zoo.train(
         "conv_vae", data=clothes(), out=tmp_path / "run",

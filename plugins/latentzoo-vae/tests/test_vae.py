@@ -159,6 +159,7 @@ def test_score_is_the_bound_at_the_mean():
     assert torch.allclose(model.score(images), expected, rtol=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("iwae", [False, True])
 def test_it_learns(tmp_path, iwae):
     out = zoo.train(

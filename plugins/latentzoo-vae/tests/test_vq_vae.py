@@ -144,6 +144,7 @@ def test_code_bits(model):
     assert model.fixed_bits == 64 * math.log2(32)
 
 
+@pytest.mark.slow
 def test_it_learns(tmp_path):
     out = zoo.train(
         "vq_vae", data=clothes(), out=tmp_path / "run", device="cpu",
@@ -161,6 +162,7 @@ def test_it_learns(tmp_path):
     assert float((made.mean(0) - some.mean(0)).square().mean()) < 0.03
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [32, 64])
 def test_colour_pictures(tmp_path, size):
     out = zoo.train(

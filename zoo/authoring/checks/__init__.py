@@ -132,5 +132,5 @@ CHECKS = (
 )
 """All checks, in the order in which they are run."""
 
-EXPENSIVE = (check_generate_across_processes, check_torch_defaults, check_training)
+EXPENSIVE = (check_generate_across_processes, check_quiet, check_torch_defaults, check_training)
 """Those that take seconds for each model, where each of the others takes a fraction of one."""
