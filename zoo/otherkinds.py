@@ -7,6 +7,7 @@ import importlib
 from collections.abc import Callable
 from typing import Any, BinaryIO, NamedTuple
 
+from zoo.installing import install_command
 from zoo.optional import installed
 
 __all__ = ["endings", "missing", "names", "opener"]
@@ -116,4 +117,6 @@ def _upright(opened: Callable[[BinaryIO, str], Any]) -> Callable[[BinaryIO, str]
 
 def _what_to_install(kind: _Kind) -> str:
     distribution = kind.openers[-1][2]
-    return f"{distribution}, which is not installed, reads them. Type: pip install {distribution}"
+    return (
+        f"{distribution}, which is not installed, reads them. Type: {install_command(distribution)}"
+    )

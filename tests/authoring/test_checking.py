@@ -252,7 +252,7 @@ def test_the_command(plugin, monkeypatch):
     assert shown.exit_code == 1
     first, expected, got, look, _, last, *rest = shown.output.split("\n")
     assert first == "shown: check_shapes_and_range failed"
-    assert expected.startswith("  expected  Every declared call gives what the contract says")
+    assert expected.startswith("  expected  Every declared call gives the shapes of the")
     assert got.startswith("  got       AssertionError: decoded: expected values in [0, 1], got ")
     assert look.startswith(f"  look at   {folder / 'src' / 'zoo_shown' / 'model.py'}:")
     assert last == "shown: 1 passed, 1 failed"

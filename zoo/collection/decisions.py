@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from zoo.errors import DataError, InputError
+from zoo.installing import upgrade_command
 from zoo.locks import holding
 
 __all__ = ["KINDS", "Decision", "Decisions", "Read", "State", "fold", "regrouped", "valid_name"]
@@ -91,7 +92,7 @@ class Read:
         for kind, count in sorted(self.unknown.items()):
             notes.append(
                 f"decisions.jsonl has {count} of the kind {kind!r:.60}, which this version of the "
-                "zoo does not know: kept, without effect here. Upgrade: pip install -U latentzoo"
+                f"zoo does not know: kept, without effect here. Upgrade: {upgrade_command()}"
             )
         return notes
 

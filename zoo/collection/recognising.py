@@ -23,6 +23,7 @@ from zoo.collection.decisions import valid_name
 from zoo.collection.neighbours import Projection
 from zoo.errors import CorruptWeights, IncompatibleVersion, InputError, WeightsNotFound
 from zoo.files import refuse_placeholder, write_atomically, write_json
+from zoo.installing import upgrade_command
 from zoo.optional import optional
 
 __all__ = ["RECORD", "TENSORS", "Recognised", "Recogniser", "learn"]
@@ -232,7 +233,7 @@ def _read_record(path: Path) -> dict[str, Any]:
     if isinstance(version, int) and version > FORMAT:
         raise IncompatibleVersion(
             f"{path} is of format {version}, this zoo reads up to {FORMAT}. "
-            "Type: pip install --upgrade latentzoo"
+            f"Type: {upgrade_command()}"
         )
     if fault := _fault(record):
         raise CorruptWeights(f"{path} does not describe a recogniser: {fault}")
