@@ -513,6 +513,7 @@ def test_a_file_that_is_deleted_while_it_is_open_goes_on(tmp_path):
         ImageFile(images.path)
 
 
+@pytest.mark.slow
 def test_a_full_disk(tmp_path):
     """A limit on the size of files stands for it, and shows as the same kind of error."""
     folder = many(tmp_path / "pictures")

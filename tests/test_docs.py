@@ -33,6 +33,7 @@ def test_reference_is_that_of_the_code(reference):
     assert reference.PAGE.read_text("utf-8") == reference.page(), "type: python docs/reference.py"
 
 
+@pytest.mark.slow
 def test_everything_is_in_the_reference(reference):
     """Found in the code by other means than the page is written by."""
     page = reference.PAGE.read_text("utf-8")

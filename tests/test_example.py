@@ -49,6 +49,7 @@ def test_its_own_tests_and_the_contract(alone):
     assert len(said["results"]) >= 15
 
 
+@pytest.mark.slow
 def test_its_readme(alone):
     text = (EXAMPLE / "README.md").read_text("utf-8")
     blocks = re.findall(r"^```(\w+)\n(.*?)^```", text, re.MULTILINE | re.DOTALL)

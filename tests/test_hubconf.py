@@ -49,6 +49,7 @@ def test_list_and_help(env, checkout):
     assert imported == []
 
 
+@pytest.mark.slow
 def test_load_as_from_github(env, checkout):
     script = (
         "import torch\n"
@@ -83,6 +84,7 @@ def test_load(env):
     assert lines[-1] == "[]"
 
 
+@pytest.mark.slow
 def test_a_foreign_module_named_zoo(env, tmp_path):
     (tmp_path / "zoo.py").write_text("lions = 2\n")
     script = (
@@ -96,6 +98,7 @@ def test_a_foreign_module_named_zoo(env, tmp_path):
     assert str(tmp_path / "zoo.py") in result.stderr
 
 
+@pytest.mark.slow
 def test_plugins_that_are_installed_have_entry_points_too(clean_env):
     code = """
 from zoo import ModelSpec, hookimpl
@@ -130,6 +133,7 @@ class Net(ZooModel):
     assert environment.run("-c", script).stdout.split() == ["their_model", "ae.mnist"]
 
 
+@pytest.mark.slow
 def test_a_missing_dependency_is_named_by_torch_hub(env):
     script = (
         "import sys, torch\nsys.modules['pluggy'] = None\n"

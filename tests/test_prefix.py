@@ -275,6 +275,7 @@ def test_two_plugins_with_one_prefix(env):
     assert "plugin twin-a" in error[1]
 
 
+@pytest.mark.slow
 def test_builder_that_raises_is_its_plugin_s_error_chained(env):
     code = """
 from zoo.sources import weights_folder
@@ -328,6 +329,7 @@ answer([m for m in ("torch", "my_pool.model") if m in sys.modules])
     assert ask(env, code) == []
 
 
+@pytest.mark.slow
 def test_a_prefix_that_no_plugin_owns(env):
     code = "answer([error_of(zoo.load, n) for n in ('timm:resnet18', 'timm:hf-hub:org/x')])"
     for kind, text, _ in ask(env, code):

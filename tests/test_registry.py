@@ -597,6 +597,7 @@ answer([zoo.list_models(), report()])
 """
 
 
+@pytest.mark.slow
 def test_plugins_in_a_tree_need_no_installation(bare, tree):
     names, (bad, good) = ask(bare, TREE % str(tree))
     assert names == ["astray", "fresh", "good", "lost"]

@@ -146,6 +146,7 @@ def test_a_pipeline():
     assert search.best_params_["featureextractor__model"] in grid["featureextractor__model"]
 
 
+@pytest.mark.slow
 def test_without_scikit_learn():
     code = "import sys; sys.modules['sklearn'] = None; import zoo.sklearn"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)

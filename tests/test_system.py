@@ -85,6 +85,12 @@ def test_a_file_system_that_cannot_take_room_is_asked_how_much_there_is(
     assert caught.value.errno == errno.ENOSPC
 
 
+def test_a_disk_is_not_filled_before_it_refuses(tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "posix_fallocate", lambda *args: pytest.fail("asked for the space"))
+    with (tmp_path / "file").open("wb") as file, pytest.raises(OSError, match="No space left"):
+        system.reserve(file, tmp_path / "file", shutil.disk_usage(tmp_path).free + 10**9)
+
+
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EFBIG, errno.EIO, errno.EBADF])
 def test_other_errors_of_taking_room_are_errors(tmp_path, monkeypatch, code):
     def refuse(*args):

@@ -314,6 +314,7 @@ def test_repositories_that_nobody_should_trust(hub, ask, mine, tmp_path):
     assert not [r for r in hub.requests if "pytorch_model" in r.path]
 
 
+@pytest.mark.slow
 def test_evaluate(hub, ask, listed, tmp_path):
     hub.put(LISTED, listed)
     for label, colour in (("dark", 40), ("light", 200)):

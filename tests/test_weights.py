@@ -299,6 +299,7 @@ def test_vectors_with_another_number_of_answers(folder, change):
         weights.verify(load(folder), folder)
 
 
+@pytest.mark.slow
 def test_loading_does_not_touch_torch_s_compiler():
     """It takes two seconds to import, and some initialisation on the meta device does."""
     code = "import sys, zoo; zoo.load('dcgan.mnist'); print('torch._dynamo' in sys.modules)"

@@ -16,20 +16,21 @@ from zoo.optional import optional
 def reserve(file: BinaryIO, path: Path, size: int) -> None:
     """Reserve disk space for ``size`` bytes of a file that is open for writing, where possible.
 
-    Where the system or the file system cannot do it, only the free space is checked.
+    The free space is checked first: a file system that is asked for more than it has may fill up
+    before it refuses, and other programs fail meanwhile. Where the system or the file system can
+    reserve nothing, that is all.
 
     Raises:
         OSError: there is not enough space, or the file may not become so large.
     """
+    if shutil.disk_usage(path.parent).free < size:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
     if hasattr(os, "posix_fallocate"):
         try:
             os.posix_fallocate(file.fileno(), 0, size)
-            return
         except OSError as error:
             if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL, errno.ENODEV, errno.ENOSYS):
                 raise
-    if shutil.disk_usage(path.parent).free < size:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
 
 
 def read_at(file: BinaryIO, part: memoryview, offset: int) -> int:

@@ -149,6 +149,7 @@ def test_measure_kmeans():
         assert "mean of 5 seeds" in figure.protocol
 
 
+@pytest.mark.slow
 def test_measure_n2d(monkeypatch):
     monkeypatch.setattr(grouping, "SEEDS", 2)
     figures = {f.name: f for f in grouping.measure_n2d(context())}
