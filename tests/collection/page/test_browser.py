@@ -4,6 +4,7 @@ import csv
 import dataclasses
 import io
 import json
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -385,3 +386,27 @@ def test_the_map_is_drawn_for_the_scheme_that_is_seen(tab: Any, served: Served, 
         return white > black ? "light" : "dark";
     }"""
     assert tab.evaluate(counted) == scheme
+
+
+@slow
+def test_names_that_spread_later_disturb_nobody_who_types(tab: Any, served: Served, monkeypatch):
+    live, go = served.live, threading.Event()
+
+    def changed(seconds: float) -> Any:
+        if go.wait(0.2) and not live.settled:
+            live.data = dataclasses.replace(live.data, names=["later"] * 100)
+            live.settled = True
+        return live.data
+
+    monkeypatch.setattr(live, "settled", False)
+    monkeypatch.setattr(live, "changed", changed)
+    opened(tab, served.address)
+    tab.get_by_label("Name of Group 0").fill("at once")
+    tab.keyboard.press("Enter")
+    tab.get_by_role("link", name="at once").wait_for()
+    tab.get_by_label("Name of Group 2").focus()
+    tab.keyboard.type("half a na")
+    go.set()
+    tab.get_by_role("link", name="later").first.wait_for()
+    focused = tab.evaluate("[document.activeElement.value, document.activeElement.type]")
+    assert focused == ["half a na", "text"]

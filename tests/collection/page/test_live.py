@@ -4,6 +4,7 @@ import io
 import json
 import re
 import shutil
+import threading
 import time
 import zipfile
 from pathlib import Path
@@ -20,7 +21,7 @@ from zoo.cli import main
 from zoo.collection.duplicates import find
 from zoo.collection.indexing import update
 from zoo.collection.opened import Opened
-from zoo.collection.page import mapping
+from zoo.collection.page import live, mapping
 from zoo.collection.page.data import PageData
 from zoo.collection.page.live import Page
 from zoo.collection.page.serving import Decided
@@ -143,6 +144,30 @@ def test_what_is_decided_is_shown_at_once_and_by_the_next_page(page: Page, folde
     assert page.data is after
     again = Page(Opened(folder)).data
     assert (again.names[first], again.given[first]) == ("cat", "cat")
+
+
+def test_names_that_take_long_to_spread_are_told_later(page: Page, monkeypatch):
+    begun, go = threading.Event(), threading.Event()
+    spread = Page._spread
+
+    def slowly(data: PageData, opened: Opened) -> PageData:
+        begun.set()
+        assert go.wait(10)
+        return spread(data, opened)
+
+    first, copy = number_of(page, "00.png"), number_of(page, "copy.png")
+    monkeypatch.setattr(live, "SOON", 0.01)
+    monkeypatch.setattr(Page, "_spread", staticmethod(slowly))
+    after = page.decide([Decided(kind="name", pictures=[3], value="cat")])
+    assert begun.wait(10)
+    assert (page.settled, after.names[3], after.given[3]) == (False, "cat", "cat")
+    after = page.decide([Decided(kind="name", pictures=[first], value="dog")])
+    assert (after.names[3], after.names[first]) == ("cat", "dog")
+    assert page.changed(0.01).names[first] == "dog"
+    go.set()
+    after = page.changed(10)
+    assert page.settled
+    assert (after.names[3], after.names[first], after.names[copy]) == ("cat", "dog", "dog")
 
 
 def bands(data: PageData) -> list[tuple[str, int]]:

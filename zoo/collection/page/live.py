@@ -1,11 +1,13 @@
 """A collection as the page shows it, and what a person can ask of it there."""
 
 import contextlib
+import copy
 import dataclasses
 import io
 import threading
 import zipfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -32,6 +34,8 @@ FOUND = 120
 NEIGHBOURS = 12
 BLOCK = 4096
 """Rows of features at once."""
+SOON = 0.7
+"""Seconds that a click may wait for its answer."""
 MISFITS = 1000
 WRONG_GROUP = "perhaps in the wrong group"
 MAP = "map.npz"
@@ -52,6 +56,8 @@ class Page:
         self.thumbnails = Thumbnails(opened.folder / "thumbnails")
         self._lock = threading.RLock()
         self._stopped = threading.Event()
+        self._spreader = ThreadPoolExecutor(1, "zoo-names")
+        self.settled = True
 
     # -- what is shown -----------------------------------------------------------------------------
 
@@ -61,7 +67,7 @@ class Page:
         from zoo.collection.odd import scores
 
         opened, pictures = self.opened, self.opened.pictures
-        return self._decided(
+        data = self._decided(
             PageData(
                 title=_title(opened),
                 paths=pictures.paths,
@@ -76,23 +82,36 @@ class Page:
                 unread=opened.store.unread(),
             )
         )
+        return self._spread(data, opened)
 
     def _decided(self, data: PageData) -> PageData:
-        """``data`` with what the decisions have a say in."""
-        opened = self.opened
-        naming, state, hashes = opened.naming, opened.state, data.hashes
+        """``data`` with what the decisions themselves say; names have not yet spread from them."""
+        opened, hashes = self.opened, data.hashes
+        given = [opened.state.pictures.get(each, "") for each in hashes]
+        member = [opened.state.members.get(each, "") for each in hashes]
+        names, probabilities = _told(data, given, member)
         layers = sorted(opened.layers, key=lambda layer: LAYERS.index(layer.name))
-        names = [*naming.names, ""]
         return dataclasses.replace(
             data,
             faults=[*self._faults, *self._misfits()],
             duplicates=self._duplicates(),
             layers=[Layer(*layer) for layer in layers],
             default_layer=next((i for i, x in enumerate(layers) if x.name == "middle"), 0),
+            names=names,
+            probabilities=probabilities,
+            given=given,
+            member=member,
+        )
+
+    @staticmethod
+    def _spread(data: PageData, opened: "Opened") -> PageData:
+        """``data`` with the names of all pictures, which takes seconds for a hundred thousand."""
+        naming = opened.naming
+        names = [*naming.names, ""]
+        return dataclasses.replace(
+            data,
             names=[names[i] for i in np.where(naming.named, naming.likeliest, -1)],
             probabilities=naming.probability,
-            given=[state.pictures.get(each, "") for each in hashes],
-            member=[state.members.get(each, "") for each in hashes],
         )
 
     @cached_property
@@ -189,6 +208,7 @@ class Page:
     def stop(self) -> None:
         """Let :meth:`make_thumbnails` end with those that are under way."""
         self._stopped.set()
+        self._spreader.shutdown(wait=False, cancel_futures=True)
 
     def _sources(self) -> Iterator[tuple[str, Source]]:
         """Hash and file of each content without a thumbnail; archives are read once, in order."""
@@ -222,13 +242,38 @@ class Page:
     # -- what is asked -----------------------------------------------------------------------------
 
     def decide(self, decisions: "list[Decided]") -> PageData:
-        """Keep decisions; when this returns, they are on the disk, and what follows is known."""
+        """Keep decisions; when this returns, they are on the disk.
+
+        What follows from them is known as well, unless it takes longer than :data:`SOON`: then
+        :attr:`settled` is false, and :meth:`changed` tells it later.
+        """
         with self._lock:
             hashes = self.data.hashes
             self.opened.decisions.append_all([each.kept(hashes) for each in decisions])
             self.opened.decided()
             self.__dict__["data"] = self._decided(self.data)
-            return self.data
+            self.settled = False
+            spreading = self._spreader.submit(self._settle)
+        wait([spreading], SOON)
+        return self.data
+
+    def changed(self, seconds: float) -> PageData:
+        """What is known once all has followed from the decisions, or so many seconds later."""
+        wait([self._spreader.submit(lambda: None)], seconds)  # behind what is under way
+        return self.data
+
+    def _settle(self) -> None:
+        """Let names spread from what is decided now, if nobody did so since."""
+        with self._lock:
+            if self.settled:
+                return
+            self.opened.layers  # noqa: B018  of this moment, as the state is
+            opened = copy.copy(self.opened)
+        spread = self._spread(self.data, opened)
+        with self._lock:
+            if opened.state is self.opened.state:  # else the next one does it
+                self.__dict__["data"] = spread
+                self.settled = True
 
     @cached_property
     def words(self) -> bool:
@@ -260,6 +305,22 @@ class Page:
     def _model(self) -> "ZooModel":
         with self._lock:  # loaded once
             return self.opened.model
+
+
+def _told(
+    data: PageData, given: Sequence[str], member: Sequence[str]
+) -> tuple[list[str], np.ndarray]:
+    """The names that pictures have at once when some were named: the others stay as they are."""
+    nothing = [""] * len(data)
+    names = list(data.names or nothing)
+    found = np.zeros(len(data)) if data.probabilities is None else data.probabilities
+    probabilities = np.array(found, np.float32)
+    before = zip(data.given or nothing, data.member or nothing, strict=True)
+    for i, (old, new) in enumerate(zip(before, zip(given, member, strict=True), strict=True)):
+        if old != new:
+            names[i] = new[0] or new[1]
+            probabilities[i] = 1
+    return names, probabilities
 
 
 def _found(blocks: Iterable[np.ndarray], query: np.ndarray) -> list[tuple[int, float]]:

@@ -29,6 +29,8 @@ BODY = 32 << 20
 """Bytes of a request: a picture to search by, or the numbers of some million pictures."""
 SLOW = 30.0
 """Seconds that a request's next part is waited for."""
+PATIENCE = 10.0
+"""Seconds until the page is told that names have not settled yet."""
 POLICY = (
     "default-src 'none'; img-src 'self' data:; style-src 'self'; script-src 'self'; "
     "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; "
@@ -96,6 +98,13 @@ class Live(Protocol):
 
     def decide(self, decisions: list[Decided]) -> PageData:
         """Keep decisions; when this returns, they are on the disk."""
+
+    @property
+    def settled(self) -> bool:
+        """Whether all that follows from the decisions is known."""
+
+    def changed(self, seconds: float) -> PageData:
+        """What is known once :attr:`settled`, or so many seconds later."""
 
     def find_words(self, words: str) -> list[tuple[int, float]]: ...
 
@@ -177,7 +186,11 @@ def application(live: Live, token: str, hosts: Callable[[str], bool]) -> "Guard"
         for decision in wanted.decisions:
             check(max(decision.pictures))
         with deciding:
-            return _json(changing_json(live.decide(wanted.decisions)))
+            return _json(changing_json(live.decide(wanted.decisions)) | {"settled": live.settled})
+
+    @app.get("/changed")
+    def _changed() -> Response:
+        return _json(changing_json(live.changed(PATIENCE)) | {"settled": live.settled})
 
     @app.post("/find/words")
     def _words(wanted: Words) -> Response:

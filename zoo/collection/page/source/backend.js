@@ -118,6 +118,11 @@ export class Server {
     return nearest(await this.chunks.at(Math.floor(i / SHARD)), i);
   }
 
+  // What has followed from decisions since.
+  changed() {
+    return this.ask("changed");
+  }
+
   decide(decisions) {
     return this.post("decide", { decisions });
   }

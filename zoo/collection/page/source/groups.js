@@ -37,7 +37,7 @@ export function groupsView(page, main) {
         button(text, () => {
           state.filter = key;
           state.active = 0;
-          page.redraw();
+          page.redraw(true);
         }, { "aria-pressed": String(state.filter === key) }),
       ),
     ),
@@ -67,18 +67,18 @@ export function groupsView(page, main) {
       { class: "head" },
       editable && group.label >= 0
         ? element("input", {
-            type: "checkbox", "aria-label": `Choose ${title}`, checked: state.chosen.has(group.label),
+            type: "checkbox", "aria-label": `Choose ${title}`, "data-key": `choose ${group.label}`, checked: state.chosen.has(group.label),
             onchange: () => choose(at),
           })
         : null,
       element(
         "a",
-        { href: `#/group/${group.label}`, class: "title", "data-at": at, onfocus: () => (state.active = at) },
+        { href: `#/group/${group.label}`, class: "title", "data-key": `title ${group.label}`, onfocus: () => (state.active = at) },
         title,
       ),
       element("span", { class: "quiet" }, facts),
       editable && group.label >= 0
-        ? nameField(page, { label: `Name of ${title}`, save: (name) => named(at, name) })
+        ? nameField(page, { label: `Name of ${title}`, key: `name ${group.label}`, save: (name) => named(at, name) })
         : null,
     );
     const strip = element(

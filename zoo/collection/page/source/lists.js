@@ -6,7 +6,7 @@ import { Rows } from "./rows.js";
 
 // A picture to look at more closely, by a click.
 function opener(page, i, list, caption) {
-  const text = page.collection.describe(i);
+  const text = page.collection.describe(i) + (caption ? `, ${caption}` : "");
   return element(
     "button",
     { type: "button", class: "opener", "aria-label": text, title: text, onclick: () => page.open(i, list) },
@@ -50,7 +50,7 @@ export function duplicatesView(page, main) {
       choices("How alike", state.band, filters, (band) => {
         state.band = band;
         state.top = 0;
-        page.redraw();
+        page.redraw(true);
       }),
       element("span", { class: "quiet" }, "Nothing is deleted here."),
     ),
@@ -123,7 +123,7 @@ export function oddView(page, main) {
       choices("Kind", state.kind, [["strangest", "Strangest"], ...kinds.map((kind) => [kind, kind[0].toUpperCase() + kind.slice(1)])], (kind) => {
         state.kind = kind;
         state.top = 0;
-        page.redraw();
+        page.redraw(true);
       }),
       element("span", { class: "quiet" }, state.kind === "strangest" ? "Beside each, what it is most alike." : plural(shown.length, "picture")),
     ),

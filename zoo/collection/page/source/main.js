@@ -88,10 +88,20 @@ class Page {
     else if (this.dialog.dialog.open) this.dialog.dialog.close();
   }
 
-  // Draw the view anew, for what it shows has changed.
-  redraw() {
+  // Draw the view anew, for what it shows has changed;
+  // who types into a field, or is in a place by keyboard, stays there.
+  redraw(fromTop = false) {
+    const before = document.activeElement;
+    const nameOf = (e) => e.dataset.key ?? e.getAttribute("aria-label") ?? e.textContent;
+    const name = this.main.contains(before) && nameOf(before);
+    const { scrollTop } = this.main;
     this.stale = true;
     this.show();
+    this.main.scrollTop = fromTop ? 0 : scrollTop;
+    if (!name) return;
+    const same = [...this.main.querySelectorAll(before.tagName)].find((e) => nameOf(e) === name);
+    if (same && before.tagName === "INPUT" && before.type === "text") same.value = before.value;
+    same?.focus({ preventScroll: true });
   }
 
   draw(shown, view, argument) {
@@ -127,7 +137,9 @@ class Page {
   async decide(decisions, said, back) {
     document.body.setAttribute("aria-busy", "true");
     try {
-      this.collection.change(await this.backend.decide(decisions));
+      const changed = await this.backend.decide(decisions);
+      this.collection.change(changed);
+      if (!changed.settled) this.settle();
     } catch (error) {
       refuse(error);
       return;
@@ -136,13 +148,30 @@ class Page {
     }
     this.tabs();
     this.names();
-    this.stale = true;
-    if (!this.dialog.dialog.open) {
-      const top = this.main.scrollTop;
-      this.show();
-      this.main.scrollTop = top;
-    }
+    if (this.dialog.dialog.open) this.stale = true;
+    else this.redraw();
     tell(said, back && (() => this.decide(back, "Taken back.", null)));
+  }
+
+  // Names spread to what is like the named, which takes a while where there are many pictures.
+  async settle() {
+    if (this.settling) return;
+    this.settling = true;
+    try {
+      let changed;
+      do {
+        changed = await this.backend.changed();
+      } while (!changed.settled);
+      this.collection.change(changed);
+      this.tabs();
+      this.names();
+      if (this.dialog.dialog.open) this.stale = true;
+      else this.redraw();
+    } catch (error) {
+      refuse(error);
+    } finally {
+      this.settling = false;
+    }
   }
 
   async find(text) {

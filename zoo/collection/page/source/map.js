@@ -41,7 +41,7 @@ export function mapView(page, main) {
   );
   by.value = state.by;
   main.classList.add("whole");
-  main.append(canvas, element("div", { class: "over" }, by), hint);
+  main.append(element("h1", { class: "unseen" }, "Map"), canvas, element("div", { class: "over" }, by), hint);
 
   const places = collection.places;
   const numbers = Array.from({ length: collection.size }, (_, i) => i);

@@ -2,10 +2,10 @@
 import { button, element, plural, tell } from "./dom.js";
 
 // A field for a name, which Enter keeps. save(name) gets what was typed.
-export function nameField(page, { value = "", label, placeholder = "Name…", save }) {
+export function nameField(page, { value = "", label, key, placeholder = "Name…", save }) {
   const input = element("input", {
     class: "name", type: "text", value, placeholder, maxlength: "100", "aria-label": label,
-    list: "names", autocomplete: "off", spellcheck: "false",
+    list: "names", "data-key": key, autocomplete: "off", spellcheck: "false",
   });
   input.addEventListener("keydown", (event) => {
     event.stopPropagation();
