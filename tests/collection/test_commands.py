@@ -2,10 +2,13 @@
 
 import json
 import random
+import re
+import shlex
 import shutil
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -332,6 +335,28 @@ def test_words(collection, monkeypatch):
 def test_mistakes_at_finding(collection, pictures, arguments, message):
     arguments = [pictures[BAG][0] if each == "PICTURE" else each for each in arguments]
     assert message in refused("find", collection, *arguments)
+
+
+@pytest.mark.slow
+def test_the_guide(tmp_path, monkeypatch):
+    """What docs/naming.md tells to type, one line after the other."""
+    monkeypatch.chdir(tmp_path)
+    images, _ = sample()
+    for folder, first, last in (("pictures", 0, 200), ("new", 200, 220)):
+        (tmp_path / folder).mkdir()
+        for i in range(first, last):
+            Image.fromarray(images[i]).save(tmp_path / folder / f"{i - first}.png")
+    text = (Path(__file__).parents[2] / "docs" / "naming.md").read_text("utf-8")
+    blocks = re.findall(r"^```sh\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    typed = [shlex.split(line) for block in blocks for line in block.splitlines()]
+    for command, *arguments in typed:
+        result = run(*arguments)
+        assert (command, result.exit_code) == ("zoo", 0), result.output
+    assert len(typed) == 12
+    assert (tmp_path / "found.png").is_file()
+    facts = answer("name", "index")
+    assert {row["name"] for row in facts["names"]} == {"sandals", "trainers"}
+    assert facts["named"] > 10
 
 
 @pytest.mark.slow
