@@ -5,7 +5,10 @@ import hashlib
 import io
 import json
 import os
+import random
 import shutil
+import subprocess
+import sys
 import tarfile
 import zipfile
 import zlib
@@ -607,3 +610,58 @@ def test_features_that_are_no_numbers_are_a_reason(pictures, tmp_path, model, mo
     assert counts["computed"] + counts["unread"] == 20
     assert {why for _, why in store.unread()} == {"the model has no finite features of it"}
     assert np.isfinite(store.features(store.pictures().rows)).all()
+
+
+def test_nothing_to_index_is_an_empty_collection(tmp_path, model):
+    (tmp_path / "in").mkdir()
+    assert index(tmp_path / "c", model, tmp_path / "in")[0] == {}
+    collection = zoo.Collection(tmp_path / "c")
+    assert (len(collection), collection.unread()) == (0, [])
+    assert collection.features().shape == (0, 12)
+    save(tmp_path / "in" / "a.png", 1)
+    assert index(tmp_path / "c", model)[0] == {"computed": 1}
+
+
+def test_decisions_may_be_there_before_the_collection(pictures, tmp_path, model):
+    (tmp_path / "c").mkdir()
+    (tmp_path / "c" / "decisions.jsonl").write_text("")
+    assert len(zoo.Collection.index(model, [pictures], tmp_path / "c")) == 20
+
+
+def test_contents_are_found_in_blocks():
+    from zoo.collection.known import Contents
+
+    contents, rng = Contents(), random.Random(0)
+    digests = [hashlib.sha256(b"%d" % (i // 2)).digest() for i in range(20_000)]
+    digests[7] = bytes(31) + b"\x01"
+    digests[8] = b"\x01" + bytes(31)
+    contents.add_many(np.array(digests[:9000], "S32"), np.arange(9000))
+    for row in range(9000, 20_000):
+        contents.add(digests[row], row)
+    for row in [7, 8, *(rng.randrange(10, 20_000) for _ in range(300))]:
+        expected = [row] if row in (7, 8) else [row // 2 * 2, row // 2 * 2 + 1]
+        assert contents.rows(digests[row]) == expected
+    assert bytes(32) not in contents
+    assert len(contents._blocks) < 8
+
+
+@pytest.mark.slow
+def test_memory_does_not_grow_with_the_pictures(tmp_path):
+    """Peaks of two processes, of few and of eight times as many pictures of a hundred bytes."""
+    (tmp_path / "many").mkdir()
+    (tmp_path / "few").mkdir()
+    for i in range(8000):
+        data = encoded(i % 40) + b"%d" % i  # each another content
+        (tmp_path / "many" / f"{i:05}.png").write_bytes(data)
+        if i < 1000:
+            (tmp_path / "few" / f"{i:05}.png").write_bytes(data)
+    code = (
+        "import resource, sys, zoo\n"
+        "zoo.Collection.index('pca.mnist', [sys.argv[1]], sys.argv[2])\n"
+        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
+    )
+    peaks = [
+        int(subprocess.check_output([sys.executable, "-c", code, tmp_path / f, tmp_path / f"c{f}"]))
+        for f in ("few", "many")
+    ]
+    assert peaks[1] < 1.1 * peaks[0], "kilobytes"

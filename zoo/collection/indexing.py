@@ -41,6 +41,8 @@ if TYPE_CHECKING:
 __all__ = ["Report", "update"]
 
 _FOLDER = "local-dir:"
+_MAY_BE_THERE = (LOCK, WEIGHTS, "decisions.jsonl")
+"""What a folder may have that a collection is made in: what was interrupted, what was decided."""
 SECONDS = 30.0
 """What is under way is written after so long, also when a shard is not full."""
 
@@ -141,7 +143,7 @@ def refuse_foreign(folder: Path) -> None:
     if Store.exists(folder) or not folder.is_dir():
         return
     for name in sorted(os.listdir(folder)):
-        if name not in (LOCK, WEIGHTS) and not HALF_WRITTEN.fullmatch(name):
+        if name not in _MAY_BE_THERE and not HALF_WRITTEN.fullmatch(name):
             raise CollectionError(
                 f"{path_text(folder)} is no collection and not empty ({path_text(name)} is there): "
                 "choose another --out, a new folder"
