@@ -177,6 +177,13 @@ def data_dir_of():
     return load
 
 
+def test_fewer_colours_and_thumbnails(photo):
+    few, thumbnail = io.BytesIO(), photo.resize((64, 42))
+    photo.quantize(256).save(few, "GIF")
+    files = {"a.png": png(photo), "b.gif": few.getvalue(), "c.png": png(thumbnail)}
+    assert [set(each) for each in Folder(files).found()] == [set(files)]
+
+
 # -- what is not ---------------------------------------------------------------------------------
 
 

@@ -43,7 +43,7 @@ Array = np.ndarray
 Rows = Callable[[np.ndarray], np.ndarray]
 """Gives the small pixels at some positions, n x 32 x 32 x 3."""
 
-SIDES = (16, 24, 32, 48, 64, 96, 128)
+SIDES = (16, 20, 24, 28, 32, 48, 64, 96, 128)
 """Sides of the squares that pictures are compared as; the largest that both of a pair have."""
 ORIENTATIONS = 8
 LIKELY = 0.4
@@ -448,19 +448,18 @@ def is_same(seen: Comparison, is_turned: bool, proportions: float) -> bool:
         return False  # nothing is seen that could tell pictures apart
     drawn_in_detail = seen.detail >= _DETAIL and seen.side >= 96
     if seen.texture >= _TEXTURE and (seen.tones >= _TONES or drawn_in_detail):
-        explained, structure, different = _LARGE if seen.side >= 48 else _TINY
-        return (
-            seen.explained >= explained
-            and seen.structure >= structure
-            and seen.different <= different
-        )
-    explained, structure, different = _FLAT
+        return _agrees(seen, _LARGE if seen.side >= 48 else _TINY)
     return (
         not is_turned
-        and seen.explained >= explained
-        and seen.structure >= structure
-        and seen.different <= (different if seen.texture >= _TEXTURE else different / 2)
+        and _agrees(seen, _FLAT if seen.texture >= _TEXTURE else _GRADIENT)
         and abs(math.log(proportions * seen.stretch)) < 0.05
+    )
+
+
+def _agrees(seen: Comparison, limits: tuple[tuple[float, float, float], ...]) -> bool:
+    return any(
+        seen.explained >= explained and seen.structure >= structure and seen.different <= different
+        for explained, structure, different in limits
     )
 
 
@@ -481,10 +480,13 @@ _TONES, _DETAIL = 4.2, 0.42
 """What a photograph has at least one of, and a symbol neither."""
 _TEXTURE = 2.0
 """Grey levels: a picture with less is a gradient, which turned is another one."""
-_LARGE, _TINY, _FLAT = (0.972, 0.987, 9.0), (0.88, 0.92, 9.0), (0.985, 0.99, 6.0)
-"""The least correlations and the largest difference. Of pictures as large as a thumbnail; of tiny
-ones, which strong compression changes more; of flat drawings, of which many are nearly alike.
+_LARGE = ((0.96, 0.98, 4.0), (0.972, 0.987, 9.0), (0.99, 0.994, 14.0))
+"""Of photographs: the least correlations (of all detail, of structure) and the largest difference.
 
-Photographs saved as JPEG of quality 30, hardly larger than they are compared, had a structure of
-.989 and differed by up to 8.4; larger ones had .995 and more. Pictures of one face that were taken
-one after the other had up to .989, but differed by more."""
+Saved as JPEG of quality 30, hardly larger than they are compared, they had a structure of .989 and
+differed by up to 8.4, larger ones .995 and more; of 256 colours, .998 and up to 12.6; as thumbnails
+.983 and 2.8. Pictures of one face, taken one after the other, had .989 and 15, .988 and 5."""
+_TINY = ((0.88, 0.92, 9.0),)
+"""The same of tiny pictures, which strong compression changes more."""
+_FLAT, _GRADIENT = ((0.985, 0.99, 6.0),), ((0.985, 0.99, 3.0),)
+"""The same of flat drawings and of gradients, of which many are nearly alike."""
