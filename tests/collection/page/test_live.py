@@ -255,7 +255,7 @@ def test_the_guide(tmp_path: Path, monkeypatch):
     for zoo, *args in typed:
         result = CliRunner().invoke(main, args)
         assert (zoo, result.exit_code) == ("zoo", 0), result.output
-    assert len(typed) == 4
+    assert len(typed) == 5
     assert (tmp_path / "page" / "index.html").is_file()
 
 
