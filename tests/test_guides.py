@@ -1,6 +1,8 @@
-"""docs/finetuning.md and docs/using.md: their blocks run in their order, and give what they say."""
+"""Three guides: their blocks run in their order, and give what they say."""
 
+import csv
 import functools
+import os
 import re
 import subprocess
 import sys
@@ -54,6 +56,23 @@ def test_finetuning(tmp_path, monkeypatch):
     fresh = page["zoo"].load(model.name)
     assert torch.allclose(torch.from_numpy(page["answer"]), fresh.features(images), atol=1e-3)
     assert torch.allclose(page["rebuilt"], fresh.reconstruct(images), atol=1e-3)
+
+
+@pytest.mark.slow
+def test_collections(tmp_path, monkeypatch, capfd):
+    for module in ("faiss", "sknetwork"):
+        pytest.importorskip(module)
+    for i, pixels in enumerate(sample()[0]):
+        path = tmp_path / ("more" if i >= 280 else "pictures") / f"{i:03}.png"
+        path.parent.mkdir(exist_ok=True)
+        Image.fromarray(pixels).save(path)
+    monkeypatch.chdir(tmp_path)
+    page = run("collections.md")
+    assert len(page["pictures"].paths) == 280
+    rows = list(csv.DictReader((tmp_path / "table.csv").read_text("utf-8").splitlines()))
+    assert {row["name"] for row in rows} >= {"shoes", "tops"}
+    assert sum(len(files) for _, _, files in os.walk("by-name")) == 280
+    assert "280 pictures in index, by" in capfd.readouterr().out
 
 
 def test_using(tmp_path, monkeypatch, capsys):
