@@ -3,6 +3,8 @@
 import csv
 import json
 import os
+import re
+import shlex
 import shutil
 from pathlib import Path
 
@@ -205,3 +207,28 @@ def test_mistakes_about_exports(made, tmp_path, monkeypatch, typed, said):
     monkeypatch.chdir(tmp_path)
     assert said in refused("export", made / "collection", *typed)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.slow
+def test_the_page_is_true(root, monkeypatch, capsys):
+    """The blocks of docs/duplicates.md, one after the other."""
+    page = (Path(__file__).parents[2] / "docs" / "duplicates.md").read_text("utf-8")
+    (root / "collection").rename(root / "index")
+    monkeypatch.chdir(root)
+    for kind, block in re.findall(r"^```(sh|python)\n(.*?)^```", page, re.M | re.S):
+        for line in block.splitlines() if kind == "sh" else []:
+            result = run(*shlex.split(line)[1:])
+            assert result.exit_code == 0, f"{line}: {result.stderr}"
+        if kind == "python":
+            exec(block, {})
+    assert len([path for path in (root / "copies").rglob("*") if path.is_file()]) == 3
+    assert "keep" in capsys.readouterr().out
+
+
+def test_the_same_in_python(made):
+    collection = zoo.Collection(made / "collection")
+    found = collection.duplicates()
+    assert [len(each.members) for each in found.same_picture] == [3]
+    table = collection.table()
+    assert sum(each is not None for each in table["same_picture"]) == 3
+    assert len(table["path"]) == len(collection) + 1

@@ -66,7 +66,7 @@ def duplicates(
     if keep_both or not_duplicate:
         _decide(opened, keep_both, not_duplicate, undo, as_json)
         return
-    found = finder.find(opened, _progress())
+    found = finder.find(opened, tell_of_families())
     for note in [*opened.read.notes(), *found.notes]:
         click.echo(printable(note), err=True)
     known = [*found.same_picture, *found.same_file]
@@ -126,7 +126,7 @@ def _decide(
         click.echo(f"{word}: {kind.replace('_', ' ')}, of {len(hashes)} pictures")
 
 
-def _progress() -> Callable[[int, int], None]:
+def tell_of_families() -> Callable[[int, int], None]:
     """A line on stderr every some seconds, from the first on that passed."""
     last = time.monotonic()
     every = 2.0 if sys.stderr.isatty() else 30.0

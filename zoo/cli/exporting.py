@@ -81,7 +81,7 @@ def export(
     if undo is not None:
         _undo(opened, undo, as_json)
         return
-    facts = _gathered(opened, out, arrays, move, links)
+    facts = _gathered(opened, arrays)
     if out is not None:
         _table(opened, facts, out, features, as_json)
     elif arrays is not None:
@@ -118,14 +118,13 @@ def _refuse(
         raise InputError("--dry-run is for --move")
 
 
-def _gathered(
-    opened: "Opened", out: Path | None, arrays: Path | None, move: Path | None, links: Path | None
-) -> "Facts":
+def _gathered(opened: "Opened", arrays: Path | None) -> "Facts":
     """What is known of the pictures. Duplicates are looked for where they are wanted."""
+    from zoo.cli.duplicates import tell_of_families
     from zoo.collection import duplicates
     from zoo.collection.exporting import facts_of
 
-    found = None if arrays is not None else duplicates.find(opened)
+    found = None if arrays is not None else duplicates.find(opened, tell_of_families())
     for note in [*opened.read.notes(), *(found.notes if found else [])]:
         click.echo(printable(note), err=True)
     return facts_of(opened, found)

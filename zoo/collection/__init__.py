@@ -16,6 +16,7 @@ from zoo.errors import InputError
 if TYPE_CHECKING:
     import numpy as np
 
+    from zoo.collection.duplicates import Duplicates
     from zoo.collection.indexing import Report
     from zoo.collection.store import Pictures
     from zoo.model import ZooModel
@@ -114,6 +115,26 @@ class Collection:
     def unread(self) -> list[tuple[str, str]]:
         """The files that could not be read, and why."""
         return self.store.unread()
+
+    def duplicates(self) -> "Duplicates":
+        """The sets of the same file and of the same picture, each with the one to keep, and why.
+
+        Nothing is deleted. ``members`` of a set are positions in :meth:`pictures`. What was
+        compared is kept in the collection's folder, and is not compared again.
+        """
+        from zoo.collection.duplicates import find
+        from zoo.collection.opened import Opened
+
+        return find(Opened(self.folder))
+
+    def table(self) -> "dict[str, list[Any]]":
+        """All that is known, as ``zoo export`` writes it: columns with a row a file."""
+        from zoo.collection.duplicates import find
+        from zoo.collection.exporting import columns, facts_of
+        from zoo.collection.opened import Opened
+
+        opened = Opened(self.folder)
+        return columns(facts_of(opened, find(opened)))
 
     def model(self) -> "ZooModel":
         """The model that the collection was made with."""
