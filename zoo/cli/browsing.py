@@ -16,7 +16,6 @@ from zoo.errors import InputError
 if TYPE_CHECKING:
     from zoo.collection.page.live import Page
 
-PAGE = (".html", ".htm")
 EXPECTED_WARNINGS = r"precomputed_knn\[2\]"
 """What UMAP says: nothing new can be put into the map, which is not asked for."""
 
@@ -56,17 +55,20 @@ def browse(folder: Path, export: Path | None, host: str, port: int, as_json: boo
 
 
 def _export(folder: Path, out: Path, as_json: bool) -> None:
-    from zoo.collection.page.static import export
+    from zoo.collection.page.static import export, is_file, refuse
 
-    if out.suffix.lower() in PAGE:
+    _refuse_within(out, folder)
+    if is_file(out):
         refuse_loss(out, ".html")
-    page = _opened(folder)
-    _refuse_within(out, page)
+    refuse(out)  # now, and again when it is known of how many pictures, and when all is ready
+    page = _page(folder)
+    refuse(out, len(page.opened.pictures))
+    _prepare(page)
     with _progress("thumbnails", page.missing()) as told:
         made = page.make_thumbnails(told)
     done = export(page.data, page.thumbnail, out)
     _say_failed(page, made.failed)
-    entry = out if out.suffix.lower() in PAGE else out / "index.html"
+    entry = out if is_file(out) else out / "index.html"
     report(
         as_json,
         f"the page of {len(page.data):,} pictures in {out}: {done.files:,} files, "
@@ -89,7 +91,8 @@ def _serve(folder: Path, host: str, port: int, as_json: bool) -> None:
     from zoo.collection.page import serving
 
     with serving.listening(host, port) as listener:
-        page = _opened(folder)
+        page = _page(folder)
+        _prepare(page)
         token = serving.new_token()
         address = serving.address(listener, token)
         if as_json:
@@ -119,20 +122,26 @@ def _make(page: "Page") -> None:
         click.echo(printable(f"thumbnails are not kept: {error}"), err=True)
 
 
-def _opened(folder: Path) -> "Page":
+def _page(folder: Path) -> "Page":
     from zoo.collection.opened import Opened
     from zoo.collection.page.live import Page
 
-    page = Page(Opened(folder))
+    return Page(Opened(folder))
+
+
+def _prepare(page: "Page") -> None:
+    """Compute what the page shows, where what is wrong can be said."""
+    if page.lacks_map():
+        count = len(page.opened.pictures)
+        click.echo(f"placing {count:,} pictures on a map, this once", err=True)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", EXPECTED_WARNINGS)
-        page.data  # noqa: B018  computed now, where what is wrong can be said
-    return page
+        page.data  # noqa: B018  computed now
 
 
-def _refuse_within(out: Path, page: "Page") -> None:
+def _refuse_within(out: Path, folder: Path) -> None:
     """The collection's folder has what belongs to it alone. Raises: InputError."""
-    if out.resolve().is_relative_to(page.opened.folder.resolve()):
+    if out.resolve().is_relative_to(folder.resolve()):
         raise InputError(
             f"{out} lies in the folder of the collection, which has its own files alone. Choose "
             "another --export"

@@ -104,8 +104,10 @@ def test_the_map_is_made_once(page: Page, folder: Path, monkeypatch):
     first = page.data.places
     monkeypatch.setattr(mapping, "_embedded", lambda vectors, seed: pytest.fail("was made"))
     assert (Page(Opened(folder)).data.places == first).all()
-    (folder / "map.npz").write_bytes(b"damaged")
     monkeypatch.setattr(mapping, "_embedded", lambda vectors, seed: vectors[:, 2:4])
+    np.savez(folder / "map.npz", places=first, fingerprint=np.array("of other pictures"))
+    assert (Page(Opened(folder)).data.places != first).any()
+    (folder / "map.npz").write_bytes(b"damaged")
     assert (Page(Opened(folder)).data.places != first).any()
 
 
@@ -230,10 +232,12 @@ def test_the_page_is_exported(folder: Path, tmp_path: Path):
     assert result.exit_code == 0, result.output
     counts = json.loads(result.stdout)
     assert (counts["pictures"], counts["files"], counts["thumbnails"]) == (23, 1, 22)
+    assert "placing 23 pictures on a map" in result.stderr
     assert counts["bytes"] == (tmp_path / "page.html").stat().st_size
     again = run(folder, "--export", tmp_path / "page.html")
     assert again.exit_code == 0
     assert "Open" in again.output
+    assert again.stderr == ""
     result = run(folder, "--export", tmp_path / "page")
     assert result.exit_code == 0
     assert (tmp_path / "page" / "index.html").is_file()

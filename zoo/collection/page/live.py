@@ -160,12 +160,29 @@ class Page:
         worst = np.argsort(-found, kind="stable")[:MISFITS]
         return [Fault(int(i), WRONG_GROUP, float(found[i])) for i in worst if found[i] > 0]
 
+    def lacks_map(self) -> bool:
+        """Whether the map is still to be made, which takes some seconds at least."""
+        from zoo.collection.page.mapping import LEAST
+
+        return len(self.opened.pictures) >= LEAST and self._map_kept() is None
+
+    def _map_kept(self) -> np.ndarray | None:
+        """The map that was made of the same pictures before, if there is one."""
+        fingerprint, count = self.opened.store.fingerprint(), len(self.opened.pictures)
+        try:
+            with np.load(self.opened.folder / MAP, allow_pickle=False) as file:
+                places: np.ndarray = file["places"]
+                same = str(file["fingerprint"]) == fingerprint
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+            return None
+        return places if same and places.shape == (count, 2) else None
+
     def _places(self) -> np.ndarray | None:
         """The map, which is kept with the collection until other pictures are there."""
         from zoo.collection.page.mapping import places
 
         path, fingerprint = self.opened.folder / MAP, self.opened.store.fingerprint()
-        found = _kept(path, fingerprint, len(self.opened.pictures))
+        found = self._map_kept()
         if found is None and (found := places(self.opened.vectors)) is not None:
             # It can be made again: where nothing can be written, that is no error.
             with contextlib.suppress(OSError), replacing(path) as file:
@@ -334,14 +351,3 @@ def _title(opened: "Opened") -> str:
     """What the sources are called, if they are one."""
     sources = opened.store.manifest.sources
     return Path(sources[0] if len(sources) == 1 else opened.folder.resolve()).name or "pictures"
-
-
-def _kept(path: Path, fingerprint: str, count: int) -> np.ndarray | None:
-    """The map that was made of the same pictures before, if there is one."""
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            places: np.ndarray = file["places"]
-            same = str(file["fingerprint"]) == fingerprint
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
-        return None
-    return places if same and places.shape == (count, 2) else None

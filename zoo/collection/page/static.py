@@ -49,20 +49,33 @@ def export(data: PageData, thumbnail: Thumbnail, out: Path) -> Exported:
     Raises:
         InputError: there are too many pictures for one file, or the folder is not empty.
     """
+    refuse(out, len(data))
     order = data.by_group()
     data = data.reordered(order)
     shards = _shards(data, lambda i: thumbnail(int(order[i])))
-    if out.suffix.lower() in (".html", ".htm"):
-        return _one_file(data, shards, out)
-    return _folder(data, shards, out)
+    return (_one_file if is_file(out) else _folder)(data, shards, out)
+
+
+def is_file(out: Path) -> bool:
+    """Whether the page is to be one file."""
+    return out.suffix.lower() in (".html", ".htm")
+
+
+def refuse(out: Path, count: int = 0) -> None:
+    """What :func:`export` refuses of ``out``, before anything is made. Raises: InputError."""
+    if not is_file(out) and out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise InputError(
+            f"{out} is there already and is no empty folder, so nothing was written. Choose "
+            "another folder, or a file that ends in .html"
+        )
+    if is_file(out) and count > SINGLE:
+        raise InputError(
+            f"one file can hold the page of {SINGLE:,} pictures, these are {count:,}. Name a "
+            f"folder instead: --export {path_text(out.with_suffix(''))}"
+        )
 
 
 def _one_file(data: PageData, shards: Iterator[str], out: Path) -> Exported:
-    if len(data) > SINGLE:
-        raise InputError(
-            f"one file can hold the page of {SINGLE:,} pictures, these are {len(data):,}. Name a "
-            f"folder instead: --export {path_text(out.with_suffix(''))}"
-        )
     inside = [
         f'<script type="application/json" id="shard-{number}">{shard}</script>'
         for number, shard in enumerate(shards)
@@ -74,11 +87,6 @@ def _one_file(data: PageData, shards: Iterator[str], out: Path) -> Exported:
 
 
 def _folder(data: PageData, shards: Iterator[str], out: Path) -> Exported:
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise InputError(
-            f"{out} is there already and is no empty folder, so nothing was written. Choose "
-            "another folder, or a file that ends in .html"
-        )
     out.parent.mkdir(parents=True, exist_ok=True)
     size, number = 0, -1
     with new_folder(out) as folder:
