@@ -97,6 +97,33 @@ def test_a_picture_that_was_named_speaks_for_its_group(blobs):
     assert outside.probability[cats].mean() < grouped.probability[cats].mean()
 
 
+def test_members_have_their_groups_name_unless_another_is_likelier(blobs, monkeypatch):
+    """However improbable it is: a person said so."""
+    monkeypatch.setattr("zoo.collection.naming.LEAST", 1.1)
+    _, graph, truth = blobs
+    members = dict.fromkeys(np.flatnonzero(truth <= 1).tolist(), "cats")
+    found = spread(graph, dict.fromkeys(range(40, 46), "dogs"), members, truth)
+    cats = found.likeliest == found.names.index("cats")
+    free = ~found.given
+    assert (found.named == (truth <= 1) & cats)[free].all()
+    assert 20 < (found.named & free).sum() < 60
+
+
+def test_no_two_questions_are_about_the_same_pictures(blobs):
+    _, graph, truth = blobs
+    naming = spread(graph, {}, {}, truth)
+    twice = [layer("m", truth), layer("again", truth)]
+    members = dict.fromkeys(range(240), "things")
+    named = spread(graph, {}, members, truth, spans=np.full(240, 240))
+    for found in (
+        propose([layer("m", truth)], naming, graph),
+        propose(twice, named, graph, np.full(240, 240)),
+    ):
+        groups = [q.group for q in found if q.group is not None]
+        assert len(groups) == len(set(groups)) == 6
+        assert not any(q.group is None for q in found), "their pictures were asked for already"
+
+
 def test_the_smaller_of_two_named_groups_is_the_more_certain(blobs):
     _, graph, truth = blobs
     members = dict.fromkeys(np.flatnonzero(truth == 0).tolist(), "cats")
