@@ -127,6 +127,8 @@ def test_a_model_that_is_trained_on_the_pictures(pictures):
     assert "1 computed, 12 kept" in result.stdout, result.stderr
     assert "12 kept" not in run("index", "--out", "c").stdout
     assert (pictures.parent / "c" / "model" / "weights" / "config.json").read_bytes() == config
+    other = run("index", "patch_kmeans", "in", "--learn", "--out", "c")
+    assert (other.exit_code, "has a pca that learnt" in other.stderr) == (2, True)
     (pictures.parent / "c").rename(pictures.parent / "moved")
     assert zoo.Collection("moved").model().name
 
@@ -232,3 +234,15 @@ def test_the_page_is_true(pictures, monkeypatch):
         assert f"`{whole}` is" in page.replace("\n", " ")
         assert all(f"`{part}`" in page for part in parts)
         assert said[whole] == sum(said[part] for part in parts)
+
+
+def test_lines_of_progress_begin_with_the_first_picture(monkeypatch, capsys):
+    """And not while a model is loaded or trained."""
+    from zoo.cli import collection
+
+    clock = [0.0]
+    monkeypatch.setattr(collection.time, "monotonic", lambda: clock[0])
+    lines = collection._Lines()
+    for clock[0], done in ((100.0, 0), (120.0, 40), (140.0, 80)):
+        lines(done, 120)
+    assert capsys.readouterr().err == "80 of 120, 2 pictures/s, 20 s left\n"

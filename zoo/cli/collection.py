@@ -130,13 +130,25 @@ def _progress(other: bool) -> Iterator[Callable[[int, int], None]]:
     )  # fmt: skip
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task("", total=None, speed="", visible=False)
-        began = time.monotonic()
+        rate = _Rate()
 
         def show(done: int, total: int) -> None:
-            speed = f"{done / max(time.monotonic() - began, 1e-3):,.0f} pictures/s"
+            speed = f"{rate(done):,.0f} pictures/s"
             bar.update(task, completed=done, total=total, speed=speed, visible=total > 0)
 
         yield show
+
+
+class _Rate:
+    """Pictures a second since the first was under way: a model is loaded, or trained, before."""
+
+    def __init__(self) -> None:
+        self.began = time.monotonic()
+
+    def __call__(self, done: int) -> float:
+        if not done:
+            self.began = time.monotonic()
+        return done / max(time.monotonic() - self.began, 1e-3)
 
 
 class _Lines:
@@ -145,13 +157,15 @@ class _Lines:
     EVERY = 30.0
 
     def __init__(self) -> None:
-        self.began = self.said = time.monotonic()
+        self.rate = _Rate()
+        self.said = time.monotonic()
 
     def __call__(self, done: int, total: int) -> None:
-        now = time.monotonic()
-        if done and now - self.said >= self.EVERY:
+        now, speed = time.monotonic(), self.rate(done)
+        if not done:
             self.said = now
-            speed = done / (now - self.began)
+        elif now - self.said >= self.EVERY:
+            self.said = now
             left = minutes((total - done) / speed)
             click.echo(f"{done:,} of {total:,}, {speed:,.0f} pictures/s, {left} left", err=True)
 

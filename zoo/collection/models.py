@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import zoo
 from zoo.collection.entries import Entry, listed, members
 from zoo.collection.store import WEIGHTS, Store
-from zoo.errors import ImageError, InputError
+from zoo.errors import CollectionError, ImageError, InputError
+from zoo.files import path_text
 from zoo.installing import install_plugins_command
 from zoo.registry import registry
 
@@ -97,7 +98,7 @@ def learnt(
         name: of a model, without a tag.
         settings: over its recipe.
 
-    Raises: as :func:`zoo.train`.
+    Raises: as :func:`zoo.train`, and CollectionError when another model learnt from them before.
     """
     run = folder / WEIGHTS
     if not (run / "weights" / "config.json").is_file():
@@ -110,7 +111,13 @@ def learnt(
             name, data=data, out=run, config=config, settings=settings or {},
             resume=(run / "checkpoint.safetensors").is_file(), report=report,
         )  # fmt: skip
-    return loaded(f"local-dir:{os.fspath(run)}")
+    model = loaded(f"local-dir:{os.fspath(run)}")
+    if model.record.name != zoo.info(name).name:
+        raise CollectionError(
+            f"{path_text(run)} has a {model.record.name} that learnt from the pictures, and not a "
+            f"{name}. Choose another --out"
+        )
+    return model
 
 
 def _config(name: str) -> dict[str, Any]:
