@@ -266,8 +266,7 @@ class _Judge:
     def families(self, pairs: np.ndarray) -> list[list[int]]:
         """Contents that candidates lead from one to the other, the best to keep first."""
         fits = matching.fit_small(self.small, pairs)
-        likely = fits.misfit.min(1) <= matching.LIKELY
-        for a, b in pairs[likely].tolist():
+        for a, b in pairs[matching.likely(self.small, pairs, fits)].tolist():
             self.near.setdefault(a, []).append(b)
             self.near.setdefault(b, []).append(a)
         for near in self.near.values():

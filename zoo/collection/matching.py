@@ -29,6 +29,7 @@ __all__ = [
     "compare",
     "fit_small",
     "is_same",
+    "likely",
     "may_be_same",
     "ordered",
     "side_for",
@@ -423,6 +424,20 @@ def _detail(brightness: Floats) -> float:
     return float((slope > 3).mean())
 
 
+def likely(small: Rows, pairs: Array, fits: Fit) -> np.ndarray:
+    """Which pairs are worth a close look, M bool: of plain drawings, those that fit as they lie."""
+    plain = {}
+    for begin in range(0, len(pairs), _BLOCK):
+        rows = np.unique(pairs[begin : begin + _BLOCK])
+        for row, pixels in zip(rows.tolist(), small(rows), strict=True):
+            plain[row] = _tones(pixels.transpose(2, 0, 1)) < _PLAIN
+    either = np.array([plain[a] or plain[b] for a, b in pairs.tolist()], bool)
+    found: np.ndarray = np.where(
+        either, fits.misfit[:, 0] <= LIKELY / 2, fits.misfit.min(1) <= LIKELY
+    )
+    return found
+
+
 def _tones(planes: Floats) -> float:
     counts = np.bincount(planes.mean(0).astype(int).ravel(), minlength=256)
     share = counts[counts > 0] / counts.sum()
@@ -478,6 +493,8 @@ def worth_trying(misfit: Floats) -> list[int]:
 _BLANK = 4.0
 _TONES, _DETAIL = 4.2, 0.42
 """What a photograph has at least one of, and a symbol neither."""
+_PLAIN = 3.0
+"""Bits of brightness of the small pixels, below which no photograph is."""
 _TEXTURE = 2.0
 """Grey levels: a picture with less is a gradient, which turned is another one."""
 _LARGE = ((0.96, 0.98, 4.0), (0.972, 0.987, 9.0), (0.99, 0.994, 14.0))
