@@ -244,6 +244,10 @@ def _pairs_of(graph: Graph, place: np.ndarray) -> np.ndarray:
     return matching.ordered(np.stack([place[asked[there]], place[near[there]]], 1))
 
 
+_CERTAIN = 0.12
+"""A misfit of small pixels that asks for the files at once: bricks, so small, say little more."""
+
+
 class _Judge:
     """Compares contents, by their number among the distinct ones."""
 
@@ -320,7 +324,8 @@ class _Judge:
         fit = matching.fit_small(self.small, np.array([[a, b]]))
         misfit, crop = fit.misfit[0], fit.crop[0]
         for orientation in matching.worth_trying(misfit):
-            if not self._looks_like(a, b, orientation, int(crop[orientation])):
+            certain = misfit[orientation] < _CERTAIN
+            if not certain and not self._looks_like(a, b, orientation, int(crop[orientation])):
                 continue
             first, second = self._decode(i, side), self._decode(j, side)
             if first is None or second is None:
