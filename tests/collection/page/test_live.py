@@ -26,7 +26,7 @@ from zoo.collection.page.data import PageData
 from zoo.collection.page.live import Page
 from zoo.collection.page.serving import Decided
 from zoo.collection.store import Store
-from zoo.errors import CollectionError
+from zoo.errors import CollectionError, ImageError
 from zoo.model import ZooModel
 
 TREE = Path(__file__).resolve().parents[3]
@@ -208,6 +208,14 @@ def test_a_picture_finds_itself_first(page: Page):
     found = page.find_picture(buffer.getvalue())
     assert page.data.paths[found[0][0]].endswith("07.png")
     assert found[0][1] > 0.99
+
+
+def test_what_is_no_picture_finds_nothing(page: Page):
+    bomb = io.BytesIO()
+    Image.new("1", (10_000, 10_000)).save(bomb, "PNG")
+    for data, why in ((b"x", "not a picture"), (bomb.getvalue(), "pixels; make it smaller")):
+        with pytest.raises(ImageError, match=why):
+            page.find_picture(data)
 
 
 def test_words_find_what_their_vector_is_near_to(page: Page, monkeypatch):

@@ -9,7 +9,7 @@ from pagemaking import Served, made, small_picture
 
 from zoo.collection.decisions import Read
 from zoo.collection.page import serving
-from zoo.errors import FileError, InputError
+from zoo.errors import CollectionError, FileError, ImageError, InputError
 
 JSON = {"Content_Type": "application/json"}
 
@@ -182,6 +182,24 @@ def test_a_disk_that_takes_no_more_is_said(served: Served, monkeypatch):
     monkeypatch.setattr(served.live, "decide", full)
     status, answer = decide(served, kind="name", pictures=[1], value="cat")
     assert (status, answer["detail"]) == (500, "not kept: No space left on device")
+
+
+def raising(error: Exception):
+    def call(*args):
+        raise error
+
+    return call
+
+
+def test_a_picture_that_cannot_be_read_is_said(served: Served, monkeypatch):
+    for error in (ImageError("damaged"), CollectionError("gone"), FileNotFoundError("gone")):
+        monkeypatch.setattr(served.live, "picture", raising(error))
+        status, body, _ = served.ask("picture/1")
+        assert (status, b"cannot be read" in body) == (404, True)
+    monkeypatch.setattr(served.live, "find_picture", raising(ImageError("no picture")))
+    kind = {"Content_Type": "application/octet-stream"}
+    status, body, _ = served.ask("find/picture", "POST", b"x", **kind)
+    assert (status, json.loads(body)) == (400, {"detail": "no picture"})
 
 
 def test_searches(served: Served):

@@ -34,6 +34,8 @@ FOUND = 120
 NEIGHBOURS = 12
 BLOCK = 4096
 """Rows of features at once."""
+DECODING = 2
+"""Pictures that are decoded at once, since each may be of many megapixels."""
 SOON = 0.7
 """Seconds that a click may wait for its answer."""
 MISFITS = 1000
@@ -55,6 +57,7 @@ class Page:
         self.opened = opened
         self.thumbnails = Thumbnails(opened.folder / "thumbnails")
         self._lock = threading.RLock()
+        self._decoding = threading.BoundedSemaphore(DECODING)
         self._stopped = threading.Event()
         self._spreader = ThreadPoolExecutor(1, "zoo-names")
         self.settled = True
@@ -198,12 +201,14 @@ class Page:
         except KeyError:
             pass
         try:
-            return webp(self._bytes(number), EDGE)
+            with self._decoding:
+                return webp(self._bytes(number), EDGE)
         except (CollectionError, ImageError, OSError):
             return None
 
     def picture(self, number: int) -> bytes:
-        return webp(self._bytes(number), SCREEN, quality=85)
+        with self._decoding:
+            return webp(self._bytes(number), SCREEN, quality=85)
 
     def _bytes(self, number: int) -> bytes:
         """Raises: CollectionError, OSError: it is not there any more."""
@@ -315,8 +320,9 @@ class Page:
         from zoo.images import decode
 
         model = self._model()
-        pixels = decode(io.BytesIO(data), model.preprocessing).pixels
-        features = model.features(model.preprocess(pixels)).cpu().numpy().reshape(1, -1)
+        with self._decoding:
+            pixels = decode(io.BytesIO(data), model.preprocessing).pixels
+            features = model.features(model.preprocess(pixels)).cpu().numpy().reshape(1, -1)
         return _found([self.opened.vectors], self.opened.projection.apply(features)[0])
 
     def _model(self) -> "ZooModel":

@@ -21,7 +21,7 @@ from pydantic import BaseModel, Field, StrictBool, StrictInt, StrictStr
 from zoo.collection.decisions import Decision, valid_name
 from zoo.collection.page.data import PageData, changing_json, neighbours_json, to_json
 from zoo.collection.page.static import SHARD, asset, served_page
-from zoo.errors import FileError, ImageError, InputError, ZooError
+from zoo.errors import CollectionError, FileError, ImageError, InputError, ZooError
 
 __all__ = ["Decided", "Live", "application", "new_token", "serve"]
 
@@ -124,7 +124,7 @@ def application(live: Live, token: str, hosts: Callable[[str], bool]) -> "Guard"
         hosts: whether a request may be for a host of this name (the header's, with its port).
     """
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
-    deciding, decoding = threading.Lock(), threading.BoundedSemaphore(2)
+    deciding = threading.Lock()
 
     def check(number: int) -> int:
         if not 0 <= number < len(live.data):
@@ -170,11 +170,10 @@ def application(live: Live, token: str, hosts: Callable[[str], bool]) -> "Guard"
 
     @app.get("/picture/{number}")
     def _picture(number: int) -> Response:
-        with decoding:
-            try:
-                return _webp(live.picture(check(number)))
-            except (ImageError, OSError) as error:
-                raise HTTPException(404, f"this picture cannot be read: {error}") from None
+        try:
+            return _webp(live.picture(check(number)))
+        except (CollectionError, ImageError, OSError) as error:
+            raise HTTPException(404, f"this picture cannot be read: {error}") from None
 
     @app.get("/neighbours/{chunk}")
     def _neighbours(chunk: int) -> Response:
