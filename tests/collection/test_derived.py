@@ -216,6 +216,18 @@ def test_zoo_group_takes_a_number_of_groups(collection):
         regroup(collection, number=76)
 
 
+def test_python_has_the_same(collection):
+    opened = zoo.Collection(collection)
+    assert opened.groups() == []
+    made = opened.group(3, seed=1)[1]
+    kept = opened.groups()[0]
+    assert kept.name == "middle"
+    assert (kept.labels == made.labels).all()
+    assert set(made.labels.tolist()) == {0, 1, 2}
+    strangest = answer("odd", collection, "-n", 1)["odd"][0]
+    assert opened.pictures().paths[opened.odd().scores.argmax()] == strangest["path"]
+
+
 def test_zoo_odd_names_the_strangest_with_its_neighbours(root):
     Image.new("L", (28, 28), 255).save(root / "pictures" / "blank.png")
     zoo.Collection.index(None, [], root / "collection")

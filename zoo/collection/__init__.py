@@ -17,7 +17,9 @@ if TYPE_CHECKING:
     import numpy as np
 
     from zoo.collection.duplicates import Duplicates
+    from zoo.collection.grouping import Layer
     from zoo.collection.indexing import Report
+    from zoo.collection.odd import Odd
     from zoo.collection.store import Pictures
     from zoo.model import ZooModel
 
@@ -115,6 +117,42 @@ class Collection:
     def unread(self) -> list[tuple[str, str]]:
         """The files that could not be read, and why."""
         return self.store.unread()
+
+    @typed()
+    def group(self, number: int | None = None, *, seed: int = 0) -> "list[Layer]":
+        """Find groups of pictures that are alike, and keep them; as ``zoo group`` does.
+
+        Args:
+            number: of groups in the layer "middle"; None finds how many there are.
+            seed: the same seed gives the same groups.
+
+        Returns:
+            The layers "coarse", "middle" and "fine": of each of :meth:`pictures` the number of its
+            group, -1 for what has few of its kind, and how sure that is.
+
+        Raises:
+            CollectionError: another command is writing to the collection.
+            InputError: there are fewer pictures than ``number``.
+        """
+        from zoo.collection.derived import regroup
+
+        return regroup(self.folder, number, seed)
+
+    def groups(self) -> "list[Layer]":
+        """The layers of groups as they were found, and as a person merged and split them.
+
+        The default layer, "middle", is the first; there are none before :meth:`group`.
+        """
+        from zoo.collection.opened import Opened
+
+        return Opened(self.folder).layers
+
+    def odd(self) -> "Odd":
+        """How far each of :meth:`pictures` is from all others, and its nearest as the reason."""
+        from zoo.collection.derived import neighbours_of
+        from zoo.collection.odd import scores
+
+        return scores(neighbours_of(self.store).graph)
 
     def duplicates(self) -> "Duplicates":
         """The sets of the same file and of the same picture, each with the one to keep, and why.
