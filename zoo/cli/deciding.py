@@ -268,39 +268,12 @@ def recognise(folder: Path, new: tuple[Path, ...], save: Path | None, as_json: b
 
 def _learnt(folder: Path) -> "Recogniser":
     """A recogniser of the names in a collection. Raises: InputError: it has none."""
-    import numpy as np
-
     from zoo.collection.opened import Opened
-    from zoo.collection.recognising import learn
+    from zoo.collection.recognising import learnt
 
     collection = Opened(folder)
     _note(collection)
-    naming = collection.naming
-    _, first = np.unique(collection.pictures.hashes, return_index=True)
-    chosen = np.sort(first[naming.named[first]])
-    if not len(chosen):
-        raise InputError(
-            f"{folder} has no names yet, so there is nothing to recognise. Type: zoo name {folder}"
-        )
-    rows = collection.pictures.rows
-    some = rows[:: max(1, len(rows) // 10_000)]
-    return learn(
-        collection.projection,
-        collection.store.features(rows[chosen]),
-        [naming.names[i] for i in naming.likeliest[chosen]],
-        naming.probability[chosen],
-        collection.store.features(some),
-        model=_portable(collection),
-        preprocessing=collection.store.manifest.preprocessing,
-    )
-
-
-def _portable(collection: "Opened") -> dict[str, Any]:
-    """The model, by a name that means the same wherever the recogniser is used."""
-    model = dict(collection.store.manifest.model)
-    if model.get("weights"):
-        model["name"] = f"local-dir:{(collection.folder / model['weights']).absolute()}"
-    return {key: path_text(v) if isinstance(v, str) else v for key, v in model.items()}
+    return learnt(collection)
 
 
 def _refuse_others(save: Path) -> None:

@@ -18,8 +18,6 @@ from zoo.errors import InputError
 from zoo.files import path_text
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from zoo.collection.finding import Found
     from zoo.collection.opened import Opened
 
@@ -58,6 +56,7 @@ def find(
     zoo find FOLDER cat.jpg --crop 0,0,0.5,1    like its left half
     zoo find FOLDER a red car                   by words, where the model knows any
     """
+    from zoo.collection.finding import crop_box, like, saying
     from zoo.collection.opened import Opened
 
     if out is not None:
@@ -69,9 +68,10 @@ def find(
         raise InputError("--not goes with pictures, not with words")
     collection = Opened(folder)
     if words:
-        found = _by_words(collection, words, number)
+        found = saying(collection, words, number)
     else:
-        found = _by_pictures(collection, pictures, list(unwanted), crop, number)
+        box = None if crop is None else crop_box(crop)
+        found = like(collection, pictures, unwanted, box, number)
     if out is not None:
         _write_sheet(collection, pictures, found, out)
     _say(collection, query, found, out, as_json)
@@ -98,60 +98,6 @@ def _meant(folder: Path, query: tuple[str, ...]) -> tuple[list[Path], str]:
         what = "is a folder" if Path(missing).is_dir() else "there is no such file"
         raise InputError(f"{missing}: {what}; name pictures, or words alone")
     return [], " ".join(others)
-
-
-def _by_pictures(
-    collection: "Opened",
-    pictures: list[Path],
-    unwanted: list[Path],
-    crop: str | None,
-    number: int,
-) -> "Found":
-    import numpy as np
-
-    from zoo.collection.finding import crop_box, direction, nearest
-
-    box = None if crop is None else crop_box(crop)
-    known = [] if box else [collection.position(path) for path in pictures]
-    wanted = _vectors(collection, pictures, known or [None], box)
-    avoided = [collection.position(path) for path in unwanted]
-    query = direction(wanted, _vectors(collection, unwanted, avoided) if unwanted else None)
-    same = {collection.pictures.hashes[i] for i in (*known, *avoided) if i is not None}
-    own = np.flatnonzero(np.isin(collection.pictures.hashes, list(same)))
-    return nearest([collection.vectors], query, number, own.tolist())
-
-
-def _vectors(
-    collection: "Opened",
-    paths: list[Path],
-    known: list[int | None],
-    box: tuple[float, float, float, float] | None = None,
-) -> "np.ndarray":
-    """The vectors of pictures, in the collection (at the position that is known) or not."""
-    import numpy as np
-
-    from zoo.collection.finding import features_of
-
-    parts = []
-    for path, position in zip(paths, known, strict=True):
-        if position is not None:
-            parts.append(collection.vectors[position])
-        else:
-            features = features_of(collection.model, path, box)
-            parts.append(collection.projection.apply(features[None])[0])
-    return np.stack(parts)
-
-
-def _by_words(collection: "Opened", words: str, number: int) -> "Found":
-    from zoo.collection.finding import embedded_words, nearest, unit
-
-    query = embedded_words(collection.model, words, collection.folder)
-    rows = collection.pictures.rows
-    blocks = (
-        unit(collection.store.features(rows[begin : begin + 4096]))
-        for begin in range(0, len(rows), 4096)
-    )
-    return nearest(blocks, query, number)
 
 
 def _say(

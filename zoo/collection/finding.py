@@ -10,15 +10,30 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from zoo.collection.neighbours import BLOCK
 from zoo.errors import CapabilityError, ImageError, InputError
 from zoo.files import path_text
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from zoo.collection.opened import Opened
     from zoo.model import ZooModel
 
-__all__ = ["Found", "crop_box", "direction", "embedded_words", "features_of", "nearest"]
+__all__ = [
+    "Box",
+    "Found",
+    "crop_box",
+    "direction",
+    "embedded_words",
+    "features_of",
+    "like",
+    "nearest",
+    "saying",
+]
+
+Box = tuple[float, float, float, float]
+"""Left, top, right and bottom of a part of a picture: pixels, or shares of it up to 1."""
 
 _LEAST = 1e-6
 _SIDE = 4096
@@ -86,7 +101,7 @@ def nearest(
     return Found(order, similarities[order])
 
 
-def crop_box(text: str) -> tuple[float, float, float, float]:
+def crop_box(text: str) -> Box:
     """The box that ``left,top,right,bottom`` means: pixels, or shares of the picture up to 1.
 
     Raises:
@@ -107,9 +122,7 @@ def crop_box(text: str) -> tuple[float, float, float, float]:
     return left, top, right, bottom
 
 
-def features_of(
-    model: "ZooModel", path: Path, box: tuple[float, float, float, float] | None = None
-) -> np.ndarray:
+def features_of(model: "ZooModel", path: Path, box: Box | None = None) -> np.ndarray:
     """The features of a picture, or of a part of it, F.
 
     Args:
@@ -124,7 +137,7 @@ def features_of(
     return features.reshape(-1)
 
 
-def _cropped(model: "ZooModel", path: Path, box: tuple[float, float, float, float]) -> "Tensor":
+def _cropped(model: "ZooModel", path: Path, box: Box) -> "Tensor":
     from dataclasses import replace
 
     from zoo.images import decode
@@ -183,3 +196,59 @@ def _wordless(name: str, words: str, folder: Path) -> str:
         f"{words!r:.80} is no file, and {path_text(folder)} cannot be searched by words: its "
         f"model, {name}, knows pictures alone.\n{how}"
     )
+
+
+def like(
+    collection: "Opened",
+    pictures: Sequence[Path],
+    unwanted: Sequence[Path] = (),
+    box: Box | None = None,
+    number: int = 10,
+) -> Found:
+    """The pictures that are most like all of ``pictures``, and unlike those ``unwanted``.
+
+    Args:
+        pictures: of the collection, which are left out themselves, or not.
+        box: of which part; then of one picture.
+
+    Raises:
+        ImageError: a picture cannot be read.
+        InputError: the box lies outside of it, or nothing is left to look for.
+    """
+    known = [None if box else collection.position(path) for path in pictures]
+    avoided = [collection.position(path) for path in unwanted]
+    wanted = _vectors(collection, pictures, known, box)
+    query = direction(wanted, _vectors(collection, unwanted, avoided) if unwanted else None)
+    hashes = collection.pictures.hashes
+    same = {hashes[i] for i in (*known, *avoided) if i is not None}
+    own = [i for i, each in enumerate(hashes) if each in same]
+    return nearest([collection.vectors], query, number, own)
+
+
+def _vectors(
+    collection: "Opened",
+    paths: Sequence[Path],
+    known: Sequence[int | None],
+    box: Box | None = None,
+) -> np.ndarray:
+    """The vectors of pictures, in the collection (at the position that is known) or not."""
+    parts = []
+    for path, position in zip(paths, known, strict=True):
+        if position is not None:
+            parts.append(collection.vectors[position])
+        else:
+            features = features_of(collection.model, path, box)
+            parts.append(collection.projection.apply(features[None])[0])
+    return np.stack(parts)
+
+
+def saying(collection: "Opened", words: str, number: int = 10) -> Found:
+    """The pictures that are most like what ``words`` say.
+
+    Raises:
+        CapabilityError: the collection's model knows no words.
+    """
+    query = embedded_words(collection.model, words, collection.folder)
+    rows, store = collection.pictures.rows, collection.store
+    blocks = (unit(store.features(rows[at : at + BLOCK])) for at in range(0, len(rows), BLOCK))
+    return nearest(blocks, query, number)

@@ -15,18 +15,21 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from zoo.collection.decisions import valid_name
 from zoo.collection.neighbours import Projection
 from zoo.errors import CorruptWeights, IncompatibleVersion, InputError, WeightsNotFound
-from zoo.files import refuse_placeholder, write_atomically, write_json
+from zoo.files import path_text, refuse_placeholder, write_atomically, write_json
 from zoo.installing import upgrade_command
 from zoo.optional import optional
 
-__all__ = ["RECORD", "TENSORS", "Recognised", "Recogniser", "learn"]
+if TYPE_CHECKING:
+    from zoo.collection.opened import Opened
+
+__all__ = ["RECORD", "TENSORS", "Recognised", "Recogniser", "learn", "learnt"]
 
 FORMAT = 1
 RECORD = "recogniser.json"
@@ -34,6 +37,8 @@ TENSORS = "recogniser.safetensors"
 ACCEPTED = 0.9
 """The share of pictures that have a known name, and were not learnt from, that get one."""
 FOLDS = 5
+BACKGROUND = 10_000
+"""Pictures of the collection that names are set off against, about."""
 EXAMPLES = 300
 """Pictures of each name that are learnt from, at most."""
 STRENGTH = 10.0
@@ -370,6 +375,40 @@ def learn(
         measured=measured,
         **more,
     )
+
+
+def learnt(collection: "Opened") -> Recogniser:
+    """A recogniser of the names in a collection: those a person gave, and those that spread.
+
+    Raises:
+        InputError: it has none.
+    """
+    naming = collection.naming
+    _, first = np.unique(collection.pictures.hashes, return_index=True)
+    chosen = np.sort(first[naming.named[first]])
+    if not len(chosen):
+        raise InputError(
+            f"{collection.folder} has no names yet, so there is nothing to recognise. Type: "
+            f"zoo name {collection.folder}"
+        )
+    rows, store = collection.pictures.rows, collection.store
+    return learn(
+        collection.projection,
+        store.features(rows[chosen]),
+        [naming.names[i] for i in naming.likeliest[chosen]],
+        naming.probability[chosen],
+        store.features(rows[:: max(1, len(rows) // BACKGROUND)]),
+        model=_portable(collection),
+        preprocessing=store.manifest.preprocessing,
+    )
+
+
+def _portable(collection: "Opened") -> dict[str, Any]:
+    """The model, by a name that means the same wherever the recogniser is used."""
+    model = dict(collection.store.manifest.model)
+    if model.get("weights"):
+        model["name"] = f"local-dir:{(collection.folder / model['weights']).absolute()}"
+    return {key: path_text(v) if isinstance(v, str) else v for key, v in model.items()}
 
 
 def _surest(whose: np.ndarray, weights: np.ndarray) -> np.ndarray:
