@@ -21,6 +21,7 @@ from zoo.collection import finding
 from zoo.collection.decisions import Decisions
 from zoo.collection.opened import Layer, Opened
 from zoo.collection.recognising import RECORD, TENSORS
+from zoo.errors import CapabilityError, InputError
 from zoo.sample import sample
 
 MODEL = "pca.fashion_mnist"
@@ -190,6 +191,33 @@ def test_no_collection(tmp_path):
         command.insert(1, tmp_path)
         (tmp_path / "x.png").touch()
         assert "is no collection" in refused(*command)
+
+
+def test_the_same_in_python(grouped, pictures, tmp_path):
+    collection = zoo.Collection(grouped)
+    collection.name("trousers", group=TROUSERS)
+    collection.name("bag", [pictures[BAG][0]])
+    by_path = dict(zip(collection.pictures().paths, collection.names(), strict=True))
+    assert by_path[str(pictures[BAG][0])] == ("bag", 1.0)
+    assert by_path[str(pictures[TROUSERS][0])][0] == "trousers"
+    recogniser = collection.recogniser()
+    assert recogniser.names == ["bag", "trousers"]
+    assert len(recogniser.recognise(collection.features()).none) == 120
+    found = collection.find(pictures[TROUSERS][0], unlike=[pictures[BAG][0]], number=2)
+    assert [path.rsplit("/", 1)[1][0] for path, _ in found] == ["1", "1"]
+    collection.name(None, [pictures[BAG][0]])
+    assert "bag" not in {name for name, _ in collection.names()}
+    for wrong in (
+        lambda: collection.name("x"),
+        lambda: collection.name("x", [tmp_path / "no.png"]),
+        lambda: collection.name("", group=TROUSERS),
+        lambda: collection.find(),
+        lambda: collection.find("a.png", words="a car"),
+    ):
+        with pytest.raises(InputError):
+            wrong()
+    with pytest.raises(CapabilityError):
+        collection.find(words="a car")
 
 
 # -- zoo recognise -------------------------------------------------------------------------------

@@ -61,7 +61,7 @@ def name(
         _list(collection, number, as_json)
         return
     before = int(collection.naming.named.sum())
-    hashes = _decide(collection, pictures, group, layer, name)
+    hashes = collection.name(name, pictures, group, layer)
     _say_decided(collection, hashes, before, group, name, as_json)
 
 
@@ -100,21 +100,6 @@ def _meant(
             "--remove to take names away"
         )
     return [Path(each) for each in given], None if name is None else valid_name(name)
-
-
-def _decide(
-    collection: "Opened", pictures: list[Path], group: int | None, layer: str, name: str | None
-) -> list[str]:
-    """Write down what was said; the hashes of the pictures that it is about."""
-    if group is None:
-        positions = collection.positions(pictures)
-    else:
-        positions = collection.members(layer, group).tolist()
-    hashes = list(dict.fromkeys(collection.pictures.hashes[i] for i in positions))
-    kind = "unname" if name is None else "name"
-    collection.decisions.append(kind, hashes, name, group)
-    collection.decided()
-    return hashes
 
 
 def _say_decided(

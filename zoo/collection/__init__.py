@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from zoo.collection.grouping import Layer
     from zoo.collection.indexing import Report
     from zoo.collection.odd import Odd
+    from zoo.collection.recognising import Recogniser
     from zoo.collection.store import Pictures
     from zoo.model import ZooModel
 
@@ -153,6 +154,86 @@ class Collection:
         from zoo.collection.odd import scores
 
         return scores(neighbours_of(self.store).graph)
+
+    @typed()
+    def name(
+        self,
+        name: str | None,
+        pictures: "Sequence[str | Path]" = (),
+        *,
+        group: int | None = None,
+        layer: str = "middle",
+    ) -> None:
+        """Name pictures, or a group, as ``zoo name`` does; on the disk once this returns.
+
+        Args:
+            name: None takes their names away.
+            pictures: paths; they are known by their content.
+            group: or the number of a group of ``layer``.
+
+        Raises:
+            InputError: there is no such picture or group, or it is no name.
+        """
+        from zoo.collection.opened import Opened
+
+        if bool(pictures) == (group is not None):
+            raise InputError("name pictures or a group: expected one of both")
+        Opened(self.folder).name(name, [Path(each) for each in pictures], group, layer)
+
+    def names(self) -> list[tuple[str | None, float]]:
+        """Of each of :meth:`pictures` its name, None without one, and how probable the name is.
+
+        Without a name it is the probability of the likeliest.
+        """
+        from zoo.collection.opened import Opened
+
+        naming = Opened(self.folder).naming
+        return [(naming.of(i), float(each)) for i, each in enumerate(naming.probability)]
+
+    @typed()
+    def find(
+        self,
+        *pictures: str | Path,
+        unlike: "Sequence[str | Path]" = (),
+        words: str = "",
+        number: int = 10,
+    ) -> list[tuple[str, float]]:
+        """The pictures that are most like some, or what words say: paths and cosines.
+
+        Args:
+            pictures: paths, of the collection or not.
+            unlike: what they are not like.
+            words: instead of pictures, where the model knows words.
+
+        Raises:
+            InputError: neither pictures nor words, or both.
+            ImageError: a picture cannot be read.
+            CapabilityError: the model knows no words.
+        """
+        from zoo.collection.finding import like, saying
+        from zoo.collection.opened import Opened
+
+        if bool(pictures) == bool(words):
+            raise InputError("find by pictures or by words: expected one of both")
+        opened = Opened(self.folder)
+        if words:
+            found = saying(opened, words, number)
+        else:
+            unwanted = [Path(each) for each in unlike]
+            found = like(opened, [Path(each) for each in pictures], unwanted, number=number)
+        paths = [opened.pictures.paths[i] for i in found.pictures]
+        return list(zip(paths, map(float, found.similarities), strict=True))
+
+    def recogniser(self) -> "Recogniser":
+        """What recognises new pictures by their features, learnt from the names.
+
+        Raises:
+            InputError: nothing has a name yet.
+        """
+        from zoo.collection.opened import Opened
+        from zoo.collection.recognising import learnt
+
+        return learnt(Opened(self.folder))
 
     def duplicates(self) -> "Duplicates":
         """The sets of the same file and of the same picture, each with the one to keep, and why.

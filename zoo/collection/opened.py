@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from zoo.collection.decisions import Decisions, Read, State, fold, regrouped
+from zoo.collection.decisions import Decisions, Read, State, fold, regrouped, valid_name
 from zoo.collection.derived import Neighbours, groups_of, neighbours_of
 from zoo.collection.grouping import DEFAULT, Layer
 from zoo.collection.naming import Naming, Question, name_all, propose, spans
@@ -64,6 +64,34 @@ class Opened:
         """Read the decisions again, and what depends on them, when it is next asked for."""
         for name in ("read", "state", "layers", "naming"):
             self.__dict__.pop(name, None)
+
+    def name(
+        self,
+        name: str | None,
+        pictures: Iterable[Path] = (),
+        group: int | None = None,
+        layer: str = DEFAULT,
+    ) -> list[str]:
+        """Write a name down, or that there is none any more; the hashes that it is about.
+
+        Args:
+            pictures: of the collection, wherever their files lie by now.
+            group: or the number of a group of ``layer``.
+
+        Raises:
+            InputError: a picture or the group is not in the collection, or it is no name.
+        """
+        if group is None:
+            positions = self.positions(pictures)
+        else:
+            positions = self.members(layer, group).tolist()
+        hashes = list(dict.fromkeys(self.pictures.hashes[i] for i in positions))
+        if name is None:
+            self.decisions.append("unname", hashes, None, group)
+        else:
+            self.decisions.append("name", hashes, valid_name(name), group)
+        self.decided()
+        return hashes
 
     # -- what was computed -------------------------------------------------------------------------
 
