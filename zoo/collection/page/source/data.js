@@ -59,7 +59,8 @@ export class Collection {
     }
     this.groups = [...members].map(([label, pictures]) => {
       pictures.sort((a, b) => layer.sureness[b] - layer.sureness[a] || a - b);
-      return { label, pictures, ...this.nameOf(pictures) };
+      const sure = pictures.reduce((sum, i) => sum + layer.sureness[i], 0) / pictures.length;
+      return { label, pictures, sure, ...this.nameOf(pictures) };
     });
     this.groups.sort(
       (a, b) => (a.label < 0) - (b.label < 0) || b.pictures.length - a.pictures.length || a.label - b.label,

@@ -59,9 +59,7 @@ export function groupsView(page, main) {
     const title = collection.title_of(group);
     const pictures = group.pictures;
     const count = Math.ceil((main.clientWidth - 24) / (height - 62));
-    let sure = 0;
-    for (const i of pictures) sure += collection.sureness(i);
-    const facts = narrow ? number(pictures.length) : `${plural(pictures.length, "picture")}, ${Math.round(sure / pictures.length)}% sure`;
+    const facts = narrow ? number(pictures.length) : `${plural(pictures.length, "picture")}, ${Math.round(group.sure)}% sure`;
     const head = element(
       "div",
       { class: "head" },
