@@ -214,7 +214,19 @@ def arrow(turn):
     return image.rotate(90 * turn)
 
 
+def outline(points):
+    """A faint star of many points, which looks like a ring."""
+    image = Image.new("RGB", (512, 512), "white")
+    turns = np.linspace(0, 2 * np.pi, 2 * points, endpoint=False)
+    radius = np.where(np.arange(2 * points) % 2, 231, 232)
+    corners = np.stack([256 + radius * np.cos(turns), 256 + radius * np.sin(turns)], 1)
+    outline = [tuple(each) for each in [*corners, corners[0]]]
+    ImageDraw.Draw(image).line(outline, fill=(218, 218, 218), width=5)
+    return image.resize((128, 128), Image.Resampling.LANCZOS)
+
+
 DIFFERENT = {
+    "outlines": [outline(31), outline(33), outline(41)],
     "traffic lights": [light("red"), light("green"), light("yellow")],
     "letters": [letter("b"), letter("d")],
     "arrows": [arrow(0), arrow(1), arrow(2)],

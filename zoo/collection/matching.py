@@ -466,6 +466,7 @@ def is_same(seen: Comparison, is_turned: bool, proportions: float) -> bool:
         return _agrees(seen, _LARGE if seen.side >= 48 else _TINY)
     return (
         not is_turned
+        and seen.contrast >= 2 * _BLANK  # faint outlines of different things hardly differ
         and _agrees(seen, _FLAT if seen.texture >= _TEXTURE else _GRADIENT)
         and abs(math.log(proportions * seen.stretch)) < 0.05
     )
