@@ -40,9 +40,9 @@ def slow(*values):
     [
         ("ae.mnist", "features", "pt2"),
         ("ae.mnist", "reconstruct", "onnx"),
-        ("vae.mnist", "decode", "onnx"),
+        slow("vae.mnist", "decode", "onnx"),
         ("conv_ae.fashion_mnist", "encode", "pt2"),
-        ("conv_ae.fashion_mnist", "features", "onnx"),
+        slow("conv_ae.fashion_mnist", "features", "onnx"),
         slow("simclr.fashion_mnist", "features", "onnx"),
         slow("dcgan.mnist", "features", "onnx"),  # whose pooling ONNX does not have
         slow("vq_vae.cifar10", "encode", "onnx"),
@@ -62,6 +62,7 @@ def test_the_file_gives_what_the_model_gives(name, what, to, tmp_path):
         assert torch.allclose(RUN[to](path, part), wanted, rtol=1e-3, atol=1e-3)
 
 
+@pytest.mark.slow
 def test_it_says_what_it_is(tmp_path):
     onnx = pytest.importorskip("onnx")
     convert("ae.mnist", tmp_path / "a.onnx", to="onnx")

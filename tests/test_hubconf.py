@@ -30,6 +30,7 @@ def checkout(tmp_path_factory):
     return hub
 
 
+@pytest.mark.slow
 def test_list_and_help(env, checkout):
     script = (
         "import json, sys, torch\n"

@@ -4,6 +4,7 @@ import io
 import random
 import re
 import struct
+import threading
 import tracemalloc
 import warnings
 import zlib
@@ -20,6 +21,7 @@ from zoo.images import (
     ENDINGS,
     chunk_size,
     decode_many,
+    in_order,
     read_pictures,
     to_images,
 )
@@ -808,3 +810,26 @@ def test_paths_that_are_no_files(tmp_path: Path):
         to_images(str(tmp_path), GREY)
     with pytest.raises(ImageError):
         to_images("nul\0byte.png", GREY)
+
+
+def test_what_blocks_for_ever_holds_nobody(monkeypatch):
+    """As opening a pipe does that nobody writes into, in a thread that cannot be interrupted."""
+    monkeypatch.setattr("zoo.images.PATIENCE", 0.1)
+    monkeypatch.setattr("zoo.images.processors", lambda: 2)
+    held, begun = threading.Event(), []
+
+    def call(item: int) -> int:
+        begun.append((item, threading.current_thread().daemon))
+        return item if item == 0 else held.wait() and item
+
+    results = in_order(call, range(10))
+    assert next(results) == 0
+    results.close()  # as Ctrl-C does on its way out
+    before = len(begun)
+    held.set()
+    assert before in (2, 3)
+    assert all(daemon for _, daemon in begun), "the process can end without them"
+    assert list(in_order(lambda item: -item, range(5))) == [0, -1, -2, -3, -4]
+    with pytest.raises(ZeroDivisionError):
+        list(in_order(lambda item: 1 // item, [1, 0, 1]))
+    assert len(begun) == before, "nothing more began"

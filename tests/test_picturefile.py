@@ -226,6 +226,7 @@ def test_pillow_itself_fails_or_warns_on_most_of_these(folder):
     }  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("error")
 def test_random_damage_gives_pictures_or_image_errors_and_never_a_warning():
     rng, read, refused = random.Random(0), 0, 0

@@ -221,11 +221,12 @@ def test_layers_that_are_built_meanwhile_have_their_values(place):
         bound = 3**-0.5
         values = layers[0].weight.detach()
         assert bool((values.abs() <= bound).all())
-        assert len(values.unique()) == values.numel()
+        # Of fifteen numbers of 24 bits, two are the same in one of 160,000 draws.
+        assert len(values.unique()) >= values.numel() - 1
         assert bool((layers[2].weight == 1).all())
         assert bool((layers[2].bias == 0).all())
         assert layers[0](torch.ones(1, 3)).grad_fn is not None
-        assert len(layers[3].weight.detach().unique()) == 6
+        assert len(layers[3].weight.detach().unique()) >= 5
         built += len(layers)
     assert built > 500
 

@@ -286,6 +286,7 @@ def test_two_equal_entry_point_names_both_work(report, crowd):
     assert ask(crowd, code) == ["only_a", "only_b"]
 
 
+@pytest.mark.slow
 def test_one_model_name_in_two_plugins(crowd):
     code = """
 answer([error_of(zoo.info, "twin"), error_of(zoo.create, "twin"), error_of(zoo.load, "twin"),

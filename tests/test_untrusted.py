@@ -165,6 +165,7 @@ def test_the_whole_folder_is_read(folder: Path):
     assert not [r for r in every_reader(folder) if isinstance(r, ZooError)]
 
 
+@pytest.mark.slow
 @tries
 @given(data=st.data())
 def test_config_and_metrics_with_other_values(whole: Path, folder: Path, data: st.DataObject):

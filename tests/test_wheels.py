@@ -92,6 +92,7 @@ def test_one_plugin_alone_works_offline(clean_env, wheels, plugin, models):
     assert not Path(file).is_relative_to(TREE), "the installed zoo, not this tree's"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "project", ["core", *(path.name for path in sorted((TREE / "plugins").iterdir()))]
 )

@@ -8,11 +8,14 @@ import contextlib
 import io
 import os
 import struct
+import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from pathlib import Path
+from queue import SimpleQueue
+from threading import Thread
 from typing import Any, BinaryIO, NamedTuple, TypeVar
 
 import numpy as np
@@ -54,6 +57,8 @@ OTHER_ENDINGS = (
 """More endings of pictures. Only those that :mod:`zoo.otherkinds` can open here are opened."""
 _A = TypeVar("_A")
 _B = TypeVar("_B")
+PATIENCE = 2.0
+"""Seconds that reading which is under way is waited for when nobody wants it any more."""
 MAX_PIXELS = Image.MAX_IMAGE_PIXELS or 89_478_485
 _GREY = (0.299, 0.587, 0.114)  # ITU-R BT.601 luma, as Pillow's "L"
 
@@ -220,22 +225,43 @@ def decode_many(
 def in_order(call: Callable[[_A], _B], items: Iterable[_A]) -> Generator[_B]:
     """``call`` of each item, in as many threads as there are processors, in the items' order.
 
-    A few more items than threads are taken at a time. What is under way when the caller stops, or
-    an item fails, is waited for, and nothing more begins.
+    A few more items than threads are taken at a time. When the caller stops, or an item fails,
+    nothing more begins, and what is under way is waited for, but not longer than
+    :data:`PATIENCE`: a pipe that nobody writes into, or a network drive that is gone, may block for
+    ever. For the same reason these are daemon threads and not an executor's, for which Python waits
+    at its end: Ctrl-C would never end the process.
     """
-    workers = processors()
+    tasks: SimpleQueue[tuple[Future[_B], _A] | None] = SimpleQueue()
     waiting: deque[Future[_B]] = deque()
-    with ThreadPoolExecutor(workers, "decode") as pool:
-        try:
-            for item in items:
-                waiting.append(pool.submit(call, item))
-                if len(waiting) > workers:
-                    yield waiting.popleft().result()
-            while waiting:
+
+    def work() -> None:
+        while (task := tasks.get()) is not None:
+            future, item = task
+            if future.set_running_or_notify_cancel():
+                try:
+                    future.set_result(call(item))
+                except BaseException as error:
+                    future.set_exception(error)
+
+    threads = [Thread(target=work, name="decode", daemon=True) for _ in range(processors())]
+    for thread in threads:
+        thread.start()
+    try:
+        for item in items:
+            waiting.append(Future())
+            tasks.put((waiting[-1], item))
+            if len(waiting) > len(threads):
                 yield waiting.popleft().result()
-        finally:
-            for future in waiting:
-                future.cancel()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        for future in waiting:
+            future.cancel()
+        for _ in threads:
+            tasks.put(None)
+        end = time.monotonic() + PATIENCE
+        for thread in threads:
+            thread.join(max(0.0, end - time.monotonic()))
 
 
 def chunk_size(preprocessing: Preprocessing) -> int:

@@ -83,7 +83,7 @@ def test_copies_are_found(made):
     assert found["counts"]["same_picture"]["extra"] == 2
     assert found["not_compared"] == []
     text = run("duplicates", made / "collection").stdout
-    assert "same picture: 1 sets, 2 more than one each" in text
+    assert "same picture: 1 set, 2 more than one each" in text
     assert "photo.png (of the largest the least compressed:" in text
     assert "0.png (otherwise equal, and the oldest)" in text
 

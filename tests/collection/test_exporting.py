@@ -305,6 +305,23 @@ def test_to_another_file_system(there, folder, tmp_path, monkeypatch):
     assert {path: path.stat().st_mtime_ns for path in folder.iterdir()} == times
 
 
+def test_what_came_to_the_new_place_meanwhile_stays(there, folder, tmp_path, monkeypatch):
+    def refuse(old, new, **more):
+        os.makedirs(os.path.dirname(new), exist_ok=True)
+        with open(new, "w") as file:
+            file.write("somebody else's")
+        os.unlink(old)  # and the old one is gone, too
+        raise OSError(18, "Invalid cross-device link")
+
+    planned = plan(there.pictures, arranged(there), tmp_path / "out")
+    monkeypatch.setattr(os, "link", refuse)
+    done = move(planned, tmp_path / "log")
+    assert (done.moved, len(done.left_out)) == (0, 3)
+    for step in planned.steps:
+        with open(step["to"]) as file:
+            assert file.read() == "somebody else's"
+
+
 def test_a_killed_move_is_undone(there, folder, tmp_path, monkeypatch):
     before = held(folder)
     planned = plan(there.pictures, arranged(there), tmp_path / "out")

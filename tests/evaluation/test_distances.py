@@ -171,6 +171,7 @@ def test_by_default_a_generator_of_ones_own_pictures_is_measured(generator, fold
     assert {f"{name}_in_pca" for name in NAMES} <= set(names(evaluate(generator, data=folder)))
 
 
+@pytest.mark.slow
 def test_spaces_stay_beside_each_other_and_are_verified(tmp_path, generator, folder):
     for space in ("pca", "pixels", "pca.fashion_mnist", f"local-dir:{tmp_path / 'mine'}"):
         evaluate(generator, data=folder, samples=12, protocols=["distances"], space=space)

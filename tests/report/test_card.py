@@ -331,6 +331,7 @@ FILES = {
 }
 
 
+@pytest.mark.slow
 @settings(max_examples=100, deadline=None)
 @given(data=st.data())
 def test_any_json_gives_a_card_or_our_error(tmp_path_factory, data):

@@ -201,6 +201,7 @@ def test_a_difference_is_said_where_one_looks(tmp_path, train, monkeypatch, meth
     assert "differs from what training showed: val_sse is" in (folder / "README.md").read_text()
 
 
+@pytest.mark.slow
 def test_pictures_that_differ_are_said(tmp_path, train, monkeypatch):
     """A generator's phase has no validation: its pictures tell."""
     from zoo_gan.dcgan import DCGAN

@@ -194,6 +194,7 @@ class Stop(Exception):
     pass
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_in_the_precision_that_it_began_with(tmp_path, train, monkeypatch):
     """As on a machine of another kind: it began in what this one would not take."""
     began = {"optimizer": "muon", "precision": OTHER, "muon_precision": OTHER}

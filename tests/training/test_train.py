@@ -198,6 +198,7 @@ def test_data_may_be_a_data_set(tmp_path, train):
     assert json.loads((folder / "config.json").read_text())["dataset"] == "ours"
 
 
+@pytest.mark.slow
 def test_schedules_and_optimisers_by_timms_names(tmp_path, train):
     for i, settings in enumerate(
         ({"optimizer": "lion"}, {"schedule": "wsd"}, {"optimizer": "sgd"})
@@ -239,6 +240,7 @@ def test_a_model_that_learns_nothing(tmp_path, train):
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_images_without_a_label_are_left_out_of_what_learns_from_labels(tmp_path, train):
     rng = torch.Generator().manual_seed(0)
     labels = torch.arange(100) % 4 - 2  # -2 and -1 are no classes

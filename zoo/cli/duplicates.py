@@ -184,7 +184,8 @@ def _facts(
 
 def _show(pictures: "Pictures", band: str, sets: "list[Set]", number: int) -> None:
     extra = sum(len(each.members) - 1 for each in sets)
-    click.echo(f"{band.replace('_', ' ')}: {len(sets):,} sets, {extra:,} more than one each")
+    plural = "s" * (len(sets) != 1)
+    click.echo(f"{band.replace('_', ' ')}: {len(sets):,} set{plural}, {extra:,} more than one each")
     for each in sets[:number]:
         said = "; all may stay, you said" if each.kept else ""
         keep, *others = each.members

@@ -525,19 +525,17 @@ def _move(old: str, new: str) -> None:
 
 def _copy(old: str, new: str) -> None:
     """A whole copy with its times at ``new``, where nothing is."""
-    try:
-        with open(old, "rb") as source, open(new, "xb") as target:
+    with open(old, "rb") as source, open(new, "xb") as target:
+        try:  # from here on the file at the new place is ours
             shutil.copyfileobj(source, target, 1 << 20)
             target.flush()
             os.fsync(target.fileno())
-        shutil.copystat(old, new)
-        if os.path.getsize(old) != os.path.getsize(new):
-            raise OSError(errno.EIO, "the copy is not whole")
-    except FileExistsError:
-        raise
-    except BaseException:
-        os.unlink(new)
-        raise
+            shutil.copystat(old, new)
+            if os.path.getsize(old) != os.path.getsize(new):
+                raise OSError(errno.EIO, "the copy is not whole")
+        except BaseException:
+            os.unlink(new)
+            raise
 
 
 def undo(log: Path) -> Moved:

@@ -38,7 +38,10 @@ def pictures(channels, size, n=64):
     ("channels", "size"),
     [(1, 28), *(pytest.param(*shape, marks=pytest.mark.slow) for shape in [(3, 32), (3, 64)])],
 )
-@pytest.mark.parametrize("name", SMALL)
+@pytest.mark.parametrize(
+    "name",
+    ["gan", "bigan", *(pytest.param(n, marks=pytest.mark.slow) for n in ("dcgan", "stacked_gan"))],
+)
 def test_a_few_steps_from_data_to_a_weights_folder(name, channels, size, tmp_path):
     data = Dataset("some", "train", pictures(channels, size), None, "embedded", "MIT")
     kind = small(name).recipe

@@ -135,6 +135,7 @@ def test_pictures_are_prepared_as_the_weights_want_them(name, mode, fit):
     assert model.std.flatten().tolist() == pytest.approx(list(cfg.std))
 
 
+@pytest.mark.slow
 def test_readme_table():
     text = (Path(__file__).parents[1] / "README.md").read_text("utf-8")
     rows = re.findall(r"^\| `([\w.]+)` \| .* \| (\d+) \| (\d+) \| ([\w.-]+) \|$", text, re.M)

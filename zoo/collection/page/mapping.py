@@ -8,7 +8,7 @@ from zoo.optional import optional
 __all__ = ["LEAST", "SAMPLE", "places"]
 
 SAMPLE = 10_000
-"""Pictures that UMAP places, at most: that takes seconds, and minutes for a hundred thousand."""
+"""Pictures that UMAP places, at most: a minute's work, where a hundred thousand take many."""
 LEAST = 10
 """Pictures of which a map says anything."""
 NEIGHBOURS = 15
