@@ -16,7 +16,8 @@ import numpy as np
 
 from zoo.collection.page.data import DuplicateSet, Fault, Layer, PageData
 from zoo.collection.page.thumbnails import EDGE, Made, Source, Thumbnails, webp
-from zoo.errors import CollectionError, ImageError
+from zoo.collection.store import Store
+from zoo.errors import CollectionError, ImageError, ZooError
 from zoo.files import replacing
 
 if TYPE_CHECKING:
@@ -187,9 +188,14 @@ class Page:
         path, fingerprint = self.opened.folder / MAP, self.opened.store.fingerprint()
         found = self._map_kept()
         if found is None and (found := places(self.opened.vectors)) is not None:
-            # It can be made again: where nothing can be written, that is no error.
-            with contextlib.suppress(OSError), replacing(path) as file:
-                np.savez(file, places=found, fingerprint=np.array(fingerprint))
+            # It can be made again: where nothing can be written, or another command writes, that
+            # is no error.
+            with (
+                contextlib.suppress(OSError, ZooError),
+                Store.writing(self.opened.folder, wait=0),
+                replacing(path) as file,
+            ):
+                np.savez(file, allow_pickle=False, places=found, fingerprint=np.array(fingerprint))
         return found
 
     # -- pictures ----------------------------------------------------------------------------------

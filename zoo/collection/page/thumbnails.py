@@ -15,9 +15,9 @@ from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
 from PIL import Image
 
+from zoo.collection.pipeline import as_bytes
 from zoo.errors import ImageError
 from zoo.files import replacing
 from zoo.images import decode, in_order
@@ -57,9 +57,8 @@ def webp(source: Source, edge: int, quality: int = 75) -> bytes:
     """
     file = io.BytesIO(source) if isinstance(source, bytes) else source
     # What is decoded is up to four times as large as is said here.
-    pixels = decode(file, Preprocessing(channels=3, height=edge // 2, width=edge // 2)).pixels
-    if pixels.dtype != np.uint8:
-        pixels = (pixels * 255).round().astype(np.uint8)
+    wanted = Preprocessing(channels=3, height=edge // 2, width=edge // 2)
+    pixels = as_bytes(decode(file, wanted).pixels)
     picture = Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)
     picture.thumbnail((edge, edge), Image.Resampling.LANCZOS)
     buffer = io.BytesIO()
