@@ -25,7 +25,7 @@ test: .venv/installed-dev
 	$(PYTEST) $(if $(COVERAGE),--cov --cov-report=xml --cov-report=term:skip-covered)
 
 test-slow: .venv/installed-dev
-	$(PYTEST) -m slow
+	$(PYTEST) -m slow --durations=25
 
 # The tests of the Hub with the oldest and the newest client that pyproject.toml allows. Those of slow
 # answers, which are no part of a quick run, are what 1.1 fails.

@@ -120,6 +120,34 @@ def test_one_picture_its_facts_and_its_neighbours(tab: Any, served: Served):
     assert served.live.decisions.state().names == ["bird"]
 
 
+PRESSING = """keys => {
+    for (const key of keys) {
+        const options = { key, bubbles: true, cancelable: true };
+        (document.activeElement ?? document.body).dispatchEvent(new KeyboardEvent("keydown", options));
+    }
+}"""
+"""Presses keys faster than the browser tells the page of a new address."""
+
+
+@slow
+def test_a_key_goes_to_the_view_that_the_key_before_it_asked_for(tab: Any, served: Served):
+    opened(tab, served.address, "#/map")
+    tab.evaluate(PRESSING, ["1", "End"])
+    assert tab.evaluate("document.activeElement.className") == "title"
+    tab.evaluate(PRESSING, ["3", "1", "Home"])
+    assert tab.evaluate("document.activeElement.textContent") == group_titles(tab)[0]
+    tab.goto("about:blank")
+    opened(tab, served.address, "#/group/0")
+    tab.evaluate(PRESSING, ["]", "]", "[", "ArrowRight"])
+    assert tab.locator("main h1").text_content() == "Group 1"
+    tab.locator(".cell").nth(0).click()
+    at = "zooPage.list.indexOf(zooPage.dialog.picture)"
+    tab.evaluate(PRESSING, ["ArrowRight", "ArrowRight", "ArrowRight", "ArrowLeft"])
+    assert tab.evaluate(at) == 2
+    tab.wait_for_timeout(50)  # what the browser tells of the addresses meanwhile changes nothing
+    assert tab.evaluate(at) == 2
+
+
 @slow
 def test_duplicates_are_kept_or_are_none(tab: Any, served: Served):
     opened(tab, served.address, "#/duplicates")

@@ -175,7 +175,7 @@ export function groupView(page, main, label) {
   const place = collection.groups.indexOf(group);
   const step = (by) => {
     const other = collection.groups[place + by];
-    if (other) location.hash = `#/group/${other.label}`;
+    if (other) page.go(`#/group/${other.label}`);
   };
   main.append(
     element(
@@ -235,7 +235,7 @@ export function groupView(page, main, label) {
       else if (event.key === "s" && editable) splitOff();
       else if (event.key === "[") step(-1);
       else if (event.key === "]") step(1);
-      else if (event.key === "Escape") location.hash = "#/groups";
+      else if (event.key === "Escape") page.go("#/groups");
       else return grid.enter(event);
       return true;
     },

@@ -50,7 +50,7 @@ class Page {
       collection.layer = Number(layers.value);
       collection.regroup();
       this.memory = {};
-      if (location.hash.startsWith("#/group/")) location.hash = "#/groups";
+      if (location.hash.startsWith("#/group/")) this.go("#/groups");
       else this.redraw();
     });
     const theme = document.getElementById("theme");
@@ -77,6 +77,13 @@ class Page {
     list.replaceChildren(...this.collection.names.map((name) => element("option", { value: name })));
   }
 
+  // To another address. What it shows is there when this returns: the browser tells of a new address
+  // later, and a key that is pressed before would go to the old view.
+  go(where) {
+    location.hash = where;
+    this.show();
+  }
+
   // The address is #/view/argument!picture.
   show() {
     const [where, picture] = location.hash.slice(2).split("!");
@@ -84,8 +91,9 @@ class Page {
     const shown = VIEWS[view] ? where : "groups";
     if (this.shown !== shown || this.stale) this.draw(shown, VIEWS[view] ? view : "groups", argument);
     const i = Number(picture);
-    if (picture && Number.isInteger(i) && i >= 0 && i < this.collection.size) this.dialog.show(i);
-    else if (this.dialog.dialog.open) this.dialog.dialog.close();
+    if (picture && Number.isInteger(i) && i >= 0 && i < this.collection.size) {
+      if (!this.dialog.dialog.open || this.dialog.picture !== i) this.dialog.show(i);
+    } else if (this.dialog.dialog.open) this.dialog.dialog.close();
   }
 
   // Draw the view anew, for what it shows has changed;
@@ -122,7 +130,7 @@ class Page {
   open(i, list) {
     this.list = list;
     this.before ??= document.activeElement;
-    location.hash = `#/${this.shown}!${i}`;
+    this.go(`#/${this.shown}!${i}`);
   }
 
   closed() {
@@ -194,8 +202,7 @@ class Page {
 
   showFound() {
     this.stale = true;
-    if (location.hash === "#/found") this.show();
-    else location.hash = "#/found";
+    this.go("#/found");
   }
 
   async findLike(file) {
@@ -263,7 +270,7 @@ class Page {
     if (/^(INPUT|SELECT|TEXTAREA)$/.test(event.target.tagName) && event.target.type !== "checkbox") return;
     if (event.ctrlKey || event.metaKey || event.altKey) return;
     const views = ["groups", "map", "duplicates", "odd", "unread"];
-    if (/^[1-5]$/.test(event.key)) location.hash = `#/${views[event.key - 1]}`;
+    if (/^[1-5]$/.test(event.key)) this.go(`#/${views[event.key - 1]}`);
     else if (event.key === "/") this.search.focus();
     else if (event.key === "?") this.help();
     else if (!this.view.key(event)) return;
