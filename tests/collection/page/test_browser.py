@@ -122,8 +122,8 @@ def test_one_picture_its_facts_and_its_neighbours(tab: Any, served: Served):
 
 PRESSING = """keys => {
     for (const key of keys) {
-        const options = { key, bubbles: true, cancelable: true };
-        (document.activeElement ?? document.body).dispatchEvent(new KeyboardEvent("keydown", options));
+        const event = new KeyboardEvent("keydown", { key, bubbles: true, cancelable: true });
+        (document.activeElement ?? document.body).dispatchEvent(event);
     }
 }"""
 """Presses keys faster than the browser tells the page of a new address."""
