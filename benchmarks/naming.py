@@ -12,6 +12,7 @@ JSON; nothing is written into the collection.
 
 import argparse
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,27 +30,43 @@ CLICKS = (10, 25, 50, 100, 200)
 class Person:
     """Who names pictures, and knows what they are."""
 
-    def __init__(self, graph: Graph, layers: list[Layer], labels: np.ndarray):
+    def __init__(
+        self, graph: Graph, layers: list[Layer], labels: np.ndarray, hashes: Sequence[str]
+    ):
         self.graph, self.layers, self.labels = graph, layers, labels
+        self.hashes = np.array(hashes)
         self.pictures: dict[int, str] = {}
         self.members: dict[int, str] = {}
         self.spans = np.zeros(len(labels), np.int64)
 
     def naming(self) -> Naming:
         labels, sureness = self.layers[0][1:] if self.layers else (None, None)
-        return spread(self.graph, self.pictures, self.members, labels, sureness, self.spans)
+        return spread(
+            self.graph,
+            self.pictures,
+            self.members,
+            labels,
+            sureness,
+            self.spans,
+            self.hashes.tolist(),
+        )
 
     def answer(self, question: Question) -> None:
         shown = self.labels[question.pictures]
         names, counts = np.unique(shown, return_counts=True)
         name = str(names[counts.argmax()])
         if question.group is None:
-            self.pictures[int(question.pictures[0])] = name
+            self.name(int(question.pictures[0]), name)
             return
         (labels,) = (layer.labels for layer in self.layers if layer.name == question.layer)
         members = np.flatnonzero(labels == question.group)
         self.members.update(dict.fromkeys(members.tolist(), name))
         self.spans[members] = len(members)
+
+    def name(self, picture: int, name: str) -> None:
+        """Name a picture, and with it all of the same content."""
+        copies = np.flatnonzero(self.hashes == self.hashes[picture])
+        self.pictures.update(dict.fromkeys(copies.tolist(), name))
 
     def counted(self, clicks: int) -> dict[str, Any]:
         naming = self.naming()
@@ -83,7 +100,7 @@ def at_random(person: Person, seed: int) -> list[dict[str, Any]]:
     order = np.random.default_rng(seed).permutation(len(person.labels))
     for clicks in CLICKS:
         for picture in order[:clicks].tolist():
-            person.pictures[picture] = str(person.labels[picture])
+            person.name(picture, str(person.labels[picture]))
         rows.append(person.counted(clicks))
     return rows
 
@@ -124,6 +141,7 @@ def main() -> None:
     options = parser.parse_args()
     opened = Opened(options.collection)
     labels = np.array([Path(path).parent.name for path in opened.pictures.paths])
+    hashes = opened.pictures.hashes
     layers = [layer for layer in opened.layers if layer.name != "coarse"]
     features = opened.store.features(opened.pictures.rows)
     columns = ("accuracy", "probability", "known_accepted", "strangers_rejected", "auroc")
@@ -131,8 +149,8 @@ def main() -> None:
         "pictures": len(labels),
         "labels": len(np.unique(labels)),
         "groups": {layer.name: int(layer.labels.max()) + 1 for layer in layers},
-        "asked": asked(Person(opened.graph, layers, labels), options.at_once),
-        "random": at_random(Person(opened.graph, layers, labels), 0),
+        "asked": asked(Person(opened.graph, layers, labels, hashes), options.at_once),
+        "random": at_random(Person(opened.graph, layers, labels, hashes), 0),
         "recogniser": {
             str(few or "all"): dict(zip(columns, np.round(np.mean(
                 [strangers(opened.projection, features, labels, seed, few) for seed in range(4)], 0

@@ -51,6 +51,37 @@ def test_few_pictures_name_what_is_like_them(blobs):
     assert naming.named.mean() > 0.7
 
 
+def test_copies_count_once_and_have_one_name(blobs):
+    """However many files of one content there are, who is near to them hears it once."""
+    vectors, _, truth = blobs
+    order = np.concatenate([np.arange(240), np.full(60, 5)])
+    hashes = [f"h{i}" for i in order]
+    graph = connect(vectors[order], hashes, 10)
+    pictures = {4: "cats", 50: "dogs", 90: "birds"}
+    found = spread(graph, {**pictures, 299: "cats"}, labels=truth[order], hashes=hashes)
+    assert found.given[order == 5].all()
+    assert {found.of(i) for i in np.flatnonzero(order == 5)} == {"cats"}
+    alone = spread(connect(vectors, None, 10), {**pictures, 5: "cats"}, labels=truth)
+    for one, other in zip(found[1:], alone[1:], strict=True):
+        assert np.allclose(one[:240], other, atol=1e-5)
+
+
+def test_exceptions_do_not_take_the_groups_name_from_a_content_that_most_of_it_is():
+    """A group of 100 copies and what looks the same; two of those are named as something else."""
+    rng = np.random.default_rng(0)
+    order = np.concatenate([np.arange(60), np.full(100, 0)])
+    points = rng.normal(size=(60, 16))
+    points[:8] = points[0] + 0.01 * rng.normal(size=(8, 16))
+    features = points[order].astype(np.float32)
+    hashes = [f"h{i}" for i in order]
+    graph = build(features, hashes, k=10)[2]
+    group = np.where(order < 8, 0, 1)
+    members = dict.fromkeys(np.flatnonzero(group == 0).tolist(), "plain")
+    spans = np.where(group == 0, len(members), 0)
+    found = spread(graph, {1: "ball", 2: "ball"}, members, group, None, spans, hashes)
+    assert [found.of(i) for i in (0, 1, 2, 159)] == ["plain", "ball", "ball", "plain"]
+
+
 def test_what_a_person_named_is_never_changed(blobs):
     _, graph, truth = blobs
     members = dict.fromkeys(np.flatnonzero(truth == 0).tolist(), "cats")

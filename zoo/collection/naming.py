@@ -13,7 +13,7 @@ import numpy as np
 
 from zoo.collection.decisions import State
 from zoo.collection.grouping import weights
-from zoo.collection.neighbours import Graph
+from zoo.collection.neighbours import Graph, first_of_each
 from zoo.optional import optional
 
 __all__ = ["Naming", "Question", "name_all", "propose", "spread"]
@@ -25,7 +25,9 @@ GROUP = 0.12
 TOGETHER = 0.02
 """How likely a walk goes on to any picture of the same group, against the same."""
 FEW = 100
-"""Members of a group whose name counts as :data:`GROUP` says; that of a smaller one counts more."""
+"""Members of a group whose name counts as :data:`GROUP` says; that of a smaller one counts more.
+
+What has many copies in the group counts as much more: it is what the person saw and named."""
 CLOSE = 1e-8
 """How much is left when the walks have been followed far enough, squared."""
 ROUNDS = 200
@@ -75,7 +77,7 @@ def name_all(
     """
     pictures = {i: state.pictures[h] for i, h in enumerate(hashes) if h in state.pictures}
     members = {i: state.members[h] for i, h in enumerate(hashes) if h in state.members}
-    return spread(graph, pictures, members, labels, sureness, spans(state, hashes))
+    return spread(graph, pictures, members, labels, sureness, spans(state, hashes), hashes)
 
 
 def spans(state: State, hashes: Sequence[str]) -> np.ndarray:
@@ -90,6 +92,7 @@ def spread(
     labels: np.ndarray | None = None,
     sureness: np.ndarray | None = None,
     spans: np.ndarray | None = None,
+    hashes: Sequence[str] | None = None,
 ) -> Naming:
     """The names of P pictures, of which a person named some.
 
@@ -99,25 +102,32 @@ def spread(
             may outvote it.
         labels, sureness: as for :func:`name_all`.
         spans: how many pictures were named at once, P, as :func:`spans` gives it.
+        hashes: of the contents: copies are one picture, which counts once, and have the same name.
+            Without them all differ.
     """
     members = members or {}
-    sureness = None if sureness is None else np.asarray(sureness, np.float32)
     names = sorted({*pictures.values(), *members.values()})
     count = len(graph.indices)
-    given = np.zeros(count, bool)
-    given[list(pictures)] = True
     if not names:
         nothing = np.zeros(count, np.float32)
-        none = np.full(count, -1, np.int32)
-        return Naming([], none, nothing, nothing.copy(), given, given.copy())
-    place = {name: i for i, name in enumerate(names)}
-    certain = _indicator({i: place[name] for i, name in pictures.items()}, count, len(names))
-    told = _indicator({i: place[name] for i, name in members.items()}, count, len(names))
+        none, no = np.full(count, -1, np.int32), np.zeros(count, bool)
+        return Naming([], none, nothing, nothing.copy(), no, no.copy())
+    first = np.arange(count) if hashes is None else first_of_each(hashes)
+    distinct, place = np.unique(first, return_inverse=True)
+    number = {name: i for i, name in enumerate(names)}
+    shape = len(distinct), len(names)
+    certain = _indicator({place[i]: number[name] for i, name in pictures.items()}, *shape)
+    told = _indicator({place[i]: number[name] for i, name in members.items()}, *shape)
     if spans is not None:
-        told *= np.clip(FEW / np.maximum(spans, 1), 1, 8).astype(np.float32)[:, None]
+        strength = np.clip(FEW * np.bincount(place) / np.maximum(spans[distinct], 1), 1, 8)
+        told *= strength.astype(np.float32)[:, None]
+    labels = None if labels is None else labels[distinct]
+    sureness = None if sureness is None else np.asarray(sureness, np.float32)[distinct]
     hinted = told if labels is None else told + _hints(labels, certain, told)
-    chances = _walk(_near(graph), certain, hinted, given, labels, sureness)
-    return _decide(names, chances, told > 0, given)
+    given: np.ndarray = certain.any(1)
+    near = _near(Graph(place[graph.indices[distinct]], graph.similarities[distinct]))
+    chances = _walk(near, certain, hinted, given, labels, sureness)
+    return _decide(names, chances[place], told[place] > 0, given[place])
 
 
 def _indicator(which: Mapping[int, int], rows: int, columns: int) -> np.ndarray:
