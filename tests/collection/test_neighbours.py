@@ -1,5 +1,6 @@
 """The neighbours of each picture: exact where that can be had, in cells where they are many."""
 
+import tracemalloc
 import warnings
 
 import numpy as np
@@ -47,6 +48,26 @@ def test_the_projection_keeps_the_directions_that_matter_around_half_of_the_mean
     assert kept.shape == (width, min(12, width))
     assert np.allclose(projection.mean, features.mean(0) / 2, atol=1e-4)
     assert np.allclose(np.abs(np.sum(kept * axes[: kept.shape[1]].T, 0)), 1, atol=1e-3)
+
+
+def test_of_few_pictures_with_many_features_nothing_of_features_squared_is_made(monkeypatch):
+    """And the components are those that the features' second moments give."""
+    features = cloud(90, 700) + 0.1
+    few = Projection.fit(features, 12)
+    monkeypatch.setattr(neighbours, "_of_few", neighbours._of_many)
+    assert np.allclose(few.components, Projection.fit(features, 12).components, atol=1e-5)
+    monkeypatch.undo()
+    wide = np.random.default_rng(0).normal(size=(30, 20_000)).astype(np.float32)
+    tracemalloc.start()
+    assert Projection.fit(wide).components.shape == (20_000, 30)
+    assert tracemalloc.get_traced_memory()[1] < 10 * wide.nbytes  # and not 1300 times
+    tracemalloc.stop()
+
+
+def test_directions_in_which_no_picture_differs_are_left_out():
+    features = np.repeat(cloud(5, 60), 4, 0)
+    assert Projection.fit(features).components.shape == (60, 5)
+    assert Projection.fit(np.zeros((3, 60), np.float32)).components.shape == (60, 3)
 
 
 def test_of_features_that_are_never_negative_roots_are_taken():

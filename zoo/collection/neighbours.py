@@ -12,7 +12,7 @@ content, and all its copies have the same neighbours.
 """
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -47,6 +47,8 @@ BLOCK = 4096
 
 CELLS_SEARCHED = 32
 _LEAST_NORM = 1e-12
+_LEAST_LENGTH = 1e-6
+"""Of what the longest principal component explains: a direction with less is one of rounding."""
 
 
 class Graph(NamedTuple):
@@ -74,15 +76,16 @@ class Projection:
         """The first principal components of a sample, N x F; fewer where it has no more."""
         count, width = sample.shape
         roots = bool(count and sample.min() >= 0)
-        mean, moments = np.zeros(width), np.zeros((width, width))
+        mean = np.zeros(width)
         for part in _blocks(count):
-            block = _rooted(sample[part].astype(np.float64), roots)
-            mean += block.sum(0) / count
-            moments += block.T @ block / count
+            mean += _rooted(sample[part].astype(np.float64), roots).sum(0) / count
         shift = CENTRED * mean
-        moments += np.outer(shift, shift) - np.outer(mean, shift) - np.outer(shift, mean)
-        kept = max(1, min(dimensions, width, count))
-        axes = _leading(moments, kept)
+
+        def centred(rows: slice, columns: slice) -> np.ndarray:
+            return _rooted(sample[rows, columns].astype(np.float64), roots) - shift[columns]
+
+        principal = _of_few if count < width else _of_many
+        axes = principal(centred, count, width, max(1, min(dimensions, width, count)))
         return cls(shift.astype(np.float32), axes.astype(np.float32), roots)
 
     def apply(self, features: np.ndarray) -> np.ndarray:
@@ -98,6 +101,35 @@ def _rooted(features: np.ndarray, roots: bool) -> np.ndarray:
     return np.sqrt(np.maximum(features, 0)) if roots else features
 
 
+_Centred = Callable[[slice, slice], np.ndarray]
+"""Gives some rows and columns of a sample, less the mean, as float64."""
+
+
+def _of_many(centred: _Centred, count: int, width: int, kept: int) -> np.ndarray:
+    """The principal components, width x kept, by the second moments of the columns."""
+    moments = np.zeros((width, width))
+    for rows in _blocks(count):
+        block = centred(rows, slice(None))
+        moments += block.T @ block / count
+    return _leading(moments, kept)
+
+
+def _of_few(centred: _Centred, count: int, width: int, kept: int) -> np.ndarray:
+    """The same by the products of the rows, which are fewer; those alone that the rows need."""
+    products = np.zeros((count, count))
+    for columns in _blocks(width):
+        block = centred(slice(None), columns)
+        products += block @ block.T
+    if not products.any():
+        return np.eye(width, kept)
+    weights = _leading(products, kept)
+    parts = [centred(slice(None), columns).T @ weights for columns in _blocks(width)]
+    axes = np.concatenate(parts)
+    lengths = np.linalg.norm(axes, axis=0)
+    needed = lengths > _LEAST_LENGTH * lengths.max()
+    return _signed(axes[:, needed] / lengths[needed])
+
+
 def _leading(matrix: np.ndarray, kept: int) -> np.ndarray:
     """The ``kept`` leading eigenvectors of symmetric F x F, as F x kept; their signs are set."""
     linalg = optional("scipy.linalg", "scipy", "collection")
@@ -110,9 +142,13 @@ def _leading(matrix: np.ndarray, kept: int) -> np.ndarray:
     else:  # Lanczos: a few of many
         start = np.random.default_rng(0).normal(size=width)
         _, axes = sparse.eigsh(matrix, kept, v0=start)
-    axes = axes[:, ::-1]
+    return _signed(axes[:, ::-1])
+
+
+def _signed(axes: np.ndarray) -> np.ndarray:
+    """The columns with the sign that makes the largest of each positive."""
     largest = np.abs(axes).argmax(0)
-    signed: np.ndarray = axes * np.where(axes[largest, np.arange(kept)] < 0, -1.0, 1.0)
+    signed: np.ndarray = axes * np.where(axes[largest, np.arange(axes.shape[1])] < 0, -1.0, 1.0)
     return signed
 
 
