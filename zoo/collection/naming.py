@@ -124,7 +124,7 @@ def spread(
     labels = None if labels is None else labels[distinct]
     sureness = None if sureness is None else np.asarray(sureness, np.float32)[distinct]
     hinted = told if labels is None else told + _hints(labels, certain, told)
-    given: np.ndarray = certain.any(1)
+    given = np.any(certain, axis=1)
     near = _near(Graph(place[graph.indices[distinct]], graph.similarities[distinct]))
     chances = _walk(near, certain, hinted, given, labels, sureness)
     return _decide(names, chances[place], told[place] > 0, given[place])
