@@ -2,7 +2,12 @@
 
 import json
 import os
+import random
 import shutil
+import signal
+import subprocess
+import sys
+import time
 
 import numpy as np
 import pytest
@@ -23,6 +28,17 @@ pytest.importorskip("sknetwork")
 
 MODEL = "pca.fashion_mnist"
 KINDS = {1: "trousers", 7: "shoes", 8: "bags"}
+
+
+GROUPING = """
+import sys
+from pathlib import Path
+import faiss, pyarrow.parquet, scipy.optimize, scipy.sparse.linalg, sknetwork.clustering
+from zoo.collection.derived import regroup
+
+print("begins", flush=True)
+regroup(Path(sys.argv[1]))
+"""
 
 
 def run(*arguments):
@@ -171,12 +187,142 @@ def test_groups_keep_their_number_when_others_join_and_leave(root):
     waiting = groups_of(store, store.pictures())[1]
     assert (waiting.labels == -1).sum() == 1, "the new one is in no group yet"
     after = by_hash(root, regroup(folder))
-    assert np.mean([after.get(one) == label for one, label in before.items()]) > 0.6
+    assert all(after.get(one, label) == label for one, label in before.items())
+    assert len(after) == 75
     gone.write_bytes(data)
     zoo.Collection.index(None, [], folder)
     store = Store.open(folder)
     back = groups_of(store, store.pictures())[1]
     assert (back.labels >= 0).all(), "a picture that is back is in the group that it was in"
+
+
+def found_anew(folder, **more):
+    """Whether ``zoo group`` looks at all pictures."""
+    looked = []
+    with pytest.MonkeyPatch.context() as patch:
+        anew = derived._anew
+        patch.setattr(derived, "_anew", lambda *given: looked.append(1) or anew(*given))
+        regroup(folder, **more)
+    return bool(looked)
+
+
+def test_groups_are_found_anew_when_they_were_found_otherwise_or_much_was_added(root):
+    folder, images = root / "collection", sample()[0]
+
+    def add(numbers):
+        for i in numbers:
+            Image.fromarray(images[i]).transpose(Image.Transpose.ROTATE_90).save(
+                root / "pictures" / f"{i}.png"
+            )
+        zoo.Collection.index(None, [], folder)
+
+    assert found_anew(folder)
+    assert not found_anew(folder)
+    assert found_anew(folder, seed=1)
+    assert found_anew(folder, number=4)
+    assert not found_anew(folder, number=4)
+    assert found_anew(folder)
+    assert found_anew(folder, anew=True)
+    add(range(12))
+    assert not found_anew(folder)
+    add(range(12, 24))
+    assert not found_anew(folder)
+    add(range(24, 30))  # 30 of 105
+    assert found_anew(folder)
+    assert not found_anew(folder)
+
+
+def test_a_number_of_groups_is_kept_when_one_is_gone(root):
+    before = regroup(root / "collection", number=3)[1]
+    paths = Store.open(root / "collection").pictures().paths
+    for i in np.flatnonzero(before.labels == 2):
+        os.unlink(paths[i])
+    zoo.Collection.index(None, [], root / "collection")
+    assert len(set(regroup(root / "collection", number=3)[1].labels.tolist())) == 3
+
+
+def test_another_command_may_group_meanwhile(collection, monkeypatch):
+    """What it found is what the groups are held against then."""
+    with pytest.MonkeyPatch.context() as patch:
+        group = derived.grouping.group
+
+        def meanwhile(*given):
+            patch.undo()
+            regroup(collection)
+            return group(*given)
+
+        patch.setattr(derived.grouping, "group", meanwhile)
+        layers = regroup(collection)
+    store = Store.open(collection)
+    kept = groups_of(store, store.pictures())
+    assert all((a.labels == b.labels).all() for a, b in zip(layers, kept, strict=True))
+
+
+@pytest.mark.parametrize("key", [derived.MADE_BY, b"another"])
+def test_groups_that_do_not_say_how_they_were_found_are_found_anew(collection, key):
+    parquet = pytest.importorskip("pyarrow.parquet")
+    regroup(collection)
+    table = parquet.read_table(collection / GROUPS)
+    parquet.write_table(table.replace_schema_metadata({key: b"{}"}), collection / GROUPS)
+    assert found_anew(collection)
+
+
+@pytest.mark.slow
+def test_twenty_kills_of_zoo_group(root):
+    """At random moments, of the first time and after an update: the end is the undisturbed one."""
+    rng = random.Random(3)
+    folder = root / "collection"
+
+    def start():
+        command = [sys.executable, "-c", GROUPING, str(folder)]
+        process = subprocess.Popen(command, stdout=subprocess.PIPE)
+        assert process.stdout.readline() == b"begins\n"
+        return process
+
+    def state():
+        arrays = dict(np.load(folder / NEIGHBOURS).items())
+        return (
+            sorted(os.listdir(folder)),
+            (folder / GROUPS).read_bytes(),
+            {name: array.tobytes() for name, array in arrays.items()},
+        )
+
+    def update():
+        for path in sorted((root / "pictures" / "bags").iterdir())[:3]:
+            path.unlink()
+        for i in range(5):
+            Image.fromarray(sample()[0][i]).save(root / "pictures" / f"new-{i}.png")
+        zoo.Collection.index(None, [], folder)
+
+    for prepare in (lambda: None, update):
+        prepare()
+        shutil.copytree(folder, root / "before")
+        process = start()
+        began = time.monotonic()
+        assert process.wait() == 0
+        seconds, whole = time.monotonic() - began, state()
+        killed, written = 0, 0
+        while killed < 10:
+            shutil.rmtree(folder)
+            shutil.copytree(root / "before", folder)
+            process = start()
+            if killed % 2:  # the others: as soon as something is written
+                time.sleep(rng.uniform(0, seconds))
+            else:
+                while process.poll() is None and sorted(os.listdir(folder)) == sorted(
+                    os.listdir(root / "before")
+                ):
+                    time.sleep(0.0005)
+                time.sleep(rng.uniform(0, 0.02))
+            process.kill()
+            if process.wait() != -signal.SIGKILL:
+                continue
+            killed += 1
+            written += (folder / NEIGHBOURS).exists() or (folder / GROUPS).exists()
+            assert start().wait() == 0
+            assert state() == whole
+        assert written > 2, "half of them are killed while they write"
+        shutil.rmtree(root / "before")
 
 
 def test_damaged_groups_are_said_and_can_be_made_anew(collection):

@@ -9,7 +9,7 @@ import pytest
 
 from zoo.collection import grouping
 from zoo.collection.grouping import FEW, keep_identity
-from zoo.collection.neighbours import build
+from zoo.collection.neighbours import build, connect
 from zoo.errors import InputError
 
 pytest.importorskip("faiss")
@@ -155,3 +155,85 @@ def test_a_group_of_other_pictures_gets_a_number_that_none_had():
     kept = keep_identity({"a": 5, "b": 5}, np.array([0, 0, FEW]), ["c", "d", "a"])
     assert kept.tolist() == [6, 6, FEW]
     assert keep_identity({}, np.array([0, 1]), ["c", "d"]).tolist() == [0, 1]
+
+
+# -- after an update -------------------------------------------------------------------------------
+
+
+def grouped(features, chosen, before=None, **more):
+    """The layers of some of the pictures, by hash; the projection is that of all."""
+    hashes = [f"h{i}" for i in chosen]
+    graph = connect(build(features)[1][chosen], hashes)
+    layers = grouping.group(graph, hashes, before=before, **more)
+    return {layer.name: dict(zip(hashes, layer.labels.tolist(), strict=True)) for layer in layers}
+
+
+@pytest.fixture(scope="module")
+def wide_crowd():
+    """Groups that are not easily told from each other: found anew, a tenth is in other ones."""
+    return blobs([60, 60, 50, 50, 40, 30, 30], spread=1.5, seed=1)
+
+
+def test_after_an_update_of_a_twentieth_the_others_stay_in_their_groups(wide_crowd):
+    features, _ = wide_crowd
+    order = np.random.default_rng(0).permutation(len(features))
+    before = grouped(features, order[16:])
+    anew, after = grouped(features, order), grouped(features, order, before)
+    for name, old in before.items():
+        assert [after[name][one] for one in old] == list(old.values())
+        assert FEW not in after[name].values()
+    hashes = list(before["middle"])
+    kept = keep_identity(
+        before["middle"], np.array([anew["middle"][one] for one in hashes]), hashes
+    )
+    assert np.mean(kept == list(before["middle"].values())) < 0.98, "which is not so by itself"
+
+
+def test_pictures_that_are_added_go_to_their_like(crowd):
+    features, truth = crowd
+    order = np.random.default_rng(0).permutation(len(features))
+    before = grouped(features, order[20:], number=5)["middle"]
+    whose = {label: truth[int(one[1:])] for one, label in before.items()}
+    after = grouped(features, order, {**grouped(features, order[20:]), "middle": before}, number=5)
+    for i in order[:20]:
+        assert whose[after["middle"][f"h{i}"]] == truth[i]
+
+
+def test_a_kind_that_is_new_is_a_new_group(wide_crowd):
+    features, truth = wide_crowd
+    kinds = np.concatenate([features, features[truth == 6] + 20])
+    before = grouped(kinds, np.arange(len(features)))
+    after = grouped(kinds, np.arange(len(kinds)), before)
+    for name, old in before.items():
+        assert [after[name][one] for one in old] == list(old.values())
+        new = {after[name][f"h{i}"] for i in range(len(features), len(kinds))}
+        assert min(new) > max(old.values())
+
+
+def test_more_of_a_kind_that_was_there_are_no_new_group():
+    """Though most of the kind is new."""
+    features, truth = blobs([40, 50, 60])
+    few = np.flatnonzero((truth > 0) | (np.arange(len(truth)) < 15))
+    before = grouped(features, few, number=3)
+    for number in (None, 3):
+        after = grouped(features, np.arange(len(truth)), before, number=number)["middle"]
+        assert {after[f"h{i}"] for i in range(40)} == {before["middle"]["h0"]}
+
+
+def test_of_the_same_pictures_nothing_is_found_again(crowd, monkeypatch):
+    features, _ = crowd
+    before = grouped(features, np.arange(230))
+    monkeypatch.setattr(grouping, "_communities", None)
+    assert grouped(features, np.arange(230)[::-1], before) == before
+    fewer = grouped(features, np.arange(100), before)["middle"]
+    assert all(before["middle"][one] == label for one, label in fewer.items())
+
+
+def test_a_group_that_is_made_of_parts_of_others_is_none_of_the_new():
+    old = np.array([0] * 10 + [1] * 10 + [FEW] * 9)
+    parts = np.r_[0:4, 10:14]
+    for added, is_new in ((8, False), (9, True)):
+        members = np.isin(np.arange(29), [*parts, *range(20, 20 + added)])
+        assert grouping._is_new(old, members) is is_new
+    most_of_the_first = np.isin(np.arange(29), [*range(6), *range(20, 29)])
+    assert not grouping._is_new(old, most_of_the_first)

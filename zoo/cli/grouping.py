@@ -31,18 +31,20 @@ folder = click.argument("folder", type=UserPath(home=False))
     help="So many groups in the layer middle; by default they are as many as there are.",
 )  # fmt: skip
 @seed_option
+@click.option("--anew", is_flag=True, help="Find groups as if there were none yet.")
 @as_json
-def group(folder: Path, number: int | None, seed: int, as_json: bool) -> None:
+def group(folder: Path, number: int | None, seed: int, anew: bool, as_json: bool) -> None:
     """Group the pictures of a collection by what is alike, without being told how many groups.
 
     There are three layers, coarse, middle and fine. Pictures that have few of their kind are one
-    group, -1. After zoo index has brought the collection up to date, group again: what is still
-    the same pictures keeps its number, and so its name.
+    group, -1. After zoo index has brought the collection up to date, group again: pictures stay
+    in their groups, and new ones go to what they are like, or are new groups. Only when a quarter
+    has come since are all grouped anew; what is still the same pictures keeps its number then.
     """
     from zoo.collection.derived import regroup
     from zoo.collection.opened import Opened
 
-    regroup(folder, number, seed)
+    regroup(folder, number, seed, anew)
     facts = _grouped(Opened(folder))
     if as_json:
         print_json(facts)

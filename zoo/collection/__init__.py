@@ -120,12 +120,16 @@ class Collection:
         return self.store.unread()
 
     @typed()
-    def group(self, number: int | None = None, *, seed: int = 0) -> "list[Layer]":
+    def group(
+        self, number: int | None = None, *, seed: int = 0, anew: bool = False
+    ) -> "list[Layer]":
         """Find groups of pictures that are alike, and keep them; as ``zoo group`` does.
 
         Args:
             number: of groups in the layer "middle"; None finds how many there are.
             seed: the same seed gives the same groups.
+            anew: find groups as if there were none yet; else pictures that have a group stay in
+                it, unless a quarter of all has come since.
 
         Returns:
             The layers "coarse", "middle" and "fine": of each of :meth:`pictures` the number of its
@@ -137,7 +141,7 @@ class Collection:
         """
         from zoo.collection.derived import regroup
 
-        return regroup(self.folder, number, seed)
+        return regroup(self.folder, number, seed, anew)
 
     def groups(self) -> "list[Layer]":
         """The layers of groups as they were found, and as a person merged and split them.

@@ -3,7 +3,8 @@
 ::
 
     neighbours.npz    how features are projected, and the graph of the pictures that were there
-    groups.parquet    a row a content: its hash, and its group and how sure it is in each layer
+    groups.parquet    a row a content: its hash, and its group and how sure it is in each layer;
+                      and how the groups were found
 
 Neighbours may be lost: they are computed again when they are missing, damaged, or of other
 pictures; of few other pictures, at the cost of those. Groups are what ``zoo group`` found last.
@@ -39,6 +40,10 @@ __all__ = ["GROUPS", "NEIGHBOURS", "Neighbours", "groups_of", "neighbours_of", "
 
 NEIGHBOURS = "neighbours.npz"
 GROUPS = "groups.parquet"
+MADE_BY = b"zoo"
+"""The key of what the file of groups says of how they were found."""
+ADDED = 0.25
+"""The share of pictures that are put into the groups of the others; with more, all are grouped."""
 SEED = 0
 
 
@@ -184,13 +189,21 @@ def groups_of(store: Store, pictures: Pictures) -> list[Layer]:
     ]
 
 
-def regroup(folder: Path, number: int | None = None, seed: int = SEED) -> list[Layer]:
+def regroup(
+    folder: Path, number: int | None = None, seed: int = SEED, anew: bool = False
+) -> list[Layer]:
     """Group a collection's pictures, and keep the groups; the same pictures keep their number.
+
+    Where few pictures were added since the groups were found, and with the same ``number`` and
+    ``seed``, what is grouped stays as it is: new pictures go to what they are like, or are new
+    groups. Of the same pictures the groups are the same.
 
     Args:
         folder: of the collection.
         number: of groups in the layer "middle", for those who know.
         seed: the same seed gives the same groups.
+        anew: find them without regard to those that there are; what is much the same keeps its
+            number.
 
     Raises:
         CollectionError: there is no collection, it is damaged, or another command is writing there.
@@ -199,37 +212,71 @@ def regroup(folder: Path, number: int | None = None, seed: int = SEED) -> list[L
     store = Store.open(folder)
     pictures = store.pictures()
     graph = neighbours_of(store, pictures).graph
-    found = grouping.group(graph, pictures.hashes, number, seed)
-    with Store.writing(folder):
+    made_by = {"number": number, "seed": seed, "model": _model(store)}
+    while True:
         before = _before(store)
-        layers = [
-            layer._replace(
-                labels=grouping.keep_identity(
-                    {one: groups[0] for one, groups in before[layer.name].items()},
-                    layer.labels,
-                    pictures.hashes,
-                )
-            )
-            for layer in found
-        ]
-        _write(store, pictures.hashes, layers, before)
-    return layers
+        since = _since(before, made_by, pictures.hashes)
+        if since is None or anew:
+            layers, since = _anew(graph, pictures.hashes, number, seed, before), 0
+        else:
+            layers = grouping.group(graph, pictures.hashes, number, seed, before.numbers())
+        with Store.writing(folder):
+            if _before(store) == before:
+                _write(store, pictures.hashes, layers, before, {**made_by, "since": since})
+                return layers
+        # Meanwhile another command has grouped them: from its groups once more.
 
 
-Before = Mapping[str, Mapping[str, tuple[int, float]]]
-"""Of each layer, the group of each content and how sure it was."""
+class _Before(NamedTuple):
+    """The groups of the last time."""
+
+    of: Mapping[str, Mapping[str, tuple[int, float]]]
+    """Of each layer, the group of each content and how sure it was."""
+    made_by: Mapping[str, Any]
+    """How they were found, and ``since``: how many contents have been put into them since then."""
+
+    def numbers(self) -> dict[str, dict[str, int]]:
+        return {
+            name: {one: group for one, (group, _) in groups.items()}
+            for name, groups in self.of.items()
+        }
 
 
-def _before(store: Store) -> Before:
+def _since(before: _Before, made_by: Mapping[str, Any], hashes: list[str]) -> int | None:
+    """How many contents are put into groups that were found without them; None: find them anew."""
+    since = before.made_by.get("since")
+    if before.made_by != {**made_by, "since": since} or not isinstance(since, int):
+        return None
+    grouped, present = before.of[grouping.DEFAULT], set(hashes)
+    since += len(present - grouped.keys())
+    groups = {grouped[one][0] for one in present if one in grouped}
+    if since > ADDED * len(present) or made_by["number"] not in (None, len(groups)):
+        return None
+    return since
+
+
+def _anew(
+    graph: Graph, hashes: list[str], number: int | None, seed: int, before: _Before
+) -> list[Layer]:
+    """Groups that are found without those before, but numbered by them."""
+    return [
+        layer._replace(labels=grouping.keep_identity(numbers, layer.labels, hashes))
+        for layer, numbers in zip(
+            grouping.group(graph, hashes, number, seed), before.numbers().values(), strict=True
+        )
+    ]
+
+
+def _before(store: Store) -> _Before:
     """The groups of the last time; none where the file is damaged, since it is written anew."""
     try:
         table = _table(store)
     except CollectionError:
         table = None
     if table is None:
-        return {name: {} for name in LAYERS}
+        return _Before({name: {} for name in LAYERS}, {})
     hashes = table["hash"].to_pylist()
-    return {
+    of = {
         name: dict(
             zip(
                 hashes,
@@ -239,25 +286,34 @@ def _before(store: Store) -> Before:
         )
         for name in LAYERS
     }
+    made_by = (table.schema.metadata or {}).get(MADE_BY)
+    return _Before(of, {} if made_by is None else json.loads(made_by))
 
 
-def _write(store: Store, hashes: list[str], layers: list[Layer], before: Before) -> None:
+def _write(
+    store: Store,
+    hashes: list[str],
+    layers: list[Layer],
+    before: _Before,
+    made_by: Mapping[str, Any],
+) -> None:
     """A row a content, those of pictures that are gone for the time being among them."""
     arrow = optional("pyarrow", "pyarrow", "collection")
     parquet = optional("pyarrow.parquet", "pyarrow", "collection")
     first = {one: i for i, one in reversed(list(enumerate(hashes)))}
-    gone = [one for one in before[layers[0].name] if one not in first]
+    gone = [one for one in before.of[layers[0].name] if one not in first]
     columns: dict[str, Any] = {"hash": [*first, *gone]}
     at = list(first.values())
     for layer in layers:
-        was = [before[layer.name][one] for one in gone]
+        was = [before.of[layer.name][one] for one in gone]
         labels, sureness = layer.labels[at].tolist(), layer.sureness[at].tolist()
         columns[layer.name] = arrow.array([*labels, *(g for g, _ in was)], arrow.int32())
         columns[f"{layer.name}_sureness"] = arrow.array(
             [*sureness, *(s for _, s in was)], arrow.float32()
         )
     written = io.BytesIO()
-    parquet.write_table(arrow.table(columns), written, compression="zstd")
+    table = arrow.table(columns, metadata={MADE_BY: json.dumps(made_by)})
+    parquet.write_table(table, written, compression="zstd")
     with replacing(store.folder / GROUPS) as file:
         file.write(written.getvalue())
 

@@ -55,8 +55,16 @@ class Layer(NamedTuple):
     """P float32 in [0, 1]: the share of its nearness to others that is to its own group."""
 
 
+Before = Mapping[str, Mapping[str, int]]
+"""Of each layer, the group that each content was in."""
+
+
 def group(
-    graph: Graph, hashes: Sequence[str] | None = None, number: int | None = None, seed: int = 0
+    graph: Graph,
+    hashes: Sequence[str] | None = None,
+    number: int | None = None,
+    seed: int = 0,
+    before: Before | None = None,
 ) -> list[Layer]:
     """The groups of P pictures, in layers from coarse to fine.
 
@@ -65,6 +73,8 @@ def group(
         hashes: of their contents: copies are one picture. Without them all differ.
         number: of groups, in the layer "middle", for those who know; all pictures are in one then.
         seed: the same seed gives the same groups.
+        before: the groups of the last time, found with the same ``number``, by hash: these stay,
+            and the pictures that are new go into them, or into new ones.
 
     Raises:
         InputError: there are fewer pictures than ``number``.
@@ -82,16 +92,87 @@ def group(
             f"{number}"
         )
     near = weights(_among(graph, distinct, place))
-    agreed = _agreed(near, seed)
-    layers = []
+    if before is None or hashes is None:
+        divisions = _found(near, _agreed(near, seed), number, seed)
+        found = {name: _by_size(labels, place) for name, labels in divisions.items()}
+    else:
+        found = _extended(near, [hashes[i] for i in distinct], number, seed, before)
+    return [
+        Layer(name, labels[place], _sureness(near, labels)[place]) for name, labels in found.items()
+    ]
+
+
+def _found(near: Any, agreed: Any, number: int | None, seed: int) -> dict[str, np.ndarray]:
+    """The division of different pictures into groups, for each layer."""
+    found = {}
     for name, resolution in LAYERS.items():
         if number is not None and name == DEFAULT:
-            labels = _just(agreed, number, seed)
+            found[name] = _just(agreed, number, seed)
         else:
-            labels = _settled(near, _communities(agreed, resolution, seed))
-        sureness = _sureness(near, labels)
-        layers.append(Layer(name, _by_size(labels, place)[place], sureness[place]))
-    return layers
+            found[name] = _settled(near, _communities(agreed, resolution, seed))
+    return found
+
+
+def _extended(
+    near: Any, hashes: Sequence[str], number: int | None, seed: int, before: Before
+) -> dict[str, np.ndarray]:
+    """The divisions of the last time, with the pictures that are new."""
+    old = {
+        name: np.array([groups.get(one, FEW) for one in hashes], np.int32)
+        for name, groups in before.items()
+    }
+    if all(one in before[DEFAULT] for one in hashes):
+        return old
+    agreed = _agreed(near, seed)
+    found = {}
+    for name, now in _found(near, agreed, number, seed).items():
+        joined = old[name]
+        if number is None or name != DEFAULT:
+            joined = _with_new(joined, now, max(before[name].values(), default=FEW) + 1)
+        for graph in (agreed, near):  # who is with nobody every time goes by nearness alone
+            joined = _joining(graph, joined, now)
+        found[name] = joined
+    return found
+
+
+def _with_new(old: np.ndarray, now: np.ndarray, unused: int) -> np.ndarray:
+    """The groups before, FEW for what was in none, and those found today that are new ones.
+
+    New ones are numbered from ``unused`` on.
+    """
+    extended = old.copy()
+    for group in np.unique(now[(old == FEW) & (now != FEW)]):
+        if _is_new(old, now == group):
+            extended[(old == FEW) & (now == group)] = unused
+            unused += 1
+    return extended
+
+
+def _joining(graph: Any, labels: np.ndarray, now: np.ndarray) -> np.ndarray:
+    """The labels, with what is in no group, but in one today, put into that it is nearest to."""
+    joined = labels.copy()
+    waiting = np.flatnonzero((labels == FEW) & (now != FEW))
+    while len(waiting):
+        votes = _votes(graph[waiting], joined)
+        heard = np.diff(votes.indptr) > 0
+        if not heard.any():
+            break
+        joined[waiting[heard]] = np.asarray(votes[heard].argmax(1)).ravel()
+        waiting = waiting[~heard]
+    return joined
+
+
+def _is_new(old: np.ndarray, members: np.ndarray) -> bool:
+    """Whether a group that is found today is none of those before.
+
+    Most of its members were in none, and of none of those it has most.
+    """
+    groups, counts = np.unique(old[members & (old != FEW)], return_counts=True)
+    if 2 * counts.sum() >= members.sum():
+        return False
+    return not any(
+        2 * count > (old == group).sum() for group, count in zip(groups, counts, strict=True)
+    )
 
 
 def _among(graph: Graph, distinct: np.ndarray, place: np.ndarray) -> Graph:
