@@ -17,10 +17,12 @@ from PIL import Image
 
 import zoo
 from zoo.cli import main
-from zoo.collection import finding
+from zoo.collection import finding, recognising
 from zoo.collection.decisions import Decisions
+from zoo.collection.derived import GROUPS
 from zoo.collection.opened import Layer, Opened
-from zoo.collection.recognising import RECORD, TENSORS
+from zoo.collection.recognising import KEPT, RECORD, TENSORS
+from zoo.collection.store import Store
 from zoo.errors import CapabilityError, InputError
 from zoo.sample import sample
 
@@ -140,11 +142,24 @@ def test_what_is_worth_asking(grouped, pictures):
     assert all(q["group"] != largest for q in answer("name", grouped)["questions"])
 
 
-def test_without_groups_pictures_are_asked(collection):
-    questions = answer("name", collection)["questions"]
-    assert {question["group"] for question in questions} == {None}
-    assert "--as NAME" in run("name", collection).stdout
+def test_without_groups_they_are_made_first(collection):
     assert "has no groups yet. Type: zoo group" in refused("name", collection, "--group", 3, "x")
+    facts = answer("name", collection)
+    assert facts["questions"][0]["group"] is not None
+    (note,) = facts["notes"]
+    assert note.startswith("there were no groups yet: grouped into ")
+    assert answer("name", collection)["notes"] == []
+    (collection / GROUPS).unlink()
+    assert "there were no groups yet" in run("name", collection).stderr
+
+
+def test_where_no_groups_can_be_made_pictures_are_asked(collection, monkeypatch):
+    with Store.writing(collection):
+        monkeypatch.setattr("zoo.collection.store.WAIT", 0)
+        facts = answer("name", collection)
+        assert "--as NAME" in run("name", collection).stdout
+    assert {question["group"] for question in facts["questions"]} == {None}
+    assert facts["notes"][0].startswith("there are no groups yet, and they cannot be made: ")
 
 
 def test_a_picture_is_known_by_its_content(grouped, pictures, tmp_path):
@@ -256,6 +271,29 @@ def test_new_pictures_are_recognised_or_none_of_these(named, new, tmp_path):
     assert "not a picture" in facts["unread_files"][0]["reason"]
     again = answer("recognise", tmp_path / "kept", new)
     assert again["results"] == facts["results"]
+
+
+def test_a_recogniser_is_learnt_once_for_the_names_that_there_are(named, pictures, monkeypatch):
+    learn, learnt = recognising.learn, []
+    monkeypatch.setattr(recognising, "learn", lambda *a, **b: learnt.append(1) or learn(*a, **b))
+
+    def times():
+        """How often one was learnt since the last time."""
+        before = len(learnt)
+        facts = answer("recognise", named, pictures[SHIRT][0])
+        assert facts["names"] == sorted(row["name"] for row in answer("name", named)["names"])
+        return len(learnt) - before
+
+    assert [times(), times()] == [1, 0]
+    run("name", named, pictures[SHIRT][1], "--as", "shirt")
+    assert [times(), times()] == [1, 0]
+    (named / KEPT / TENSORS).write_bytes(b"damaged")
+    assert [times(), times()] == [1, 0]
+    zoo.Collection(named).group()
+    assert [times(), times()] == [1, 0], "names of groups spread to others now"
+    run("name", named, pictures[SHIRT][1], "--as", "top")
+    with Store.writing(named):  # so that nothing can be kept
+        assert [times(), times()] == [1, 1]
 
 
 def test_recognised_pictures_in_words(named, pictures, tmp_path):

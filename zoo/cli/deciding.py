@@ -48,7 +48,8 @@ def name(
     """Name groups and pictures; the names spread to what is like them.
 
     \b
-    zoo name FOLDER                        what is most worth naming, and what has names
+    zoo name FOLDER                        what is most worth naming, and what has names; groups
+                                           the pictures first, if that was not done
     zoo name FOLDER --group 3 cats         name a group
     zoo name FOLDER A.png B.png --as cats  name pictures: nothing changes that again but you
     zoo name FOLDER --group 3 --remove     take the names away again
@@ -58,7 +59,8 @@ def name(
     pictures, name = _meant(given, group, name, remove)
     collection = Opened(folder)
     if group is None and not pictures:
-        _list(collection, number, as_json)
+        note = _group_first(collection)
+        _list(Opened(folder) if note else collection, number, note, as_json)
         return
     before = int(collection.naming.named.sum())
     hashes = collection.name(name, pictures, group, layer)
@@ -156,10 +158,30 @@ def _note(collection: "Opened") -> None:
         click.echo(printable(note), err=True)
 
 
-def _list(collection: "Opened", number: int, as_json: bool) -> None:
+def _group_first(collection: "Opened") -> str:
+    """Find groups where there are none yet; what was done, or why it was not, for a person."""
+    from zoo.collection.derived import regroup
+    from zoo.errors import ZooError
+
+    if collection.layers or not len(collection.pictures):
+        return ""
+    try:
+        middle = regroup(collection.folder)[1]
+    except (ZooError, OSError) as error:
+        return f"there are no groups yet, and they cannot be made: {error}"
+    return (
+        f"there were no groups yet: grouped into {int(middle.labels.max()) + 1:,}, as "
+        f"zoo group {path_text(collection.folder)} does"
+    )
+
+
+def _list(collection: "Opened", number: int, note: str, as_json: bool) -> None:
     """What is most worth naming, and what has names."""
     questions = collection.questions(number)
     facts = _facts(collection)
+    if note:
+        facts["notes"] = [note, *facts["notes"]]
+        click.echo(printable(note), err=True)
     if as_json:
         print_json({**facts, "questions": [_question(collection, each) for each in questions]})
         return
@@ -228,9 +250,9 @@ def _question(collection: "Opened", question: "Question") -> dict[str, Any]:
 def recognise(folder: Path, new: tuple[Path, ...], save: Path | None, as_json: bool) -> None:
     """Name new pictures as those of a collection are named, or say that they are none of these.
 
-    FOLDER is a collection that has names (zoo name), of which the recogniser is learnt, or a
-    folder with a recogniser that was saved. NEW are pictures, folders and archives; nothing of
-    them is added to the collection.
+    FOLDER is a collection that has names (zoo name), of which the recogniser is learnt, once for
+    the names that there are, or a folder with a recogniser that was saved. NEW are pictures,
+    folders and archives; nothing of them is added to the collection.
     """
     from zoo.collection.recognising import RECORD, Recogniser
 

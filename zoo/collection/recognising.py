@@ -7,8 +7,11 @@ How far is the distance of Mahalanobis to the mean of the name, less that to the
 pictures: what is odd in every respect is near to no name, and what is ordinary need not be.
 
 It is saved as two files, and loaded strictly: ``recogniser.safetensors`` and ``recogniser.json``.
+A collection keeps the one that it learnt last in its folder ``recogniser``, with the fingerprint of
+what it was learnt from, and learns another when that has changed.
 """
 
+import contextlib
 import hashlib
 import json
 import math
@@ -19,9 +22,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+import zoo
 from zoo.collection.decisions import valid_name
+from zoo.collection.derived import GROUPS
 from zoo.collection.neighbours import Projection
-from zoo.errors import CorruptWeights, IncompatibleVersion, InputError, WeightsNotFound
+from zoo.collection.store import Store
+from zoo.errors import CorruptWeights, IncompatibleVersion, InputError, WeightsNotFound, ZooError
 from zoo.files import path_text, refuse_placeholder, write_atomically, write_json
 from zoo.installing import upgrade_command
 from zoo.optional import optional
@@ -29,11 +35,13 @@ from zoo.optional import optional
 if TYPE_CHECKING:
     from zoo.collection.opened import Opened
 
-__all__ = ["RECORD", "TENSORS", "Recognised", "Recogniser", "learn", "learnt"]
+__all__ = ["KEPT", "RECORD", "TENSORS", "Recognised", "Recogniser", "learn", "learnt"]
 
 FORMAT = 1
 RECORD = "recogniser.json"
 TENSORS = "recogniser.safetensors"
+KEPT = "recogniser"
+"""The folder in a collection with the recogniser that was learnt of it last."""
 ACCEPTED = 0.9
 """The share of pictures that have a known name, and were not learnt from, that get one."""
 FOLDS = 5
@@ -135,6 +143,7 @@ class Recogniser:
         model: name, sha256 and the like, as ``collection.json`` has them.
         preprocessing: how pictures were made into the model's images, the same.
         measured: what was found on pictures that it had not learnt from.
+        fingerprint: of what in a collection it was learnt from; empty elsewhere.
     """
 
     names: list[str]
@@ -146,6 +155,7 @@ class Recogniser:
     model: dict[str, Any] = field(default_factory=dict)
     preprocessing: dict[str, Any] = field(default_factory=dict)
     measured: dict[str, float] = field(default_factory=dict)
+    fingerprint: str = ""
 
     def recognise(self, features: np.ndarray) -> Recognised:
         """What is in the pictures that have these features, Q x F."""
@@ -187,6 +197,7 @@ class Recogniser:
             "model": self.model,
             "preprocessing": self.preprocessing,
             "measured": self.measured,
+            "fingerprint": self.fingerprint,
             "bytes": len(data),
             "sha256": hashlib.sha256(data).hexdigest(),
         }
@@ -216,6 +227,7 @@ class Recogniser:
             model=record["model"],
             preprocessing=record["preprocessing"],
             measured=record["measured"],
+            fingerprint=str(record.get("fingerprint", "")),
         )
 
 
@@ -380,9 +392,35 @@ def learn(
 def learnt(collection: "Opened") -> Recogniser:
     """A recogniser of the names in a collection: those a person gave, and those that spread.
 
+    It is learnt when the names or the pictures have changed since the last time, and then kept in
+    the collection, where that can be written.
+
     Raises:
         InputError: it has none.
     """
+    kept, fingerprint = collection.folder / KEPT, _fingerprint(collection)
+    with contextlib.suppress(ZooError, OSError):  # none, damaged, or of a newer zoo: anew
+        found = Recogniser.load(kept)
+        if found.fingerprint == fingerprint:
+            return found
+    made = replace(_learnt(collection), fingerprint=fingerprint)
+    with contextlib.suppress(ZooError, OSError), Store.writing(collection.folder, wait=0):
+        made.save(kept)
+    return made
+
+
+def _fingerprint(collection: "Opened") -> str:
+    """Of all that a recogniser is learnt from, and of the zoo that learns."""
+    facts = [zoo.__version__, _portable(collection), collection.store.manifest.preprocessing]
+    digest = hashlib.sha256(collection.store.fingerprint().encode())
+    digest.update(json.dumps(facts, sort_keys=True).encode())
+    for path in (collection.decisions.path, collection.folder / GROUPS):
+        data = path.read_bytes() if path.is_file() else b""
+        digest.update(hashlib.sha256(data).digest())
+    return digest.hexdigest()
+
+
+def _learnt(collection: "Opened") -> Recogniser:
     naming = collection.naming
     _, first = np.unique(collection.pictures.hashes, return_index=True)
     chosen = np.sort(first[naming.named[first]])
