@@ -103,9 +103,9 @@ def measured_odd(
     labels: np.ndarray,
     tops: np.ndarray,
     vectors: np.ndarray,
-    alone: Callable[[np.ndarray], Graph],
+    alone: Callable[[np.ndarray], np.ndarray],
 ) -> Row:
-    """Of different contents; ``alone`` makes the graph of some of them."""
+    """Of different contents; ``alone`` scores some of them that are a collection of their own."""
     graph = connect(vectors)
     within, apart = [], []
     for seed in SEEDS:
@@ -115,7 +115,7 @@ def measured_odd(
             rows = np.flatnonzero(mixed == category)
             if strange[rows].sum() == STRANGERS and len(rows) >= LEAST + STRANGERS:
                 within.append(ranked(strange[rows], found[rows]))
-                apart.append(ranked(strange[rows], scores(alone(rows)).scores))
+                apart.append(ranked(strange[rows], alone(rows)))
     (odd, of), (by_itself, of_it) = np.mean(within, 0), np.mean(apart, 0)
     return {"odd": odd, "of 3": of, "alone": by_itself, "alone of 3": of_it}
 
@@ -146,8 +146,9 @@ class Data:
             layers = {layer.name: layer for layer in group(graph, self.hashes, seed=seed)}
             runs.append(measured_groups(self.labels, layers[DEFAULT].labels))
 
-        def alone(rows: np.ndarray) -> Graph:
-            return build(features[d[rows]])[2]
+        def alone(rows: np.ndarray) -> np.ndarray:
+            projection, _, graph = build(features[d[rows]])
+            return scores(graph, projection.uncentred(features[d[rows]])).scores
 
         odd = measured_odd(self.labels[d], self.tops[d], vectors[d], alone)
         return {"1-NN": float(near.mean()), **_mean(runs), **odd}

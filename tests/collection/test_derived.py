@@ -16,7 +16,7 @@ from PIL import Image
 
 import zoo
 from zoo.cli import main
-from zoo.collection import derived, neighbours, odd
+from zoo.collection import derived, neighbours
 from zoo.collection.derived import GROUPS, NEIGHBOURS, groups_of, neighbours_of, regroup
 from zoo.collection.opened import Opened
 from zoo.collection.store import Store
@@ -379,10 +379,14 @@ def test_zoo_odd_names_the_strangest_with_its_neighbours(root):
     zoo.Collection.index(None, [], root / "collection")
     facts = answer("odd", root / "collection", "-n", 5)
     collection = Opened(root / "collection")
-    strangest = np.argsort(-odd.scores(collection.graph).scores)[:5]
+    strangest = np.argsort(-collection.odd.scores)[:5]
+    plain = collection.projection.uncentred(zoo.Collection(root / "collection").features())
+    cosines = np.einsum("pd,pkd->pk", plain, plain[collection.graph.indices])
+    expected = 1 - np.sort(cosines)[:, :-6:-1].mean(1)
+    assert np.allclose(collection.odd.scores, expected, atol=1e-5)
     paths = collection.pictures.paths
     assert [row["path"] for row in facts["odd"]] == [paths[i] for i in strangest]
-    assert facts["odd"][0]["near"] == [paths[i] for i in collection.graph.indices[strangest[0], :3]]
+    assert facts["odd"][0]["near"] == [paths[i] for i in collection.odd.reasons[strangest[0]]]
     (blank,) = (fault for fault in facts["faults"] if fault["kind"] == "blank")
     assert [os.path.basename(row["path"]) for row in blank["pictures"]] == ["blank.png"]
     shown = run("odd", root / "collection").stdout

@@ -149,7 +149,7 @@ def _found(collection: "Opened", within: str | None) -> "Odd":
     from zoo.collection import odd
 
     if within is None:
-        return odd.scores(collection.graph)
+        return collection.odd
     return odd.misfits(collection.graph, _labels(collection, within), collection.vectors)
 
 

@@ -154,10 +154,9 @@ class Collection:
 
     def odd(self) -> "Odd":
         """How far each of :meth:`pictures` is from all others, and its nearest as the reason."""
-        from zoo.collection.derived import neighbours_of
-        from zoo.collection.odd import scores
+        from zoo.collection.opened import Opened
 
-        return scores(neighbours_of(self.store).graph)
+        return Opened(self.folder).odd
 
     @typed()
     def name(

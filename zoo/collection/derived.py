@@ -14,7 +14,7 @@ import contextlib
 import io
 import json
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -28,7 +28,6 @@ from zoo.collection.neighbours import (
     Projection,
     connect,
     extend,
-    project,
     sampled,
 )
 from zoo.collection.store import Pictures, Store
@@ -36,7 +35,9 @@ from zoo.errors import CollectionError, ZooError
 from zoo.files import path_text, replacing
 from zoo.optional import optional
 
-__all__ = ["GROUPS", "NEIGHBOURS", "Neighbours", "groups_of", "neighbours_of", "regroup"]
+__all__ = [
+    "GROUPS", "NEIGHBOURS", "Neighbours", "groups_of", "neighbours_of", "regroup", "uncentred",
+]  # fmt: skip
 
 NEIGHBOURS = "neighbours.npz"
 GROUPS = "groups.parquet"
@@ -100,11 +101,20 @@ def _computed(store: Store, pictures: Pictures, kept: _Kept | None) -> Neighbour
 
 
 def _vectors(store: Store, projection: Projection, pictures: Pictures) -> np.ndarray:
+    return _by_blocks(store, pictures, projection.apply)
+
+
+def uncentred(store: Store, projection: Projection, pictures: Pictures) -> np.ndarray:
+    """The pictures as unit vectors from which no mean was taken away, P x d float32."""
+    return _by_blocks(store, pictures, projection.uncentred)
+
+
+def _by_blocks(
+    store: Store, pictures: Pictures, vectors: Callable[[np.ndarray], np.ndarray]
+) -> np.ndarray:
     rows = pictures.rows
-    return project(
-        projection,
-        (store.features(rows[begin : begin + BLOCK]) for begin in range(0, len(rows), BLOCK)),
-    )
+    parts = [slice(begin, begin + BLOCK) for begin in range(0, max(len(rows), 1), BLOCK)]
+    return np.concatenate([vectors(store.features(rows[part])) for part in parts])
 
 
 def _model(store: Store) -> str:

@@ -89,7 +89,6 @@ class Facts:
 def facts_of(opened: "Opened", found: "Duplicates | None" = None) -> Facts:
     """What is known of an opened collection, and of its duplicates if they were looked for."""
     from zoo.collection.duplicates import numbered
-    from zoo.collection.odd import scores
 
     naming, layers = opened.naming, opened.layers
     count = len(opened.pictures)
@@ -100,7 +99,7 @@ def facts_of(opened: "Opened", found: "Duplicates | None" = None) -> Facts:
         layers[0].sureness if layers else None,
         [naming.of(i) or "" for i in range(count)],
         np.where(naming.named, naming.probability, np.nan),
-        scores(opened.graph).scores,
+        opened.odd.scores,
         numbered(found.same_file, count) if found else None,
         numbered(found.same_picture, count) if found else None,
         found.extra() if found else frozenset(),

@@ -90,7 +90,13 @@ class Projection:
 
     def apply(self, features: np.ndarray) -> np.ndarray:
         """Vectors of unit length, N x d float32, of features N x F."""
-        shifted = _rooted(features.astype(np.float32), self.roots) - self.mean
+        return self._unit(_rooted(features.astype(np.float32), self.roots) - self.mean)
+
+    def uncentred(self, features: np.ndarray) -> np.ndarray:
+        """The same vectors with nothing taken away."""
+        return self._unit(_rooted(features.astype(np.float32), self.roots))
+
+    def _unit(self, shifted: np.ndarray) -> np.ndarray:
         vectors = shifted @ self.components
         norms = np.linalg.norm(vectors, axis=1, keepdims=True)
         unit: np.ndarray = vectors / np.maximum(norms, _LEAST_NORM)

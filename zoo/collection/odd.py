@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from zoo.collection.neighbours import Graph, search
+from zoo.collection.neighbours import BLOCK, Graph, search
 
 __all__ = ["REASONS", "Odd", "misfits", "scores"]
 
@@ -25,14 +25,30 @@ class Odd(NamedTuple):
     """P x k int32, the neighbours that the score is made of, the nearest first."""
 
 
-def scores(graph: Graph) -> Odd:
+def scores(graph: Graph, vectors: np.ndarray) -> Odd:
     """How far each picture is from all others: 1 less the mean cosine of its nearest.
 
     The score is from 0 to 2. A picture that has no neighbours has 0.
+
+    Args:
+        graph: of the neighbours, of which the nearest are taken.
+        vectors: P x d, of unit length, from which no mean was taken away: what all pictures have in
+            common is what the odd one lacks.
     """
+    graph = _measured(graph, vectors)
     near = graph.similarities[:, :NEAREST]
     mean = near.mean(1) if near.shape[1] else np.ones(len(near), np.float32)
     return Odd((1 - mean).astype(np.float32), graph.indices[:, :REASONS])
+
+
+def _measured(graph: Graph, vectors: np.ndarray) -> Graph:
+    """The same neighbours with the cosines of other vectors, the nearest by those first."""
+    cosines = np.empty(graph.indices.shape, np.float32)
+    for begin in range(0, len(cosines), BLOCK):
+        part = slice(begin, begin + BLOCK)
+        cosines[part] = np.einsum("pd,pkd->pk", vectors[part], vectors[graph.indices[part]])
+    order = np.argsort(-cosines, axis=1, kind="stable")
+    return Graph(*(np.take_along_axis(of, order, 1) for of in (graph.indices, cosines)))
 
 
 def misfits(graph: Graph, labels: np.ndarray, vectors: np.ndarray) -> Odd:
@@ -45,11 +61,14 @@ def misfits(graph: Graph, labels: np.ndarray, vectors: np.ndarray) -> Odd:
         graph: of the neighbours.
         labels: P, the number of each picture's group: what was found, or folders, or names. What
             is in none, below 0, is no misfit and has the least score.
-        vectors: P x d, of the graph.
+        vectors: P x d, of the graph. All of their mean is taken away: what all pictures have in
+            common tells no group from another.
 
     Returns:
         The scores, and as the reasons the nearest in other groups, or in its own if all are.
     """
+    vectors = _centred(vectors)
+    graph = _measured(graph, vectors)
     own = labels[graph.indices] == labels[:, None]
     away, _ = _first_chosen(graph.similarities, ~own)
     home, missing = _first_chosen(graph.similarities, own)
@@ -58,6 +77,15 @@ def misfits(graph: Graph, labels: np.ndarray, vectors: np.ndarray) -> Odd:
     found = np.where(labels >= 0, away - home, -2).astype(np.float32)
     first = np.argsort(own, axis=1, kind="stable")[:, :REASONS]
     return Odd(found, np.take_along_axis(graph.indices, first, 1))
+
+
+def _centred(vectors: np.ndarray) -> np.ndarray:
+    """The vectors without their mean, of unit length again."""
+    if not len(vectors):
+        return vectors
+    rest = vectors - vectors.mean(0)
+    unit: np.ndarray = rest / np.maximum(np.linalg.norm(rest, axis=1, keepdims=True), 1e-12)
+    return unit
 
 
 def _first_chosen(similarities: np.ndarray, chosen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

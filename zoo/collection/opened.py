@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from zoo.collection.decisions import Decisions, Read, State, fold, regrouped, valid_name
-from zoo.collection.derived import Neighbours, groups_of, neighbours_of
+from zoo.collection.derived import Neighbours, groups_of, neighbours_of, uncentred
 from zoo.collection.grouping import DEFAULT, Layer
 from zoo.collection.naming import Naming, Question, name_all, propose, spans
 from zoo.collection.neighbours import Graph, Projection
+from zoo.collection.odd import Odd, scores
 from zoo.collection.store import Pictures, Store
 from zoo.errors import InputError
 from zoo.files import path_text
@@ -108,6 +109,12 @@ class Opened:
     def vectors(self) -> np.ndarray:
         """The pictures as unit vectors, P x d float32."""
         return self._neighbours[1]
+
+    @cached_property
+    def odd(self) -> Odd:
+        """How far each picture is from all others."""
+        plain = uncentred(self.store, self.projection, self.pictures)
+        return scores(self.graph, plain)
 
     @property
     def graph(self) -> Graph:

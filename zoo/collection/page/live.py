@@ -68,8 +68,6 @@ class Page:
     @cached_property
     def data(self) -> PageData:
         """Everything, as the decisions have it till now."""
-        from zoo.collection.odd import scores
-
         opened, pictures = self.opened, self.opened.pictures
         data = self._decided(
             PageData(
@@ -81,7 +79,7 @@ class Page:
                 bytes=pictures.bytes,
                 neighbours=opened.graph.indices[:, :NEIGHBOURS],
                 similarities=opened.graph.similarities[:, :NEIGHBOURS],
-                odd=scores(opened.graph).scores,
+                odd=opened.odd.scores,
                 places=self._places(),
                 unread=opened.store.unread(),
             )
