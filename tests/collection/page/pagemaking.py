@@ -16,7 +16,7 @@ from PIL import Image
 
 from zoo.collection.decisions import Decisions, regrouped
 from zoo.collection.page import serving
-from zoo.collection.page.data import DuplicateSet, Fault, Layer, PageData
+from zoo.collection.page.data import Alike, DuplicateSet, Fault, Layer, PageData
 
 HOSTILE = "<img src=x onerror=document.title='broken'>\"'&</script>.png"
 
@@ -109,6 +109,12 @@ class Kept:
 
     def changed(self, seconds: float) -> PageData:
         return self.data
+
+    def alike(self, threshold: float) -> Alike:
+        """Two sets above .9, and one more below it."""
+        sets = [(20, 21), (22, 23, 24), *[(25, 26)] * (threshold < 0.9)]
+        found = [DuplicateSet("alike", each, each[0], "the largest") for each in sets]
+        return Alike(found[:2], len(found), sum(len(each) - 1 for each in sets))
 
     def find_words(self, words: str) -> list[tuple[int, float]]:
         self.searched.append(words)

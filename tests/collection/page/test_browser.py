@@ -167,6 +167,26 @@ def test_duplicates_are_kept_or_are_none(tab: Any, served: Served):
 
 
 @slow
+def test_alike_pictures_by_a_threshold(tab: Any, served: Served):
+    opened(tab, served.address, "#/duplicates")
+    tab.get_by_role("button", name="Alike").click()
+    tab.get_by_role("heading", name="2 sets of alike pictures").wait_for()
+    assert tab.locator(".copy").count() == 5
+    tab.get_by_text("3 pictures besides those to keep").wait_for()
+    tab.get_by_label("Least similarity").fill("0.8")
+    tab.get_by_role("heading", name="3 sets of alike pictures").wait_for()
+    tab.get_by_text("the first 2 sets are shown").wait_for()
+    tab.get_by_role("button", name="Not duplicates").nth(1).click()
+    tab.get_by_text("They are no duplicates.").first.wait_for()
+    (kept,) = served.live.decisions.read().decisions
+    assert kept.hashes == tuple(served.live.base.hashes[22:25])
+    # The threshold stays, and so does the band, when the page is drawn anew.
+    tab.get_by_role("heading", name="3 sets of alike pictures").wait_for()
+    tab.get_by_role("button", name="All", exact=True).click()
+    tab.get_by_role("heading", name="2 sets of duplicates").wait_for()
+
+
+@slow
 def test_odd_ones_with_their_kinds_and_unread_files(tab: Any, served: Served):
     opened(tab, served.address, "#/odd")
     first = tab.locator(".oddity .file").first.text_content()

@@ -18,7 +18,7 @@ from click.testing import CliRunner
 from PIL import Image
 
 from zoo.cli import main
-from zoo.collection.duplicates import find
+from zoo.collection.duplicates import alike, find, same_file
 from zoo.collection.indexing import update
 from zoo.collection.opened import Opened
 from zoo.collection.page import live, mapping
@@ -200,6 +200,21 @@ def test_the_same_pictures_are_shown_once_they_were_looked_for(folder: Path, pag
     pictures = list(again.data.duplicates[1].pictures)
     after = again.decide([Decided(kind="not_duplicate", pictures=pictures)])
     assert bands(after) == [("same file", 2)]
+
+
+def test_alike_pictures_are_those_of_the_command(page: Page):
+    opened = page.opened
+    known = same_file(opened.pictures)
+    for threshold in (0.5, 0.99):
+        wanted = alike(opened.graph, opened.pictures, threshold, known)
+        found = page.alike(threshold)
+        assert [each.pictures for each in found.sets] == [each.members for each in wanted]
+        assert (found.count, found.extra) == (len(wanted), sum(len(x.members) - 1 for x in wanted))
+    found = page.alike(0.5)
+    assert found.extra > page.alike(0.99).extra
+    pictures = list(found.sets[0].pictures)
+    page.decide([Decided(kind="keep_both", pictures=pictures)])
+    assert page.alike(0.5).count == found.count - 1
 
 
 def test_a_picture_finds_itself_first(page: Page):

@@ -211,6 +211,21 @@ def test_searches(served: Served):
     assert served.live.searched == ["a dog", small_picture(1)]
 
 
+def test_alike_pictures_by_a_threshold(served: Served):
+    status, answer, _ = served.ask("alike?threshold=0.95")
+    assert status == 200
+    assert json.loads(answer) == {
+        "sets": [
+            ["alike", [20, 21], 20, "the largest"],
+            ["alike", [22, 23, 24], 22, "the largest"],
+        ],
+        "count": 2,
+        "extra": 3,
+    }
+    for wrong in ("alike", "alike?threshold=nan", "alike?threshold=2", "alike?threshold=x"):
+        assert served.ask(wrong)[0] == 422, wrong
+
+
 def test_only_this_machine_is_listened_to_unless_told():
     with pytest.raises(InputError, match=r"in numbers, such as 127\.0\.0\.1"):
         serving.listening("example.org", 0)

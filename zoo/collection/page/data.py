@@ -15,7 +15,7 @@ import numpy as np
 from zoo.errors import InputError
 from zoo.files import path_text
 
-__all__ = ["DuplicateSet", "Fault", "Layer", "PageData", "to_json"]
+__all__ = ["Alike", "DuplicateSet", "Fault", "Layer", "PageData", "to_json"]
 
 
 class Layer(NamedTuple):
@@ -54,6 +54,21 @@ class DuplicateSet(NamedTuple):
     pictures: tuple[int, ...]
     keep: int
     why: str
+
+
+@dataclass(frozen=True)
+class Alike:
+    """What a threshold of similarity takes as alike.
+
+    Attributes:
+        sets: the first of them, as many as a person may look at.
+        count: how many sets there are.
+        extra: the pictures in them that are not the one to keep.
+    """
+
+    sets: Sequence[DuplicateSet]
+    count: int
+    extra: int
 
 
 @dataclass(frozen=True)
@@ -217,11 +232,20 @@ def changing_json(data: PageData) -> dict[str, Any]:
             for key, column in columns.items()
         },
         "probability": _packed(_hundredths(sure), "u1"),
-        "duplicates": [
-            [each.band, list(each.pictures), each.keep, path_text(each.why)]
-            for each in data.duplicates
-        ],
+        "duplicates": _sets(data.duplicates),
     }
+
+
+def alike_json(found: Alike) -> dict[str, Any]:
+    """What a threshold takes as alike."""
+    return {"sets": _sets(found.sets), "count": found.count, "extra": found.extra}
+
+
+def _sets(sets: Sequence[DuplicateSet]) -> list[list[Any]]:
+    return [
+        [each.band, [int(i) for i in each.pictures], int(each.keep), path_text(each.why)]
+        for each in sets
+    ]
 
 
 def neighbours_json(data: PageData, start: int, end: int) -> dict[str, Any]:

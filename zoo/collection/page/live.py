@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from zoo.collection.page.data import DuplicateSet, Fault, Layer, PageData
+from zoo.collection.page.data import Alike, DuplicateSet, Fault, Layer, PageData
 from zoo.collection.page.thumbnails import EDGE, Made, Source, Thumbnails, webp
 from zoo.collection.store import Store
 from zoo.errors import CollectionError, ImageError, ZooError
@@ -32,6 +32,8 @@ SCREEN = 2048
 """Pixels of the longer side of a picture that is looked at by itself."""
 FOUND = 120
 """Pictures that a search gives."""
+SETS = 500
+"""Sets of alike pictures that are shown."""
 NEIGHBOURS = 12
 BLOCK = 4096
 """Rows of features at once."""
@@ -131,9 +133,12 @@ class Page:
 
     def _duplicates(self) -> list[DuplicateSet]:
         """The same without what a person has set apart, or keeps all of."""
+        return self._undecided(self._copies)
+
+    def _undecided(self, found: "Iterable[Set]") -> list[DuplicateSet]:
         hashes, state = self.opened.pictures.hashes, self.opened.state
         sets = []
-        for each in self._copies:
+        for each in found:
             keep = each.members[0]
             apart = [i for i in each.members[1:] if state.are_apart(hashes[keep], hashes[i])]
             left = tuple(i for i in each.members if i not in apart)
@@ -328,6 +333,16 @@ class Page:
             pixels = decode(io.BytesIO(data), model.preprocessing).pixels
             features = model.features(model.preprocess(pixels)).cpu().numpy().reshape(1, -1)
         return _found([self.opened.vectors], self.opened.projection.apply(features)[0])
+
+    def alike(self, threshold: float) -> Alike:
+        from zoo.collection.duplicates import alike
+
+        with self._lock:  # the decisions are those of one moment
+            opened = self.opened
+            found = alike(opened.graph, opened.pictures, threshold, self._copies, opened.state)
+            sets = self._undecided(found)
+        extra = sum(len(each.pictures) - 1 for each in sets)
+        return Alike(sets[:SETS], len(sets), extra)
 
     def _model(self) -> "ZooModel":
         with self._lock:  # loaded once

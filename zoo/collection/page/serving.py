@@ -15,11 +15,18 @@ from ipaddress import ip_address
 from typing import Annotated, Any, Literal, Protocol
 
 import uvicorn
-from fastapi import FastAPI, HTTPException, Request, Response
+from fastapi import FastAPI, HTTPException, Query, Request, Response
 from pydantic import BaseModel, Field, StrictBool, StrictInt, StrictStr
 
 from zoo.collection.decisions import Decision, valid_name
-from zoo.collection.page.data import PageData, changing_json, neighbours_json, to_json
+from zoo.collection.page.data import (
+    Alike,
+    PageData,
+    alike_json,
+    changing_json,
+    neighbours_json,
+    to_json,
+)
 from zoo.collection.page.static import SHARD, asset, served_page
 from zoo.errors import CollectionError, FileError, ImageError, InputError, ZooError
 
@@ -106,6 +113,9 @@ class Live(Protocol):
     def changed(self, seconds: float) -> PageData:
         """What is known once :attr:`settled`, or so many seconds later."""
 
+    def alike(self, threshold: float) -> Alike:
+        """The pictures whose features are at least so similar, but for known duplicates."""
+
     def find_words(self, words: str) -> list[tuple[int, float]]: ...
 
     def find_picture(self, data: bytes) -> list[tuple[int, float]]: ...
@@ -179,6 +189,10 @@ def application(live: Live, token: str, hosts: Callable[[str], bool]) -> "Guard"
     def _neighbours(chunk: int) -> Response:
         start = check(chunk * SHARD)
         return _json(neighbours_json(live.data, start, start + SHARD))
+
+    @app.get("/alike")
+    def _alike(threshold: Annotated[float, Query(ge=-1, le=1)]) -> Response:
+        return _json(alike_json(live.alike(threshold)))
 
     @app.post("/decide")
     def _decide(wanted: Decisions) -> Response:

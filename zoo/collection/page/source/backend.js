@@ -118,6 +118,11 @@ export class Server {
     return nearest(await this.chunks.at(Math.floor(i / SHARD)), i);
   }
 
+  // The sets of pictures that are at least so similar, and how many there are.
+  alike(threshold) {
+    return this.ask(`alike?threshold=${threshold}`);
+  }
+
   // What has followed from decisions since.
   changed() {
     return this.ask("changed");

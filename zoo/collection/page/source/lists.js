@@ -1,7 +1,7 @@
 // Duplicates, odd ones, unread files, and what a search found.
 import { button, element, number, plural, size } from "./dom.js";
 import { Grid, thumbnail } from "./grid.js";
-import { apart } from "./naming.js";
+import { apart, refuse } from "./naming.js";
 import { Rows } from "./rows.js";
 
 // A picture to look at more closely, by a click.
@@ -25,10 +25,11 @@ function choices(label, current, all, choose) {
 }
 
 // Arrow keys and j, k from row to row; each row has a first thing to focus.
-function listKeys(rows, count) {
+function listKeys(rows, counted) {
   let active = -1;
   return (event) => {
     const by = { ArrowDown: 1, j: 1, ArrowUp: -1, k: -1 }[event.key];
+    const count = counted();
     if (!by || !count) return false;
     active = Math.max(0, Math.min(count - 1, active + by));
     rows.show(active).querySelector("button, a")?.focus({ preventScroll: true });
@@ -36,32 +37,75 @@ function listKeys(rows, count) {
   };
 }
 
+const ALIKE = "alike"; // the band that is asked for by a threshold, not known from the start
+
 export function duplicatesView(page, main) {
   const { collection } = page;
-  const state = (page.memory.duplicates ??= { band: "all", top: 0 });
+  const state = (page.memory.duplicates ??= { band: "all", threshold: 0.95, top: 0 });
   const bands = [...new Set(collection.duplicates.map((set) => set.band))];
-  const shown = collection.duplicates.filter((set) => state.band === "all" || set.band === state.band);
+  if (page.backend.live && collection.hasNeighbours) bands.push(ALIKE);
+  let shown = collection.duplicates.filter((set) => state.band === "all" || set.band === state.band);
   const filters = [["all", "All"], ...bands.map((band) => [band, band[0].toUpperCase() + band.slice(1)])];
+  const title = element("h1", {}, `${plural(shown.length, "set")} of duplicates`);
+  const taken = element("span", { class: "quiet", role: "status" });
+  const least = element("output", {}, state.threshold.toFixed(2));
+  const threshold = element("input", {
+    type: "range", min: "0.7", max: "0.99", step: "0.01", value: String(state.threshold), "aria-label": "Least similarity",
+    oninput: () => {
+      state.threshold = Number(threshold.value);
+      least.textContent = state.threshold.toFixed(2);
+      clearTimeout(asking);
+      asking = setTimeout(ask, 150);
+    },
+  });
   main.append(
     element(
       "div",
       { class: "bar" },
-      element("h1", {}, `${plural(shown.length, "set")} of duplicates`),
+      title,
       choices("How alike", state.band, filters, (band) => {
         state.band = band;
         state.top = 0;
         page.redraw(true);
       }),
+      state.band === ALIKE ? element("label", { class: "threshold" }, "At least", threshold, least) : null,
+      taken,
       element("span", { class: "quiet" }, "Nothing is deleted here."),
     ),
   );
   const list = element("div", { role: "list", "aria-label": "Sets of duplicates" });
-  main.append(list);
-  if (!shown.length) main.append(element("p", { class: "empty" }, "No duplicates are known here. Copies that were turned, cropped or saved again are looked for by: zoo duplicates FOLDER"));
+  const empty = element("p", { class: "empty", hidden: true });
+  main.append(list, empty);
   const narrow = matchMedia("(max-width: 640px)").matches;
   const rows = new Rows(main, list, { count: shown.length, height: narrow ? 300 : 272, draw });
-  main.scrollTop = state.top;
-  rows.update();
+  let asking;
+  let asked = 0;
+  if (state.band === ALIKE) ask();
+  else {
+    empty.textContent = "No duplicates are known here. Copies that were turned, cropped or saved again are looked for by: zoo duplicates FOLDER";
+    empty.hidden = Boolean(shown.length);
+    main.scrollTop = state.top;
+    rows.update();
+  }
+
+  // What the threshold takes; of answers that cross, the last counts.
+  async function ask() {
+    const mine = ++asked;
+    try {
+      const { sets, count, extra } = await page.backend.alike(state.threshold);
+      if (mine !== asked) return;
+      shown = sets.map(([band, pictures, keep, why]) => ({ band, pictures, keep, why }));
+      title.textContent = `${plural(count, "set")} of alike pictures`;
+      taken.textContent = `${plural(extra, "picture")} besides those to keep`;
+      if (count > shown.length) taken.textContent += `; the first ${number(shown.length)} sets are shown`;
+      empty.textContent = "No pictures are as similar as that, besides known duplicates.";
+      empty.hidden = Boolean(count);
+      rows.resize(shown.length);
+      main.scrollTop = state.top;
+    } catch (error) {
+      if (mine === asked) refuse(error);
+    }
+  }
 
   function draw(at) {
     const set = shown[at];
@@ -98,8 +142,10 @@ export function duplicatesView(page, main) {
 
   return {
     help: "↑ ↓ move · Tab to the buttons · Enter opens",
-    key: listKeys(rows, shown.length),
+    key: listKeys(rows, () => shown.length),
     stop() {
+      asked++;
+      clearTimeout(asking);
       state.top = main.scrollTop;
       rows.stop();
     },
@@ -161,7 +207,7 @@ export function oddView(page, main) {
 
   return {
     help: "↑ ↓ move · Enter opens",
-    key: listKeys(rows, shown.length),
+    key: listKeys(rows, () => shown.length),
     stop() {
       state.top = main.scrollTop;
       rows.stop();
