@@ -16,10 +16,10 @@ import zoo
 from zoo.cli import main
 from zoo.errors import CapabilityError, InputError, SpecError
 from zoo.model import ZooModel
-from zoo.spec import CAPABILITIES
+from zoo.spec import USUAL
 from zoo.weights import measure
 
-CALLS = [call for call in CAPABILITIES if hasattr(ZooModel, call) and call != "generate"]
+CALLS = [call for call in USUAL if call != "generate"]
 
 
 class Normed(ZooModel):
@@ -350,3 +350,46 @@ def test_options_at_the_command_line(monkeypatch, tmp_path):
         assert text in refused.stderr
     told = CliRunner().invoke(main, ["info", "walk"]).stdout
     assert "steps=2: a whole number from 1 up to 9; of the walk" in told
+
+
+class Words(ZooModel):
+    """Its features of a text are its length and how many of its letters are ``a``."""
+
+    image_shape, code_shape = (1, 4, 4), (2,)
+
+    def _embed_text(self, texts):
+        return torch.tensor([[len(text), text.count("a")] for text in texts]).float()
+
+
+def test_words_in_templates():
+    model = Words()
+    assert model.embed_text(["a", "bbbb"]).tolist() == [[1, 1], [4, 0]]
+    assert model.embed_text(["x"] * 200, templates=["the {} a"]).tolist() == [[7, 1]] * 200
+    mean = model.embed_text(["a{0}"], templates=["{}", "b{}"])
+    parts = [torch.tensor([n, 1.0]) / (n**2 + 1) ** 0.5 for n in (4, 5)]
+    assert torch.allclose(mean[0], sum(parts) / 2)
+
+
+@pytest.mark.parametrize(
+    ("texts", "templates", "text"),
+    [
+        ("cat", ["{}"], "got one text; write ['cat']"),
+        ([], ["{}"], "expected texts as a list of texts"),
+        (["cat", " "], ["{}"], "none of them empty"),
+        (["cat", 3], ["{}"], "expected texts as a list of texts"),
+        (["cat"], "a {}", "expected templates as a list, got one text"),
+        (["cat"], ["a photo"], "a template has one {}"),
+        (["cat"], ["{} {}"], "a template has one {}"),
+    ],
+)
+def test_words_that_are_none(texts, templates, text):
+    with pytest.raises(InputError) as caught:
+        Words().embed_text(texts, templates=templates)
+    assert text in str(caught.value)
+
+
+def test_only_a_model_that_embeds_words_has_the_call(model):
+    assert "embed_text" in Words().capabilities
+    assert "embed_text" not in model.capabilities
+    with pytest.raises(CapabilityError, match="cannot embed_text"):
+        model.embed_text(["cat"])

@@ -179,6 +179,19 @@ answer(same)
     assert asked == {"config.json", "model.safetensors"}
 
 
+def test_pull(hub, ask, listed):
+    sha = hub.put(LISTED, listed)
+    folder, commit = ask("""
+from zoo.api import pulled
+folder, commit = pulled("timm:test_vit.r160_in1k")
+answer([[p.name for p in folder.iterdir()], commit])
+""")
+    assert (sorted(folder), commit) == (["config.json", "model.safetensors"], sha)
+    kind, text = ask("answer(error_of(zoo.pull, 'timm:test_vit.r160_in1k', to='x'))")
+    assert kind == "InputError"
+    assert "leave --to out" in text
+
+
 def test_the_second_load_needs_no_hub(hub, ask, listed):
     sha = hub.put(LISTED, listed)
     name = "timm:test_vit.r160_in1k"

@@ -18,7 +18,7 @@ from zoo.errors import (
 from zoo.folder import FolderConfig, copy_folder, refuse_to_overwrite
 from zoo.names import HubName, Name, PluginName, PrefixName
 from zoo.registry import builder, registry
-from zoo.sources import Located, declared, described, locate, of_builder, parse
+from zoo.sources import Located, declared, described, locate, of_builder, parse, prefix_builder
 from zoo.spec import ModelSpec, Preprocessing, Source, complete_config
 
 if TYPE_CHECKING:
@@ -180,12 +180,27 @@ def pulled(
         fetched = hub.fetch(parsed.repo, parsed.revision, token=token)
         folder: Path = fetched.folder
         commit: str | None = fetched.commit
+    elif isinstance(parsed, PrefixName) and hasattr(prefix_builder(parsed), "pull"):
+        if target is not None or token is not None:
+            raise InputError(
+                f"{name} has no weights folder of the zoo, and its files stay in the cache of the "
+                "Hub's client: leave --to out (and set HF_TOKEN for a token)"
+            )
+        return _of_library(parsed)
     else:
         located = locate(parsed, token=token, verify=True)
         folder, commit = located.folder, located.commit
     if target is not None:
         copy_folder(folder, target)
     return target or folder, commit
+
+
+def _of_library(name: PrefixName) -> tuple[Path, str | None]:
+    """The folder that a prefix's plugin fetches the files of a name into, and their commit."""
+    from zoo.hub import Fetched
+
+    fetched = of_builder(name, "pull", Fetched)
+    return fetched.folder, fetched.commit
 
 
 @typed()
@@ -241,7 +256,7 @@ def _prefixed(name: PrefixName, *, pretrained: bool) -> "ZooModel":
     if model.spec is None:
         model.spec = described(name)
     model.name = name.text
-    if pretrained:
+    if pretrained and model.source is None:
         model.source = Source(kind="prefix", name=name.text)
     return model.eval()
 

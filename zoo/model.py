@@ -14,7 +14,7 @@ import math
 import random
 import threading
 import weakref
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
@@ -51,6 +51,10 @@ set can be given, and of images of 512 x 512 pixels seven are computed at a time
 BLOCK, BLOCK_NUMBERS = 64, 64 * 3 * 64 * 64
 """The most images, and the most numbers in them, that ``_generate`` makes at once. Unlike
 :data:`BATCH` they decide which images a seed gives, so they never change."""
+
+
+TEXTS = 64
+"""The most texts that go through a network at once."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -310,6 +314,37 @@ class ZooModel(nn.Module):
         with self._answering():
             return self._batched(self._score, self._checked_images(images))
 
+    def embed_text(self, texts: Sequence[str], *, templates: Sequence[str] = ("{}",)) -> Tensor:
+        """What ``texts`` say, N x F, in the space of :meth:`features`, to compare by cosine.
+
+        Args:
+            texts: such as ``["cat", "dog"]``.
+            templates: sentences that each text is put into in place of ``{}``, such as ``["a photo
+                of a {}"]``. Of several, the vectors of a text are made one: the mean of their
+                directions.
+
+        Raises:
+            InputError: ``texts`` or ``templates`` is no list of texts, or a template has no ``{}``.
+            CapabilityError: this model knows no words.
+        """
+        self._require("embed_text")
+        texts, templates = _checked_texts(texts, "texts"), _checked_texts(templates, "templates")
+        for template in templates:
+            if template.count("{}") != 1:
+                raise InputError(
+                    f"a template has one {{}}, where the text goes in, got {template!r:.80}"
+                )
+        said = [[template.replace("{}", text) for text in texts] for template in templates]
+        with self._answering():
+            parts = [self._texts_embedded(each) for each in said]
+            if len(parts) == 1:
+                return parts[0]
+            return torch.stack([nn.functional.normalize(part, dim=1) for part in parts]).mean(0)
+
+    def _texts_embedded(self, texts: list[str]) -> Tensor:
+        starts = range(0, len(texts), TEXTS)
+        return torch.cat([self._embed_text(texts[at : at + TEXTS]) for at in starts])
+
     def forward(self, images: Tensor) -> Tensor:
         """The features of ``images`` with gradients, in the current mode and precision.
 
@@ -390,6 +425,10 @@ class ZooModel(nn.Module):
     def _score(self, images: Tensor) -> Tensor:
         """Mean squared error of the reconstruction."""
         return (self._reconstruct(images) - images).square().flatten(1).mean(1)
+
+    def _embed_text(self, texts: list[str]) -> Tensor:
+        """The features that a picture of what each text says would have, N x F."""
+        raise _not_written(self, "_embed_text(self, texts)", "embed_text")
 
     def loss(self, images: Tensor, step: Step) -> dict[str, Tensor]:
         """The named parts of the loss; training minimises their sum.
@@ -487,9 +526,12 @@ class ZooModel(nn.Module):
     @property
     def capabilities(self) -> tuple[str, ...]:
         """The calls that this model can answer."""
-        from zoo.spec import CAPABILITIES
+        from zoo.spec import USUAL
 
-        return CAPABILITIES if self.spec is None else self.spec.capabilities
+        if self.spec is not None:
+            return self.spec.capabilities
+        knows_words = type(self)._embed_text is not ZooModel._embed_text
+        return (*USUAL, "embed_text") if knows_words else USUAL
 
     @contextlib.contextmanager
     def _answering(self, seed: int = 0) -> Iterator[None]:
@@ -688,6 +730,17 @@ def _not_written(model: nn.Module, method: str, capability: str = "") -> NotImpl
     return NotImplementedError(
         f"{kind.__name__} has no {method}: write it in the class at {where}{less}"
     )
+
+
+def _checked_texts(texts: Sequence[str], what: str) -> list[str]:
+    if isinstance(texts, str):
+        raise InputError(f"expected {what} as a list, got one text; write [{texts!r:.80}]")
+    listed = list(texts) if isinstance(texts, Sequence) else []
+    if not listed or not all(isinstance(text, str) and text.strip() for text in listed):
+        raise InputError(
+            f"expected {what} as a list of texts, none of them empty, got {texts!r:.80}"
+        )
+    return listed
 
 
 def _whole(value: object) -> bool:

@@ -183,6 +183,14 @@ def find_weights(spec: ModelSpec, tag: str) -> Weights:
     )
 
 
+def prefix_builder(name: PrefixName) -> type:
+    """The class that a plugin has for the names with its prefix.
+
+    Raises: as :meth:`zoo.registry.Registry.find_prefix` and :func:`zoo.registry.builder`.
+    """
+    return builder(registry().find_prefix(name.prefix)[1])
+
+
 def of_builder(name: PrefixName, call: str, kind: type[_T], **arguments: Any) -> _T:
     """Call a class method of a prefix's builder, which is a plugin's code; check the result.
 
@@ -190,7 +198,7 @@ def of_builder(name: PrefixName, call: str, kind: type[_T], **arguments: Any) ->
         PluginError: it fails, or returns something else than ``kind``.
     """
     plugin, prefix = registry().find_prefix(name.prefix)
-    maker = builder(prefix)
+    maker: Any = prefix_builder(name)
     from zoo.isolation import isolated
 
     try:

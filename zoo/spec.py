@@ -18,7 +18,9 @@ from zoo.errors import InputError, SettingsError, SpecError
 API_VERSION = 1
 """The version of the contract between core, plugins and weights folders."""
 
-CAPABILITIES = ("encode", "decode", "reconstruct", "generate", "features", "score")
+USUAL = ("encode", "decode", "reconstruct", "generate", "features", "score")
+"""The calls of a model whose record does not say which it has: those of an autoencoder."""
+CAPABILITIES = (*USUAL, "embed_text")
 """The calls that a model can declare; ``preprocess`` is every model's."""
 
 
@@ -373,7 +375,7 @@ class ModelSpec(_Record):
     image_shape: tuple[int, int, int]
     code_shape: tuple[int, ...] = ()
     config: Mapping[str, Any] = field(default_factory=dict, hash=False)
-    capabilities: tuple[str, ...] = CAPABILITIES
+    capabilities: tuple[str, ...] = USUAL
     generate_options: Mapping[str, Option] = field(default_factory=dict, hash=False)
     weights: tuple[Weights, ...] = ()
     default_tag: str | None = None
@@ -481,6 +483,7 @@ class Prefix(_Record):
 
         from_name(rest: str, *, pretrained: bool) -> ZooModel   # load and create
         describe(rest: str) -> ModelSpec                        # info
+        pull(rest: str) -> zoo.hub.Fetched                      # pull; a plugin may leave it out
 
     ``rest`` is the text after the colon, printable and not empty, and otherwise unchecked. When
     ``pretrained`` weights are asked for and do not exist, that is an error, never random weights.
@@ -492,7 +495,7 @@ class Prefix(_Record):
     builder: str
     summary: str
     example: str
-    capabilities: tuple[str, ...] = CAPABILITIES
+    capabilities: tuple[str, ...] = USUAL
     paper: str = ""
     url: str = ""
     api_version: int = API_VERSION

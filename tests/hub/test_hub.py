@@ -316,6 +316,8 @@ def test_a_pickle_beside_the_tensors(hub, files, name):
          errors.WeightsNotFound, ["of something else", "transformers.AutoModel.from_pretrained"]),
         ({"config.json": b'{"architecture": "resnet18", "pretrained_cfg": {}}'},
          errors.WeightsNotFound, ["zoo.load('timm:hf-hub:org/ae.mine')", "latentzoo-timm)"]),
+        ({"open_clip_config.json": b"{}", "open_clip_pytorch_model.bin": b""},
+         errors.WeightsNotFound, ["zoo.load('clip:hf-hub:org/ae.mine')", "latentzoo-clip)"]),
         ({"model_index.json": b"{}"},
          errors.WeightsNotFound, ["no config.json", "diffusers.DiffusionPipeline"]),
         ({"README.md": b"---\nlibrary_name: \"ker\\eas\"\n---\n"},
@@ -325,7 +327,8 @@ def test_a_pickle_beside_the_tensors(hub, files, name):
         ({"config.json": b"{}"}, errors.WeightsNotFound, ["its config.json is of something else"]),
         ({"config.json": b"["}, errors.InvalidConfig, ["is not valid JSON"]),
     ],
-    ids=["transformers", "timm", "diffusers", "named", "files", "pickle", "empty", "broken"],
+    ids=["transformers", "timm", "open_clip", "diffusers", "named", "files", "pickle", "empty",
+         "broken"],
 )  # fmt: skip
 def test_repositories_of_others(hub, theirs, kind, parts):
     hub.put(REPO, theirs)
@@ -511,6 +514,18 @@ def test_search(hub, sha, files):
     assert (said[REPO]["model"], said[REPO]["installed"]) == ("ae", True)
     assert said["other/stranger"]["installed"] is False
     assert run("search", "nothing", "of", "this").stdout == "Nothing on the Hub matches.\n"
+
+
+def test_search_of_another_library(hub):
+    hub.put("org/towers", {"README.md": b"---\nlibrary_name: open_clip\n---\n"})
+    hub.put("org/net", {"README.md": b"---\nlibrary_name: timm\n---\n"})
+    (row,) = zoo.hub.search(library="open_clip")
+    assert row["name"] == "clip:hf-hub:org/towers"
+    (row,) = json.loads(run("search", "--library", "timm", "--json").stdout)
+    assert (row["name"], row["model"]) == ("timm:hf-hub:org/net", "timm")
+    assert tuple(zoo.hub.foreign.LIBRARIES) == zoo.cli.hub.LIBRARIES
+    with pytest.raises(errors.InputError, match="libraries: diffusers, open_clip, timm"):
+        zoo.hub.search(library="keras")
 
 
 # -- the client ----------------------------------------------------------------------------------

@@ -16,6 +16,8 @@ from zoo.cli.shared import (
     size,
 )
 
+LIBRARIES = ("diffusers", "open_clip", "timm")
+"""The keys of zoo.hub.foreign.LIBRARIES, which are not imported for --help."""
 FIGURES = 3
 """How many of a repository's figures a row of the search shows."""
 
@@ -46,19 +48,26 @@ def pull(name: str, to: Path | None, as_json: bool) -> None:
 @click.argument("words", nargs=-1)
 @click.option("--author", metavar="NAME", help="Only what this user or organisation published.")
 @click.option(
+    "--library",
+    type=click.Choice(LIBRARIES),
+    help="Weights of this library instead, which a plugin loads.",
+)
+@click.option(
     "--limit", type=click.IntRange(1, 1000), default=20, show_default=True, help="At most so many."
 )
 @as_json
-def search(words: tuple[str, ...], author: str | None, limit: int, as_json: bool) -> None:
+def search(
+    words: tuple[str, ...], author: str | None, library: str | None, limit: int, as_json: bool
+) -> None:
     """Find weights on the Hub that a zoo can load; WORDS are looked for in their names.
 
     What is shown is what each repository says of itself.
     """
     from zoo import hub
 
-    rows = hub.search(" ".join(words), author=author, limit=limit)
+    rows = hub.search(" ".join(words), author=author, library=library, limit=limit)
     for row in rows:
-        row["model"], row["installed"] = _model(row["tags"])
+        row["model"], row["installed"] = _model(row["tags"]) if library is None else _owned(row)
     if as_json:
         print_json(rows)
     elif not rows:
@@ -80,6 +89,14 @@ def _model(tags: list[str]) -> tuple[str | None, bool]:
         return tags[2], tags[2] in here
     known = [tag for tag in tags if tag in here]
     return (known[0], True) if known else (None, False)
+
+
+def _owned(row: dict[str, Any]) -> tuple[str, bool]:
+    """The prefix of a name of another library, and whether a plugin here owns it."""
+    from zoo.registry import registry
+
+    prefix = str(row["name"]).partition(":")[0]
+    return prefix, prefix in registry().prefix_names()
 
 
 def _cells(row: dict[str, Any]) -> list[str]:

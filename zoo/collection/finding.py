@@ -172,13 +172,9 @@ def embedded_words(model: "ZooModel", words: str, folder: Path) -> np.ndarray:
     Raises:
         CapabilityError: the model knows no words; the text names models that do.
     """
-    from zoo.spec import CAPABILITIES
-
-    declared = "embed_text" not in CAPABILITIES or "embed_text" in model.capabilities
-    call = getattr(model, "embed_text", None)
-    if call is None or not declared:
+    if "embed_text" not in model.capabilities:
         raise CapabilityError(_wordless(model.name or type(model).__name__, words, folder))
-    vector: np.ndarray = unit(call([words]).cpu().numpy())[0]
+    vector: np.ndarray = unit(model.embed_text([words]).cpu().numpy())[0]
     return vector
 
 

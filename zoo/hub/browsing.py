@@ -3,13 +3,14 @@
 import os
 from typing import TYPE_CHECKING, Any
 
-from zoo.errors import CorruptWeights
+from zoo.errors import CorruptWeights, InputError
 from zoo.files import openable, refuse_placeholder
 from zoo.folder import CARD, CONFIG, METRICS, TENSORS, weights_record
 from zoo.hub.cache import snapshot
 from zoo.hub.client import api, check_names, with_retries
 from zoo.hub.errors import hub_errors
 from zoo.hub.fetching import FetchedWeights, get_config, get_file, read, sizes_of
+from zoo.hub.foreign import LIBRARIES
 from zoo.hub.revisions import ask, commit_of
 
 if TYPE_CHECKING:
@@ -63,9 +64,17 @@ def describe(repo: str, revision: str | None = None, *, token: str | None = None
 
 
 def search(
-    words: str = "", *, author: str | None = None, limit: int = 20, token: str | None = None
+    words: str = "",
+    *,
+    author: str | None = None,
+    library: str | None = None,
+    limit: int = 20,
+    token: str | None = None,
 ) -> list[dict[str, Any]]:
     """Repositories on the Hub that say they are the zoo's, the most downloaded first.
+
+    Args:
+        library: those of another library instead, one of :data:`LIBRARIES`.
 
     Returns:
         For each ``name`` (``hf-hub:org/name``), ``repo``, ``commit``, ``tags`` (of its card: the
@@ -73,21 +82,27 @@ def search(
         ``modified`` (a date), ``private``, ``gated`` and ``figures`` (of its model-index).
 
     Raises:
+        InputError: the zoo has no names for that library.
         HubUnreachable, HubBusy, AccessDenied: the Hub does not answer.
     """
+    if library is not None and library not in LIBRARIES:
+        raise InputError(
+            f"the zoo loads nothing of {library!r:.80}; libraries: {', '.join(LIBRARIES)}"
+        )
+    form = "hf-hub:{}" if library is None else LIBRARIES[library]
     with hub_errors():
         found = list(
             api(token).list_models(
                 search=words or None,
                 author=author,
-                filter="latentzoo",
+                filter=library or "latentzoo",
                 sort="downloads",
                 limit=limit,
                 full=True,
                 cardData=True,
             )
         )
-        return [_found(model) for model in found]
+        return [_found(model, form) for model in found]
 
 
 def _header(repo: str, fetched: FetchedWeights, token: str | None) -> dict[str, dict[str, Any]]:
@@ -116,11 +131,11 @@ def _header(repo: str, fetched: FetchedWeights, token: str | None) -> dict[str, 
         raise CorruptWeights(f"{path} is not a valid safetensors file: {error}") from None
 
 
-def _found(model: "ModelInfo") -> dict[str, Any]:
+def _found(model: "ModelInfo", form: str) -> dict[str, Any]:
     card = model.card_data
     results = getattr(card, "eval_results", None) or ()
     return {
-        "name": f"hf-hub:{model.id}",
+        "name": form.format(model.id),
         "repo": str(model.id),
         "commit": model.sha,
         "tags": [str(tag) for tag in getattr(card, "tags", None) or model.tags or ()],

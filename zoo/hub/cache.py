@@ -14,6 +14,7 @@ import hashlib
 import os
 import re
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 from zoo.files import write_atomically
@@ -39,8 +40,8 @@ def snapshot(repo: str, sha: str) -> Path:
     return repo_folder(repo) / "snapshots" / sha
 
 
-def is_whole(folder: Path) -> bool:
-    return (folder / TENSORS).exists() and (folder / CONFIG).exists()
+def is_whole(folder: Path, names: Iterable[str] = (TENSORS, CONFIG)) -> bool:
+    return all((folder / name).exists() for name in names)
 
 
 def promised_digest(path: Path) -> str | None:
@@ -82,12 +83,14 @@ def remember(repo: str, revision: str | None, sha: str) -> None:
             write_atomically(path, sha.encode())
 
 
-def remembered(repo: str, revision: str | None) -> str | None:
+def remembered(
+    repo: str, revision: str | None, names: Iterable[str] = (TENSORS, CONFIG)
+) -> str | None:
     try:
         sha = (repo_folder(repo) / "refs" / (revision or "main")).read_text("ascii").strip()
     except (OSError, ValueError):
         return None
-    return sha if is_commit(sha) and is_whole(snapshot(repo, sha)) else None
+    return sha if is_commit(sha) and is_whole(snapshot(repo, sha), names) else None
 
 
 def _expanded(path: str) -> str:

@@ -121,7 +121,7 @@ def fetch_files(
     names = tuple(names)
     if pickles := [name for name in names if name.lower().endswith(PICKLES)]:
         raise UnsafeWeights(f"{pickles[0]!r:.200} may be a pickle, which the zoo never reads")
-    commit, listing = commit_of(repo, revision, token)
+    commit, listing = commit_of(repo, revision, token, names)
     for name in names:
         get_file(repo, commit.sha, name, token)
     if listing is not None:

@@ -13,6 +13,10 @@ if TYPE_CHECKING:
     from huggingface_hub import ModelInfo
 
 
+LIBRARIES = {"diffusers": "diffusers:{}", "open_clip": "clip:hf-hub:{}", "timm": "timm:hf-hub:{}"}
+"""Other libraries, by what the Hub calls them, and the zoo's names of their repositories."""
+
+
 def is_ours(config: Mapping[str, Any]) -> bool:
     return {"api_version", "model", "config"} <= config.keys()
 
@@ -25,6 +29,7 @@ def foreign(
     library = (listing and listing.library_name) or _library(files, config or {})
     ways = {
         "timm": f"zoo.load('timm:hf-hub:{repo}') ({install_command(usual_owner('timm'))})",
+        "open_clip": f"zoo.load('clip:hf-hub:{repo}') ({install_command(usual_owner('clip'))})",
         "transformers": f"transformers.AutoModel.from_pretrained({repo!r})",
         "diffusers": f"diffusers.DiffusionPipeline.from_pretrained({repo!r})",
         "sentence-transformers": f"sentence_transformers.SentenceTransformer({repo!r})",
@@ -51,6 +56,8 @@ def foreign(
 def _library(files: set[str], config: Mapping[str, Any]) -> str | None:
     if "model_index.json" in files or "_diffusers_version" in config:
         return "diffusers"
+    if "open_clip_config.json" in files:
+        return "open_clip"
     if "modules.json" in files:
         return "sentence-transformers"
     if "pretrained_cfg" in config or "architecture" in config:

@@ -1,11 +1,12 @@
 """Resolves a branch, a tag or a commit to a full commit sha, once, before any file is fetched."""
 
 import warnings
+from collections.abc import Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, NamedTuple
 
 from zoo.errors import HubBusy, HubError, HubUnreachable, StaleWeights
-from zoo.folder import CONFIG
+from zoo.folder import CONFIG, TENSORS
 from zoo.hub.cache import is_whole, remembered, snapshot
 from zoo.hub.client import api, check_names, with_retries
 from zoo.names import is_commit
@@ -39,22 +40,27 @@ def resolve(repo: str, revision: str | None = None, *, token: str | None = None)
 
 
 def commit_of(
-    repo: str, revision: str | None, token: str | None
+    repo: str, revision: str | None, token: str | None, names: Sequence[str] = (CONFIG, TENSORS)
 ) -> tuple[Commit, "ModelInfo | None"]:
     if is_commit(revision):
         return resolve(repo, revision), None
-    return newest(repo, revision, token)
+    return newest(repo, revision, token, names)
 
 
-def newest(repo: str, revision: str | None, token: str | None) -> tuple[Commit, "ModelInfo | None"]:
-    """The commit of a branch or a tag and the Hub's listing of it, or of the cache without one."""
+def newest(
+    repo: str, revision: str | None, token: str | None, names: Sequence[str] = (CONFIG, TENSORS)
+) -> tuple[Commit, "ModelInfo | None"]:
+    """The commit of a branch or a tag and the Hub's listing of it, or of the cache without one.
+
+    ``names``: the files that the cache has to have for that.
+    """
     try:
         listing = ask(repo, revision, token)
     except (HubUnreachable, HubBusy) as error:
-        sha = remembered(repo, revision)
+        sha = remembered(repo, revision, names)
         if sha is None:
             raise
-        fetched = datetime.fromtimestamp((snapshot(repo, sha) / CONFIG).lstat().st_mtime)
+        fetched = datetime.fromtimestamp((snapshot(repo, sha) / names[0]).lstat().st_mtime)
         warnings.warn(
             f"the newest commit could not be asked for: {str(error).splitlines()[0]}\n"
             f"Taken from the cache: hf-hub:{repo}@{sha}, which was fetched on "

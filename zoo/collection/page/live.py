@@ -311,8 +311,10 @@ class Page:
         """Whether the collection's model knows words, as far as can be told without loading it."""
         from zoo.registry import registry
 
-        name = str(self.opened.store.manifest.model["name"]).partition(".")[0]
-        return name in registry().names_with("embed_text")
+        name = str(self.opened.store.manifest.model["name"])
+        prefix, colon, _ = name.partition(":")
+        known = f"{prefix}:..." if colon else name.partition(".")[0]
+        return known in registry().names_with("embed_text")
 
     def find_words(self, words: str) -> list[tuple[int, float]]:
         from zoo.collection.finding import embedded_words, unit

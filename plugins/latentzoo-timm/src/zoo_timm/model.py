@@ -105,6 +105,16 @@ class TimmModel(ZooModel):
             model.to("meta")._encode(torch.empty(1, *model.image_shape, device="meta"))
         return _spec(source, model, source.revision)
 
+    @classmethod
+    def pull(cls, rest: str) -> hub.Fetched:
+        """The files that ``timm:rest`` is loaded of, fetched from the Hub and checked.
+
+        Raises: as :meth:`from_name`.
+        """
+        source = find(rest)
+        source.require_weights()
+        return _fetched(source)
+
 
 def _described(source: Source) -> TimmModel:
     """The model on the meta device, without memory or values."""
@@ -139,13 +149,7 @@ def _create(source: Source, kind: type[ZooError], what: str, **more: Any) -> nn.
 
 def _trained(source: Source, looked_at: TimmModel | None) -> tuple[nn.Module, str]:
     """The network with the weights of one commit, from which all its tensors have to be."""
-    try:
-        fetched = hub.fetch_files(str(source.repo), (CONFIG, TENSORS), source.revision)
-    except WeightsNotFound as error:
-        raise WeightsNotFound(
-            f"{error}.\nOf timm's repositories the zoo reads {TENSORS} and nothing else: a "
-            "pytorch_model.bin is a pickle, which could run any code"
-        ) from error
+    fetched = _fetched(source)
     path = fetched.folder / TENSORS
     where = f"{TENSORS} of hf-hub:{source.repo}@{fetched.commit}"
     if looked_at is not None:
@@ -168,6 +172,16 @@ def _trained(source: Source, looked_at: TimmModel | None) -> tuple[nn.Module, st
         if not bool(torch.isfinite(tensor).all()):
             raise TensorMismatch(f"{where}: {name!r:.200} holds NaN or infinity")
     return net.float(), fetched.commit
+
+
+def _fetched(source: Source) -> hub.Fetched:
+    try:
+        return hub.fetch_files(str(source.repo), (CONFIG, TENSORS), source.revision)
+    except WeightsNotFound as error:
+        raise WeightsNotFound(
+            f"{error}.\nOf timm's repositories the zoo reads {TENSORS} and nothing else: a "
+            "pytorch_model.bin is a pickle, which could run any code"
+        ) from error
 
 
 def _check_size(path: Path, where: str, net: nn.Module) -> None:
