@@ -116,6 +116,7 @@ def test_plugins():
     assert [(p["distribution"], p["models"], p["fault"]) for p in found] == [
         ("latentzoo-ae", ["ae", "deep_ae"], None),
         ("latentzoo-baseline", ["pca", "patch_kmeans"], None),
+        ("latentzoo-clip", [], None),
         ("latentzoo-contrastive", ["simclr", "vicreg"], None),
         ("latentzoo-conv", ["conv_ae", "denoising_ae", "timm_ae"], None),
         ("latentzoo-gan", ["dcgan", "gan", "bigan", "stacked_gan"], None),

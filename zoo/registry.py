@@ -13,7 +13,7 @@ from zoo.discovery import (
     normalise,
     repeated,
 )
-from zoo.errors import AmbiguousName, PluginError, UnknownModel, ZooError
+from zoo.errors import AmbiguousName, MissingDependency, PluginError, UnknownModel, ZooError
 from zoo.installing import install_command, install_plugins_command
 from zoo.spec import ModelSpec, Prefix, is_prefix
 
@@ -195,11 +195,14 @@ def builder(spec: ModelSpec | Prefix) -> type:
     """The class that ``spec.builder`` names, imported now.
 
     Raises:
+        MissingDependency: it needs a library that is not installed.
         PluginError: the module or the class is not there, or fails to import.
     """
     module, _, attribute = spec.builder.partition(":")
     try:
         found: type = getattr(importlib.import_module(module), attribute)
+    except MissingDependency:  # its text has the pip command
+        raise
     except Exception as error:
         raise PluginError(
             f"the builder {spec.builder} of {spec.name} cannot be imported.\n"
