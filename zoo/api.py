@@ -90,7 +90,12 @@ def _new(spec: ModelSpec, config: Mapping[str, Any]) -> "ZooModel":
 
 @typed()
 def load(
-    name: str, *, device: "torch.device | str" = "cpu", token: str | None = None
+    name: str,
+    *,
+    device: "torch.device | str" = "cpu",
+    token: str | None = None,
+    fit: str | None = None,
+    background: float | None = None,
 ) -> "ZooModel":
     """A trained model, float32 and in eval mode.
 
@@ -100,18 +105,20 @@ def load(
         device: where to put it.
         token: of the Hub; by default the one that its client finds (``HF_TOKEN``, ``hf auth
             login``).
+        fit, background: how pictures are made into images, in another way than the weights say; as
+            :meth:`zoo.model.ZooModel.prepare` takes them.
 
     Raises:
         ModelNameError: the name means nothing here, or more than one thing.
         WeightsError: the weights are not there, damaged, unsafe, or not those of the model.
         HubError: the Hub does not have or does not give them, or cannot be reached.
         PluginError: the plugin of this model failed to load.
-        InputError: this machine has no such ``device``.
+        InputError: this machine has no such ``device``, or another ``fit`` or ``background``.
         FileError: the operating system refuses access to one of its files or folders.
     """
     from zoo.isolation import isolated
 
-    model = loaded(name, token=token).model
+    model = loaded(name, token=token).model.prepare(fit=fit, background=background)
     with isolated():
         return model.to(usable_device(device))
 

@@ -166,6 +166,10 @@ class Metric(_Record):
             _check(_is_number(value), f"{where}.baselines.{baseline}", "a number", value)
 
 
+FITS = ("crop", "pad", "stretch")
+"""What may be done with a picture whose sides are of other proportions than the images'."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Preprocessing(_Record):
     """How any picture becomes an image of a model.
@@ -190,8 +194,7 @@ class Preprocessing(_Record):
             "whole numbers from 1 to 4096",
             (self.height, self.width),
         )
-        fits = ("crop", "pad", "stretch")
-        _check(self.fit in fits, "Preprocessing.fit", f"one of {fits}", self.fit)
+        _check(self.fit in FITS, "Preprocessing.fit", f"one of {FITS}", self.fit)
         number = isinstance(self.background, int | float) and 0 <= self.background <= 1
         _check(number, "Preprocessing.background", "a number from 0 to 1", self.background)
 

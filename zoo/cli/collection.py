@@ -11,7 +11,15 @@ from typing import TYPE_CHECKING, Any
 import click
 
 import zoo
-from zoo.cli.shared import UserPath, as_json, assignments, minutes, print_json, printable
+from zoo.cli.shared import (
+    UserPath,
+    as_json,
+    assignments,
+    minutes,
+    preparation,
+    print_json,
+    printable,
+)
 from zoo.errors import InputError, ModelNameError
 from zoo.files import path_text
 
@@ -36,12 +44,15 @@ SHOWN = 20
     "--set", "settings", multiple=True, metavar="KEY=VALUE",
     help="With --learn: a setting of the recipe, such as epochs=5.",
 )  # fmt: skip
+@preparation
 @as_json
 def index(
     name_and_sources: tuple[str, ...],
     out: Path,
     learn: bool,
     settings: tuple[str, ...],
+    fit: str | None,
+    background: float | None,
     as_json: bool,
 ) -> None:
     """Index your own pictures: folders, files, zip and tar archives, Parquet files.
@@ -55,7 +66,10 @@ def index(
     name, sources = _split(name_and_sources, learn)
     if settings and not learn:
         raise InputError("--set is for --learn, which trains a model first")
-    collection = _indexed(name, sources, out, learn, assignments("--set", settings))
+    collection = _indexed(
+        name, sources, out,
+        learn=learn, settings=assignments("--set", settings), fit=fit, background=background,
+    )  # fmt: skip
     done = collection.report
     assert done is not None
     if as_json:
@@ -96,7 +110,7 @@ def _is_name(first: str, single: bool) -> bool:
 
 
 def _indexed(
-    name: str | None, sources: list[Path], out: Path, learn: bool, settings: dict[str, Any]
+    name: str | None, sources: list[Path], out: Path, *, learn: bool, **more: Any
 ) -> "Collection":
     from zoo.cli.learning import Display
 
@@ -106,7 +120,7 @@ def _indexed(
             report = stack.enter_context(Display()).show
         progress = stack.enter_context(_progress(learn))
         return zoo.Collection.index(
-            name, sources, out, learn=learn, settings=settings, report=report, progress=progress
+            name, sources, out, learn=learn, report=report, progress=progress, **more
         )
 
 
@@ -179,6 +193,7 @@ def _facts(collection: "Collection", done: "Report", out: Path) -> dict[str, Any
     return {
         "out": str(out),
         "model": collection.store.manifest.model["name"],
+        "preprocessing": collection.store.manifest.preprocessing,
         "sources": collection.store.manifest.sources,
         **{name: getattr(done, name) for name in COUNTS},
         "left_out": [{"path": again, "same_as": first} for again, first in done.linked],

@@ -354,7 +354,7 @@ def _model_of(recogniser: "Recogniser") -> "ZooModel":
     from zoo.errors import CollectionError
 
     wanted = recogniser.model
-    model: ZooModel = loaded(wanted["name"])
+    model: ZooModel = loaded(wanted["name"], recogniser.preprocessing)
     sha256 = identity(model)["sha256"]
     if wanted.get("sha256") and sha256 != wanted["sha256"]:
         raise CollectionError(

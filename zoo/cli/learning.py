@@ -19,6 +19,7 @@ from zoo.cli.shared import (
     as_json,
     assignments,
     minutes,
+    preparation,
     printable,
     report,
     seed,
@@ -88,6 +89,7 @@ class Bytes(click.ParamType):  # type: ignore[type-arg]  # older click has no ar
 )
 @seed
 @click.option("--resume", is_flag=True, help="Go on from the last checkpoint in --out.")
+@preparation
 @strict
 @as_json
 def train(
@@ -107,6 +109,8 @@ def train(
     checkpoint_every: float,
     seed: int,
     resume: bool,
+    fit: str | None,
+    background: float | None,
     strict: bool,
     as_json: bool,
 ) -> None:
@@ -140,6 +144,8 @@ def train(
                 dtype=dtype,
                 memory=memory,
                 strict=strict,
+                fit=fit,
+                background=background,
                 resume=resume,
                 checkpoint_every=checkpoint_every,
                 stop=signals,

@@ -14,6 +14,7 @@ from zoo.cli.shared import (
     as_json,
     minutes,
     new_table,
+    preparation,
     print_json,
     print_table,
     printable,
@@ -64,6 +65,7 @@ EXPECTED_WARNINGS = (
     help="The same model trained with another recipe, measured beside it.",
 )
 @click.option("--out", type=UserPath(dir_okay=False), help="Write the figures there, as JSON.")
+@preparation
 @seed
 @as_json
 def evaluate(
@@ -76,6 +78,8 @@ def evaluate(
     verify: bool,
     against: Path | None,
     out: Path | None,
+    fit: str | None,
+    background: float | None,
     seed: int,
     as_json: bool,
 ) -> None:
@@ -92,7 +96,8 @@ def evaluate(
         warnings.filterwarnings("ignore", text)
 
     if verify:
-        for option, value in (("against", against), ("samples", samples)):
+        others = {"against": against, "samples": samples, "fit": fit, "background": background}
+        for option, value in others.items():
             if value is not None:
                 raise InputError(f"--verify measures what is recorded again: leave --{option} out")
         with Meter() as meter:
@@ -120,6 +125,8 @@ def evaluate(
                 against=against,
                 samples=samples,
                 space=space,
+                fit=fit,
+                background=background,
                 progress=meter.say,
                 advance=meter.advance,
             )

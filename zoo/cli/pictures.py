@@ -12,6 +12,7 @@ from zoo.cli.shared import (
     assignments,
     new_table,
     png_out,
+    preparation,
     print_json,
     print_table,
     read,
@@ -53,10 +54,18 @@ if TYPE_CHECKING:
     type=click.Choice(["codes", "features", "scores"]),
     help="What to write for each picture.",
 )
+@preparation
 @strict
 @as_json
 def encode(
-    name: str, sources: tuple[Path, ...], out: Path, what: str, strict: bool, as_json: bool
+    name: str,
+    sources: tuple[Path, ...],
+    out: Path,
+    what: str,
+    fit: str | None,
+    background: float | None,
+    strict: bool,
+    as_json: bool,
 ) -> None:
     """Encode pictures (files and folders) into a table of codes."""
     if out.suffix not in (".parquet", ".npz", ".safetensors"):
@@ -67,7 +76,7 @@ def encode(
     from zoo.collection.encoding import encode_files, writing
     from zoo.images import files_of, why_not_opened
 
-    model = zoo.load(name)
+    model = zoo.load(name, fit=fit, background=background)
     call = {"codes": model.encode, "features": model.features, "scores": model.score}[what]
     files, skipped, notes = files_of(sources)
     refuse_loss(out, out.suffix, (path for path in files if not why_not_opened(path.name)))

@@ -50,6 +50,22 @@ strict = click.option(
 )
 
 
+def preparation(command: "F") -> "F":
+    """The options that choose how pictures are made into a model's images."""
+    fit = click.option(
+        "--fit",
+        type=click.Choice(["crop", "pad", "stretch"]),
+        help="Pictures of other proportions are cut, framed or distorted; by default as the "
+        "weights say.",
+    )
+    background = click.option(
+        "--background",
+        type=click.FloatRange(0, 1),
+        help="Under transparent pictures, and of the frame: from 0, black, to 1, white.",
+    )
+    return fit(background(command))
+
+
 def png_out(default: str) -> "Callable[[F], F]":
     return click.option(
         "--out",

@@ -56,6 +56,8 @@ class Collection:
         *,
         learn: bool = False,
         settings: Mapping[str, Any] | None = None,
+        fit: str | None = None,
+        background: float | None = None,
         report: "Callable[[dict[str, Any]], None]" = lambda line: None,
         progress: Callable[[int, int], None] | None = None,
     ) -> "Collection":
@@ -70,6 +72,9 @@ class Collection:
             learn: train ``model``, which is a name without a tag, on these pictures first, unless
                 that was done. The weights stay in the collection.
             settings: over the recipe of that training.
+            fit, background: how pictures are made into images of a model that is named, as
+                :func:`zoo.load` takes them; by default as its weights say, and as before where
+                there is a collection.
             report: is told of that training, as of :func:`zoo.train`.
             progress: is told how many of how many files are done.
 
@@ -86,10 +91,11 @@ class Collection:
         sources = [user_path(source, "a source") for source in sources]
         refuse_foreign(folder)
         with Store.writing(folder):
+            chosen = {"fit": fit, "background": background}
             if learn:
-                found = _learnt(model, sources, folder, settings or {}, report)
+                found = _learnt(model, sources, folder, settings or {}, report, chosen)
             else:
-                found = _found(model, folder)
+                found = _found(model, folder, chosen)
             done = update(folder, found[0], sources, progress=progress, weights=found[1])
         made = cls(folder)
         made.report = done
@@ -265,17 +271,24 @@ class Collection:
         return of_collection(self.store)
 
 
-def _found(model: "ZooModel | str | None", folder: Path) -> "tuple[ZooModel, str | None]":
+def _found(
+    model: "ZooModel | str | None", folder: Path, chosen: "Mapping[str, Any]"
+) -> "tuple[ZooModel, str | None]":
     """The model to use, and the folder within the collection that it is from, if it is."""
     from zoo.collection.models import best_embedded, loaded, of_collection
     from zoo.collection.store import Store
 
-    if model is None and Store.exists(folder):
-        store = Store.open(folder)
-        return of_collection(store), store.manifest.model["weights"]
+    store = Store.open(folder) if Store.exists(folder) else None
+    if model is None and store is not None:
+        return of_collection(store).prepare(**chosen), store.manifest.model["weights"]
     if model is None:
         model = best_embedded()
-    return (loaded(model) if isinstance(model, str) else model), None
+    if isinstance(model, str):
+        recorded = None if store is None else store.manifest.preprocessing
+        return loaded(model, recorded, **chosen), None
+    if set(chosen.values()) != {None}:
+        raise InputError("fit and background are of a model that is named; type: model.prepare()")
+    return model, None
 
 
 def _learnt(
@@ -284,6 +297,7 @@ def _learnt(
     folder: Path,
     settings: "Mapping[str, Any]",
     report: "Callable[[dict[str, Any]], None]",
+    chosen: "Mapping[str, Any]",
 ) -> "tuple[ZooModel, str | None]":
     """As :func:`_found`, of a model that is trained on the pictures, now or before."""
     from zoo.collection.models import learnt
@@ -291,6 +305,8 @@ def _learnt(
 
     if not isinstance(model, str):
         raise InputError("to learn from the pictures, name a model without a tag, such as simclr")
+    recorded = None
     if Store.exists(folder):
-        sources = [*Store.open(folder).manifest.sources, *sources]
-    return learnt(model, sources, folder, report, settings), WEIGHTS
+        manifest = Store.open(folder).manifest
+        sources, recorded = [*manifest.sources, *sources], manifest.preprocessing
+    return learnt(model, sources, folder, report, settings, recorded, **chosen), WEIGHTS

@@ -8,7 +8,7 @@ computation, and what a person said of it, by its content, stays true.
 import hashlib
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from functools import lru_cache
@@ -114,14 +114,26 @@ def update(
 
 
 def refuse_another(store: Store, model: "ZooModel") -> None:
-    """Raises: CollectionError: the collection was made with another model."""
+    """Raises: CollectionError: with another model, or of pictures that were prepared otherwise."""
     had, has = store.manifest.model, identity(model)
     same = had["sha256"] == has["sha256"] if had["sha256"] else had["name"] == has["name"]
-    if not same or store.manifest.preprocessing != model.preprocessing.to_dict():
+    prepared, prepares = store.manifest.preprocessing, model.preprocessing.to_dict()
+    if same and prepared != prepares:
+        differs = [key for key in prepares if prepared.get(key) != prepares[key]]
+        raise CollectionError(
+            f"{path_text(store.folder)} was made of pictures with {_told(prepared, differs)}, and "
+            f"not with {_told(prepares, differs)}: their features cannot be compared. Choose "
+            "another --out, or leave --fit and --background out"
+        )
+    if not same:
         raise CollectionError(
             f"{path_text(store.folder)} was made with {had['name']}, and not with {has['name']}: "
             "features of two models cannot be compared. Choose another --out, or leave the name out"
         )
+
+
+def _told(preprocessing: Mapping[str, Any], keys: Iterable[str]) -> str:
+    return ", ".join(f"{key} {preprocessing.get(key)!s:.40}" for key in keys)
 
 
 def identity(model: "ZooModel") -> dict[str, Any]:

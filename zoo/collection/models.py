@@ -12,6 +12,7 @@ from zoo.errors import CollectionError, ImageError, InputError
 from zoo.files import path_text
 from zoo.installing import install_plugins_command
 from zoo.registry import registry
+from zoo.spec import Preprocessing
 
 if TYPE_CHECKING:
     import torch
@@ -26,14 +27,21 @@ LEARN_FROM = 20_000
 """Pictures, at most, that a model is trained on."""
 
 
-def loaded(name: str) -> "ZooModel":
+def loaded(name: str, preprocessing: Mapping[str, Any] | None = None, **chosen: Any) -> "ZooModel":
     """The model of a name, which has features.
+
+    Args:
+        preprocessing: how pictures are made into images by a collection that there is.
+        chosen: ``fit`` and ``background`` over that, as :func:`zoo.load` takes them.
 
     Raises: as :func:`zoo.load`, and CapabilityError.
     """
     model = zoo.load(name)
     model._require("features")
-    return model
+    if preprocessing is not None:
+        recorded = Preprocessing.from_dict(preprocessing)
+        model.prepare(fit=recorded.fit, background=recorded.background)
+    return model.prepare(**chosen)
 
 
 def of_collection(store: Store) -> "ZooModel":
@@ -41,10 +49,10 @@ def of_collection(store: Store) -> "ZooModel":
 
     Raises: as :func:`zoo.load`.
     """
-    facts = store.manifest.model
+    facts, prepared = store.manifest.model, store.manifest.preprocessing
     if facts["weights"]:
-        return loaded(f"local-dir:{os.fspath(store.folder / facts['weights'])}")
-    return loaded(facts["name"])
+        return loaded(f"local-dir:{os.fspath(store.folder / facts['weights'])}", prepared)
+    return loaded(facts["name"], prepared)
 
 
 def best_embedded() -> str:
@@ -89,6 +97,8 @@ def learnt(
     folder: Path,
     report: Callable[[dict[str, Any]], None] = lambda line: None,
     settings: Mapping[str, Any] | None = None,
+    preprocessing: Mapping[str, Any] | None = None,
+    **chosen: Any,
 ) -> "ZooModel":
     """A model that is trained on the pictures of a new collection, or was when it was made.
 
@@ -97,6 +107,8 @@ def learnt(
     Args:
         name: of a model, without a tag.
         settings: over its recipe.
+        preprocessing, chosen: how pictures are made into images, as :func:`loaded` takes them; by
+            default whole, in a frame.
 
     Raises: as :func:`zoo.train`, and CollectionError when another model learnt from them before.
     """
@@ -105,13 +117,17 @@ def learnt(
         from zoo.data import Dataset
 
         config = _config(name)
-        images = _images(zoo.create(name, **config), sources, folder)
+        network = zoo.create(name, **config).prepare(fit="pad").prepare(**chosen)
+        images = _images(network, sources, folder)
         data = Dataset("own pictures", "all", images, None, "own pictures", "of their owner")
         zoo.train(
             name, data=data, out=run, config=config, settings=settings or {},
             resume=(run / "checkpoint.safetensors").is_file(), report=report,
         )  # fmt: skip
-    model = loaded(f"local-dir:{os.fspath(run)}")
+    model = loaded(f"local-dir:{os.fspath(run)}", preprocessing)
+    if preprocessing is None:
+        model.prepare(fit="pad")
+    model.prepare(**chosen)
     if model.record.name != zoo.info(name).name:
         raise CollectionError(
             f"{path_text(run)} has a {model.record.name} that learnt from the pictures, and not a "

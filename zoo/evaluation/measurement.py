@@ -63,6 +63,8 @@ def evaluate(
     space: str | None = None,
     with_baselines: bool = True,
     write: bool = True,
+    fit: str | None = None,
+    background: float | None = None,
     progress: Callable[[str], None] = lambda line: None,
     advance: Callable[[str, float, float], None] = lambda what, done, total: None,
 ) -> dict[str, Any]:
@@ -86,6 +88,8 @@ def evaluate(
         with_baselines: whether baselines are measured too, which takes most of the time.
         write: keep metrics.json of a ``local-dir:`` folder up to date after each protocol; figures
             of other protocols stay in it.
+        fit, background: how pictures are made into images, in another way than the weights say, as
+            :func:`zoo.load` takes them. Figures of another way are not kept.
         progress: called with a line for each protocol that starts or is left out, and with what is
             to be said of the data.
         advance: called with what is going on, how much of it is done, and of how much, for all that
@@ -112,7 +116,9 @@ def evaluate(
             f"{name} has no weights folder that says what it was trained on"
             + (": leave --against out" if against else f"; type: zoo evaluate {name} --data SET")
         )
-    kept = located if write and name.startswith("local-dir:") else None
+    model.prepare(fit=fit, background=background)
+    as_recorded = fit is None and background is None
+    kept = located if write and as_recorded and name.startswith("local-dir:") else None
     if kept is not None:
         refuse_cache(kept.folder)
         read_record(kept.folder, kept.config)  # a damaged file is found now, not at the end

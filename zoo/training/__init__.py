@@ -67,6 +67,8 @@ def train(
     dtype: str = "float16",
     memory: int | None = None,
     strict: bool = False,
+    fit: str | None = None,
+    background: float | None = None,
     resume: bool = False,
     checkpoint_every: float = 60.0,
     stop: Callable[[], int | None] = lambda: None,
@@ -91,6 +93,8 @@ def train(
             the bytes.
         memory: bytes that decoded images may take; more are kept in a file in ``out`` meanwhile.
         strict: refuse a folder in which a picture cannot be read.
+        fit, background: how pictures are made into images, which the weights then say, as
+            :func:`zoo.load` takes them; by default they are cut at the centre.
         resume: go on from the last good checkpoint in ``out``, to the very same end.
         checkpoint_every: seconds between two checkpoints.
         stop: asked before the first step and after each; the number of a signal, such as
@@ -117,7 +121,7 @@ def train(
     if resume:
         _require_resumable(out)
     with seeded(seed), RunFolder(out) as folder:
-        network = _trainable(model, config or {})
+        network = _trainable(model, config or {}).prepare(fit=fit, background=background)
         asked = read_recipe(user_path(recipe)) if recipe is not None else {}
         chosen_recipe = make_recipe(network.recipe, {**asked, **(settings or {})})
         accelerator = processes_on(device)

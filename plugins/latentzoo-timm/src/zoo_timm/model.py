@@ -31,8 +31,9 @@ from zoo_timm.source import Source, find
 CAN = ("encode", "features")
 PIXELS = 2_000_000
 """The most pixels of all pictures that go through a network at once: 39 of 224 x 224."""
-_FITS = {"squash": "stretch", "border": "pad"}
-"""timm's crop_mode as the zoo's ``fit``; its other modes cut at the centre."""
+_FITS = {"border": "pad"}
+"""timm's crop_mode as the zoo's ``fit``. Where timm cuts at the centre, pictures are distorted: on
+drawings and photographs that finds more of what is alike, and nothing is cut off."""
 
 
 class TimmModel(ZooModel):
@@ -50,8 +51,13 @@ class TimmModel(ZooModel):
         self.code_shape = (width_of_codes,)
         self.net: Any = net  # with the methods that timm gives its models
         # timm's crop_pct is not followed: it cuts an eighth off a picture, which may matter.
-        fit = _FITS.get(data["crop_mode"], "crop")
-        self._preprocessing = Preprocessing(channels=channels, height=height, width=width, fit=fit)
+        self._preprocessing = Preprocessing(
+            channels=channels,
+            height=height,
+            width=width,
+            fit=_FITS.get(data["crop_mode"], "stretch"),
+            background=1.0 if channels == 3 else 0.0,
+        )
         for name in ("mean", "std"):  # one value, or one for each channel
             values = torch.tensor(data[name], dtype=torch.float32).reshape(1, -1, 1, 1)
             self.register_buffer(name, values, persistent=False)
