@@ -120,17 +120,19 @@ def test_what_it_cannot_do():
 @pytest.mark.parametrize(
     ("name", "mode", "fit"),
     [
-        ("test_vit.r160_in1k", "center", "crop"),
-        ("efficientvit_b0.r224_in1k", "center", "crop"),
+        ("test_vit.r160_in1k", "center", "stretch"),
+        ("efficientvit_b0.r224_in1k", "center", "stretch"),
         ("coat_lite_medium_384.in1k", "squash", "stretch"),
     ],
 )
-def test_pictures_are_prepared_as_the_weights_want_them(name, mode, fit):
+def test_pictures_are_prepared_whole_in_the_size_of_the_weights(name, mode, fit):
     cfg = find(name).cfg
     assert cfg.crop_mode == mode
     model = zoo.create(f"timm:{name}")
     p = model.preprocessing
     assert ((p.channels, p.height, p.width), p.fit) == (tuple(cfg.input_size), fit)
+    assert p.background == 1
+    assert zoo.create(f"timm:{name}").prepare(fit="crop").preprocessing.fit == "crop"
     assert model.mean.flatten().tolist() == pytest.approx(list(cfg.mean))
     assert model.std.flatten().tolist() == pytest.approx(list(cfg.std))
 
