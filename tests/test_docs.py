@@ -78,7 +78,7 @@ SHOWN = (
     r"--editable (\.|'\.\[dev\]'|latentzoo-mine)",
     r"'(?:latentzoo|\.)\[([\w,]+)\]'",  # the same
     r'"git\+ADDRESS" "git\+ADDRESS#subdirectory=(plugins/[\w-]+)"',  # the same
-    r"(timm|pythae|pre-commit)",  # on the index
+    r"(timm|tokenizers|pythae|pre-commit)",  # on the index
 )
 
 

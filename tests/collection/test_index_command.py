@@ -82,7 +82,7 @@ def test_without_a_name_the_best_that_ships_is_used(pictures):
     }
     assert knn[model] == max(knn.values())
     assert "trained on millions of photographs" in result.stdout
-    assert "zoo index timm:" in result.stdout or "pip install" in result.stdout
+    assert "zoo index clip:" in result.stdout or "pip install" in result.stdout
 
 
 @pytest.mark.parametrize(
