@@ -1,5 +1,6 @@
 """The odd ones: pictures far from all others, or nearer to other groups than to their own."""
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -8,8 +9,11 @@ from zoo.collection.neighbours import BLOCK, Graph, search
 
 __all__ = ["REASONS", "Odd", "misfits", "scores"]
 
-NEAREST = 5
-"""Neighbours whose mean distance says how far a picture is from all others."""
+NEAREST = 3, 10
+"""Neighbours whose mean distance says how far a picture is from all others: at least, and at most.
+
+In between it is a quarter of the root of the pictures: of many, more may be odd in the same way.
+"""
 GROUP_NEAREST = 3
 """Neighbours in the own group, and out of it, that are held against each other."""
 REASONS = 3
@@ -36,7 +40,8 @@ def scores(graph: Graph, vectors: np.ndarray) -> Odd:
             common is what the odd one lacks.
     """
     graph = _measured(graph, vectors)
-    near = graph.similarities[:, :NEAREST]
+    least, most = NEAREST
+    near = graph.similarities[:, : min(max(math.isqrt(len(vectors)) // 4, least), most)]
     mean = near.mean(1) if near.shape[1] else np.ones(len(near), np.float32)
     return Odd((1 - mean).astype(np.float32), graph.indices[:, :REASONS])
 
