@@ -1,11 +1,13 @@
 """What a collection makes of pictures that have labels, which it never sees: groups and odd ones.
 
     python benchmarks/collection.py FOLDER --out CACHE simclr.cifar10 dcgan.cifar10
-    python benchmarks/collection.py FOLDER --out CACHE --tower timm:NAME --weights FILE
+    python benchmarks/collection.py FOLDER --out CACHE --tower timm:NAME --weights FILE --shipped
 
 FOLDER has a folder of pictures for each category. Each model indexes them as ``zoo index`` does,
 into a collection in CACHE, which is used again at the next run. ``--tower`` is a model of timm's
-whose weights are FILE; it gets them from a Hub on loopback.
+whose weights are FILE; it gets them from a Hub on loopback. ``--shipped`` measures all models whose
+weights lie in the plugins' wheels, those first whose features are the best by their own records.
+The table is that of docs/collections.md; ``--json`` prints more columns.
 
 1-NN     the share of pictures whose nearest neighbour, copies left out, is of their category
 AMI      adjusted mutual information of categories and groups, without the number of groups; what
@@ -19,7 +21,7 @@ odd      strangers, three pictures of other top categories (what stands before t
 alone    the same where each category with its strangers is a collection of its own: "zoo odd"
 
 Beside the models stand pixels (32 x 32, colour), their principal components, and on the features of
-the first model HDBSCAN, EVoC (if it is installed) and k-means with k by the silhouette; these get
+the first models HDBSCAN, EVoC (if it is installed) and k-means with k by the silhouette; these get
 the same projected vectors, each content once. Seeds are three, and what is shown is the mean.
 """
 
@@ -27,6 +29,7 @@ import argparse
 import json
 import os
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -47,10 +50,7 @@ LEAST = 12
 """Pictures of a category that strangers are put into, different ones."""
 TRIED = (5, 10, 15, 20, 25, 30, 40, 50, 60, 80)
 """Numbers of clusters that the silhouette chooses from."""
-COLUMNS = (
-    "1-NN", "groups", "left out", "AMI", "NMI", "ACC", "named", "named + 1/4", "odd", "of 3",
-    "alone", "alone of 3",
-)  # fmt: skip
+COLUMNS = "1-NN", "groups", "left out", "AMI", "NMI", "ACC", "named", "odd", "of 3", "alone"
 
 Row = dict[str, float]
 
@@ -163,9 +163,8 @@ def peers(data: Data, vectors: np.ndarray) -> Iterator[tuple[str, Row]]:
     from sklearn.cluster import HDBSCAN
 
     points = vectors[data.distinct]
-    for least in (5, 15):
-        found = HDBSCAN(min_cluster_size=least, copy=True).fit_predict(points)
-        yield f"HDBSCAN, {least} at least", measured_groups(data.labels, data.spread(found))
+    found = HDBSCAN(min_cluster_size=5, copy=True).fit_predict(points)
+    yield "HDBSCAN, 5 at least", measured_groups(data.labels, data.spread(found))
     try:
         from evoc import EVoC
     except ImportError:
@@ -213,23 +212,40 @@ def hub_with(name: str, weights: Path, home: Path) -> Iterator[None]:
         yield
 
 
-def rows_of(folder: Path, out: Path, names: list[str]) -> Iterator[tuple[str, Row]]:
-    """A row for each model, for pixels, and for the other methods on the first model's features."""
+def shipped() -> list[str]:
+    """All models whose weights lie in the plugins' wheels and that have features, the best first.
+
+    Models of colour pictures are before those of grey ones.
+    """
+    found = []
+    for name in zoo.list_models(pretrained=True):
+        spec = zoo.info(name)
+        (weights,) = spec.weights
+        if "features" in spec.capabilities and weights.repo is None:
+            channels = 1 if weights.preprocessing is None else weights.preprocessing.channels
+            near = [metric.value for metric in weights.metrics if metric.name == "knn1"]
+            found.append((-channels, -max(near, default=0.0), name))
+    return [name for _, _, name in sorted(found)]
+
+
+def rows_of(folder: Path, out: Path, names: list[str], others: int) -> Iterator[tuple[str, Row]]:
+    """A row for each model, for pixels, and for the other methods on the first models' features."""
     for i, name in enumerate(names):
         made = zoo.Collection.index(name, [folder], out / name.replace(":", "-"))
         data = Data(made)
         _, vectors, graph = neighbours_of(made.store, data.pictures)
         yield name, data.row(made.features(), vectors, graph)
-        if i == 0:
-            yield from peers(data, vectors)
-            yield from pixels(data)
+        if i < others:
+            for method, row in peers(data, vectors):
+                yield f"{name}, {method}", row
+    yield from pixels(data)
 
 
 def pixels(data: Data) -> Iterator[tuple[str, Row]]:
     """The small pictures themselves, and their principal components."""
     small = data.small.astype(np.float32)
     unit = small / np.maximum(np.linalg.norm(small, axis=1, keepdims=True), 1e-12)
-    yield "pixels", data.row(small, unit, connect(unit, data.hashes))
+    yield "pixels, 32 x 32", data.row(small, unit, connect(unit, data.hashes))
     _, vectors, graph = build(small, data.hashes)
     yield "PCA of pixels", data.row(small, vectors, graph)
 
@@ -239,9 +255,21 @@ def shown(name: str, row: Row) -> str:
     cells = []
     for column in COLUMNS:
         value = row.get(column)
+        if value is None:
+            cells.append("")
+            continue
         whole = column == "groups"
-        cells.append("" if value is None else f"{value:.0f}" if whole else f"{value:.3f}"[-5:])
-    return f"| {name} | " + " | ".join(cells) + " |"
+        text = f"{value:.0f}" if whole else f"{value:.3f}".removeprefix("0")
+        cells.append(text)
+    return f"| {_called(name)} | " + " | ".join(cells) + " |"
+
+
+def _called(name: str) -> str:
+    """As the page has it: a model by its name, and other methods on its features below it."""
+    model, comma, method = name.partition(", ")
+    if "." not in model:
+        return name
+    return f"the same, {method}" if comma else f"`{name}`"
 
 
 def main() -> None:
@@ -253,10 +281,18 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="where the collections lie")
     parser.add_argument("--tower", help="a model of timm's, such as timm:tf_efficientnet_lite0")
     parser.add_argument("--weights", type=Path, help="its weights, safetensors of timm's layout")
+    parser.add_argument("--shipped", action="store_true", help="all models that ship, too")
+    parser.add_argument(
+        "--others", type=int, default=1, help="models on whose features other methods are measured"
+    )
     parser.add_argument("--json", action="store_true", help="print JSON")
     given = parser.parse_intermixed_args()
-    if bool(given.tower) != bool(given.weights) or not (given.tower or given.names):
-        parser.error("name a model, or --tower with its --weights")
+    names = [
+        *given.names,
+        *([n for n in shipped() if n not in given.names] if given.shipped else []),
+    ]
+    if bool(given.tower) != bool(given.weights) or not (given.tower or names):
+        parser.error("name a model, --shipped, or --tower with its --weights")
 
     found: dict[str, Any] = {}
     if not given.json:
@@ -264,16 +300,18 @@ def main() -> None:
         print("|---|" + "--:|" * len(COLUMNS))
 
     def show(rows: Iterator[tuple[str, Row]]) -> None:
+        began = time.monotonic()
         for name, row in rows:
             found[name] = row
+            print(f"{name}: {time.monotonic() - began:.0f} s since the beginning", file=sys.stderr)
             if not given.json:
                 print(shown(name, row), flush=True)
 
     if given.tower:
         with hub_with(given.tower, given.weights, given.out / "hub"):
-            show(rows_of(given.folder, given.out, [given.tower, *given.names]))
+            show(rows_of(given.folder, given.out, [given.tower, *names], given.others))
     else:
-        show(rows_of(given.folder, given.out, given.names))
+        show(rows_of(given.folder, given.out, names, given.others))
     if given.json:
         print(json.dumps(found, indent=2))
 

@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import zoo
+from zoo.collection.models import best_embedded
 from zoo.sample import sample
 
 pytest.importorskip("faiss")
@@ -66,4 +68,30 @@ def test_a_run_on_clothes(benchmark, tmp_path, monkeypatch, capsys):
     assert 0.3 < ours["AMI"] < ours["NMI"] < 1
     assert ours["named"] <= ours["named + 1/4"]
     assert ours["odd"] > 0.8
-    assert {"HDBSCAN, 5 at least", "k-means by silhouette", "pixels", "PCA of pixels"} <= set(found)
+    assert {
+        "pca.fashion_mnist, HDBSCAN, 5 at least",
+        "pca.fashion_mnist, k-means by silhouette",
+        "pixels, 32 x 32",
+        "PCA of pixels",
+    } <= set(found)
+
+
+def test_a_line_of_the_table_is_as_the_page_has_it(benchmark):
+    page = (SCRIPT.parents[1] / "docs" / "collections.md").read_text("utf-8")
+    head = "| features or method | " + " | ".join(benchmark.COLUMNS) + " |"
+    assert head in page
+    row = {"1-NN": 0.7791, "groups": 34.2, "left out": 0.0, "odd": 1.0}
+    assert benchmark.shown("timm:x.in1k", row) == (
+        "| `timm:x.in1k` | .779 | 34 | .000 |  |  |  |  | 1.000 |  |  |"
+    )
+    assert benchmark.shown("timm:x.in1k, EVoC", {}).startswith("| the same, EVoC |")
+    for name in ("pixels, 32 x 32", "PCA of pixels"):
+        assert benchmark.shown(name, {}).startswith(f"| {name} |")
+
+
+def test_all_models_that_ship_are_measured_the_best_of_colour_first(benchmark):
+    names = benchmark.shipped()
+    assert names[0] == best_embedded()
+    assert {"pca.mnist", "dcgan.cifar10", "patch_kmeans.cifar10"} <= set(names)
+    channels = [zoo.load(name).preprocessing.channels for name in names[:3] + names[-3:]]
+    assert channels == [3, 3, 3, 1, 1, 1]
