@@ -45,7 +45,7 @@ EXACT = 50_000
 BLOCK = 4096
 """Rows at once, which bounds the memory."""
 
-CELLS_SEARCHED = 32
+CELLS_SEARCHED = 64
 _LEAST_NORM = 1e-12
 _LEAST_LENGTH = 1e-6
 """Of what the longest principal component explains: a direction with less is one of rounding."""
