@@ -11,6 +11,7 @@ pictures; of few other pictures, at the cost of those. Groups are what ``zoo gro
 """
 
 import contextlib
+import hashlib
 import io
 import json
 import zipfile
@@ -224,6 +225,7 @@ def regroup(
     graph = neighbours_of(store, pictures).graph
     made_by = {"number": number, "seed": seed, "model": _model(store)}
     while True:
+        written = _written(store)
         before = _before(store)
         since = _since(before, made_by, pictures.hashes)
         if since is None or anew:
@@ -231,10 +233,19 @@ def regroup(
         else:
             layers = grouping.group(graph, pictures.hashes, number, seed, before.numbers())
         with Store.writing(folder):
-            if _before(store) == before:
+            if _written(store) == written:
                 _write(store, pictures.hashes, layers, before, {**made_by, "since": since})
                 return layers
         # Meanwhile another command has grouped them: from its groups once more.
+
+
+def _written(store: Store) -> str:
+    """Which file of groups there is, by its content; empty without one."""
+    try:
+        with (store.folder / GROUPS).open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except FileNotFoundError:
+        return ""
 
 
 class _Before(NamedTuple):
