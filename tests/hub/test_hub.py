@@ -319,7 +319,7 @@ def test_a_pickle_beside_the_tensors(hub, files, name):
         ({"open_clip_config.json": b"{}", "open_clip_pytorch_model.bin": b""},
          errors.WeightsNotFound, ["zoo.load('clip:hf-hub:org/ae.mine')", "latentzoo-clip)"]),
         ({"model_index.json": b"{}"},
-         errors.WeightsNotFound, ["no config.json", "diffusers.DiffusionPipeline"]),
+         errors.WeightsNotFound, ["no config.json", "zoo.load('diffusers:org/ae.mine')"]),
         ({"README.md": b"---\nlibrary_name: \"ker\\eas\"\n---\n"},
          errors.WeightsNotFound, ["says that it is a repository of ker"]),
         ({"notes.txt": b""}, errors.WeightsNotFound, ["It has: .gitattributes, notes.txt"]),

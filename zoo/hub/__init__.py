@@ -9,7 +9,7 @@ it is never run, only the files of a weights folder are fetched, and none that i
 from zoo.hub.browsing import describe, peek, search
 from zoo.hub.cache import cache_folder
 from zoo.hub.errors import hub_errors
-from zoo.hub.fetching import Fetched, FetchedWeights, fetch, fetch_files
+from zoo.hub.fetching import Fetched, FetchedWeights, fetch, fetch_files, fetch_first
 from zoo.hub.revisions import Commit, resolve
 
 __all__ = [
@@ -20,6 +20,7 @@ __all__ = [
     "describe",
     "fetch",
     "fetch_files",
+    "fetch_first",
     "hub_errors",
     "peek",
     "resolve",

@@ -4,11 +4,19 @@ The tensors are fetched last: a snapshot that has them is complete.
 """
 
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from zoo.errors import CorruptWeights, HubError, InvalidConfig, UnsafeWeights, WeightsNotFound
+from zoo.errors import (
+    CorruptWeights,
+    HubBusy,
+    HubError,
+    HubUnreachable,
+    InvalidConfig,
+    UnsafeWeights,
+    WeightsNotFound,
+)
 from zoo.folder import (
     CARD,
     CONFIG,
@@ -22,7 +30,16 @@ from zoo.folder import (
     parse_config,
     read_json,
 )
-from zoo.hub.cache import file_sha256, is_intact, promised_digest, remember, repo_folder, snapshot
+from zoo.hub.cache import (
+    file_sha256,
+    is_intact,
+    is_whole,
+    promised_digest,
+    remember,
+    remembered,
+    repo_folder,
+    snapshot,
+)
 from zoo.hub.client import api, check_names, say, with_retries
 from zoo.hub.errors import clean, hub_errors
 from zoo.hub.foreign import foreign, is_ours
@@ -128,6 +145,62 @@ def fetch_files(
         remember(repo, revision, commit.sha)
         say(f"hf-hub:{repo}@{revision or 'main'} is commit {commit.sha}")
     return Fetched(snapshot(repo, commit.sha), commit.sha, revision)
+
+
+def fetch_first(
+    repo: str,
+    choices: Sequence[Sequence[str]],
+    revision: str | None = None,
+    *,
+    token: str | None = None,
+) -> tuple[Fetched, tuple[str, ...]]:
+    """The first of ``choices`` whose files are all in a commit, fetched; and which that was.
+
+    For plugins that load what is not the zoo's, and lies in one of several ways. Of a pinned commit
+    a choice that is cached is taken without a request.
+
+    Raises: as :func:`fetch_files`, and
+        WeightsNotFound: the commit has none of them.
+        UnsafeWeights: it has a pickle in their place.
+    """
+    check_names(repo, revision)
+    sha = revision if is_commit(revision) else None
+    if sha is not None:
+        for names in choices:
+            if is_whole(snapshot(repo, sha), names):
+                return fetch_files(repo, names, sha, token=token), tuple(names)
+    try:
+        listing = ask(repo, revision, token)
+    except (HubUnreachable, HubBusy):
+        for names in choices if sha is None else ():
+            if remembered(repo, revision, names):  # says itself that it may be an old commit
+                return fetch_files(repo, names, revision, token=token), tuple(names)
+        raise
+    commit, there = str(listing.sha), sizes_of(repo, listing).keys()
+    for names in choices:
+        if there >= set(names):
+            fetched = fetch_files(repo, names, commit, token=token)
+            if sha is None:
+                remember(repo, revision, commit)
+                say(f"hf-hub:{repo}@{revision or 'main'} is commit {commit}")
+            return Fetched(fetched.folder, commit, revision), tuple(names)
+    raise _none_of(repo, commit, choices, sorted(there))
+
+
+def _none_of(
+    repo: str, sha: str, choices: Sequence[Sequence[str]], there: Sequence[str]
+) -> WeightsNotFound | UnsafeWeights:
+    """The error for a commit that has none of the choices; a pickle in their place is named."""
+    wanted = " or ".join(dict.fromkeys(names[0] for names in choices))
+    places = {name.rpartition("/")[0] for names in choices for name in names}
+    pickles = [name for name in there if name.lower().endswith(PICKLES)]
+    beside = [name for name in pickles if name.rpartition("/")[0] in places]
+    if beside and ".safetensors" in wanted:
+        return UnsafeWeights(
+            f"hf-hub:{repo}@{sha} has no {wanted}, and {beside[0]!r:.200} is a pickle or may be "
+            "one: reading it could run any code, and the zoo never does"
+        )
+    return WeightsNotFound(f"hf-hub:{repo}@{sha} has no {wanted}")
 
 
 def _download(

@@ -31,7 +31,7 @@ def foreign(
         "timm": f"zoo.load('timm:hf-hub:{repo}') ({install_command(usual_owner('timm'))})",
         "open_clip": f"zoo.load('clip:hf-hub:{repo}') ({install_command(usual_owner('clip'))})",
         "transformers": f"transformers.AutoModel.from_pretrained({repo!r})",
-        "diffusers": f"diffusers.DiffusionPipeline.from_pretrained({repo!r})",
+        "diffusers": f"zoo.load('diffusers:{repo}') ({install_command(usual_owner('diffusers'))})",
         "sentence-transformers": f"sentence_transformers.SentenceTransformer({repo!r})",
     }
     lines = [
