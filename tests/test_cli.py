@@ -119,6 +119,7 @@ def test_plugins():
         ("latentzoo-clip", [], None),
         ("latentzoo-contrastive", ["simclr", "vicreg"], None),
         ("latentzoo-conv", ["conv_ae", "denoising_ae", "timm_ae"], None),
+        ("latentzoo-diffusers", [], None),
         ("latentzoo-gan", ["dcgan", "gan", "bigan", "stacked_gan"], None),
         ("latentzoo-timm", [], None),
         ("latentzoo-vae", ["vae", "conv_vae", "vq_vae"], None),

@@ -7,12 +7,13 @@ safetensors are read, from one commit, into classes of a fixed table, every tens
 import copy
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from zoo import ModelSpec, Preprocessing, hub
+from zoo import ModelSpec, hub
 from zoo.errors import CapabilityError, InputError, InvalidConfig, SpecError
 from zoo.model import ZooModel
 from zoo.spec import Option
@@ -129,8 +130,8 @@ class AutoencoderModel(DiffusersModel):
         config = self.net.config
         depth = config.get("vq_embed_dim") or config.latent_channels
         self.code_shape = (int(depth), rows, columns)
-        self._preprocessing = Preprocessing(
-            channels=self.channels, height=self.image_shape[1], width=self.image_shape[2]
+        self._preprocessing = replace(
+            self.preprocessing, height=self.image_shape[1], width=self.image_shape[2]
         )
         self._tile()
 
@@ -199,10 +200,7 @@ class GeneratorModel(DiffusersModel):
         self.image_shape = (channels, height * factor, width * factor)
         self.classes = self._classes(config)
         self.options = self._options()
-        # The preprocessing of generated pictures says which can be generated: grey or colour.
-        self._preprocessing = Preprocessing(
-            channels=channels, height=self.image_shape[1], width=self.image_shape[2]
-        )
+        self._preprocessing = self.preprocessing  # which pictures have to be grey or in colour for
 
     def _classes(self, config: Any) -> int:
         """How many classes there are to choose from, 0 if they cannot be chosen."""
