@@ -21,6 +21,7 @@ from zoo.images import (
     ENDINGS,
     chunk_size,
     decode_many,
+    fit_all,
     in_order,
     read_pictures,
     to_images,
@@ -833,3 +834,23 @@ def test_what_blocks_for_ever_holds_nobody(monkeypatch):
     with pytest.raises(ZeroDivisionError):
         list(in_order(lambda item: 1 // item, [1, 0, 1]))
     assert len(begun) == before, "nothing more began"
+
+
+@pytest.mark.parametrize("fit", ["crop", "pad", "stretch"])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_resizing_in_bytes_is_nearly_the_same(channels: int, fit: str):
+    p = Preprocessing(channels=channels, height=24, width=32, fit=fit, background=0.3)
+    rng = np.random.default_rng(0)
+    sizes = [(90, 70), (24, 32), (10, 12), (200, 20), (90, 70)]
+    # Without the darkest and brightest values nothing overshoots, which bytes could not hold.
+    read = [
+        rng.integers(60, 196, (*size, depth), np.uint8) for size in sizes for depth in (1, 3, 4)
+    ]
+    read += [rng.random((40, 50, 3), np.float32)]
+    exact, quick = fit_all(read, p), fit_all(read, p, in_bytes=True)
+    assert 0 < (exact - quick).abs().max() <= 2 / 255
+    harsh = [rng.integers(0, 2, (90, 70, 3), np.uint8) * 255 for _ in range(4)]
+    exact_harsh, quick_harsh = fit_all(harsh, p), fit_all(harsh, p, in_bytes=True)
+    assert (exact_harsh - quick_harsh).abs().mean() < 2 / 255
+    same = [i for i, pixels in enumerate(read) if pixels.shape[:2] == (24, 32)]
+    assert torch.equal(exact[same], quick[same])

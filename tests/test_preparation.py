@@ -127,7 +127,8 @@ def test_a_collection_of_before_goes_on_as_it_was_made(pictures: Path, tmp_path:
     zoo.Collection.index(model, [pictures], tmp_path / "index")
     again = zoo.Collection.index("pca.mnist", [pictures], tmp_path / "index")
     assert again.model().preprocessing == model.preprocessing
-    assert again.report is not None and again.report.computed == 0
+    assert again.report is not None
+    assert again.report.computed == 0
     with pytest.raises(CollectionError, match=r"background 0\.25"):
         zoo.Collection.index(zoo.load("pca.mnist").prepare(fit="pad"), [], tmp_path / "index")
 

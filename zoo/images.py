@@ -286,19 +286,31 @@ def _decode_chunk(
 
 
 @isolated(grad=False)
-def fit_all(read: Sequence[np.ndarray], p: Preprocessing) -> Tensor:
+def fit_all(read: Sequence[np.ndarray], p: Preprocessing, *, in_bytes: bool = False) -> Tensor:
     """The pixels of :func:`decode` as images n x C x H x W, float32 in [0, 1], in their order.
 
     Pictures of one size are fitted together, since a call into torch takes longer than a small
     picture; the number of threads that torch computes in is the caller's own.
+
+    Args:
+        in_bytes: resize pictures of 8 bits in 8 bits, in a sixth of the time. A value is then within
+            2 of 255 of what :func:`to_images` gives, but for sharp edges from black to white, where
+            it may be some more. What needs no resizing is exact.
     """
     images = torch.empty(len(read), p.channels, p.height, p.width)
     alike: dict[tuple[tuple[int, ...], str], list[int]] = {}
     for i, pixels in enumerate(read):
         alike.setdefault((pixels.shape, pixels.dtype.name), []).append(i)
     for places in alike.values():
-        images[places] = _fit(_from_array(np.stack([read[i] for i in places])), p)
+        pixels = np.stack([read[i] for i in places])
+        simple = pixels.dtype == np.uint8 and pixels.shape[3] in (1, p.channels)
+        x = _colour_first(pixels) if in_bytes and simple else _from_array(pixels)
+        images[places] = _fit(x, p)
     return images
+
+
+def _colour_first(pixels: np.ndarray) -> Tensor:
+    return torch.from_numpy(pixels).permute(0, 3, 1, 2)
 
 
 @isolated(grad=False)
@@ -558,7 +570,7 @@ def _unit(values: np.ndarray) -> Tensor:
 
 
 def _fit(x: Tensor, p: Preprocessing) -> Tensor:
-    """N x (1, 3 or 4) x any size to N x C x H x W."""
+    """N x (1, 3 or 4) x any size to N x C x H x W; without opacity and grey also of uint8."""
     if x.shape[1] == 4:
         opacity = x[:, 3:]
         x = x[:, :3] * opacity + p.background * (1 - opacity)
@@ -568,7 +580,7 @@ def _fit(x: Tensor, p: Preprocessing) -> Tensor:
         x = x.expand(-1, 3, -1, -1)
     height, width = x.shape[2:]
     if (height, width) == (p.height, p.width):
-        return x.clamp(0, 1).contiguous()
+        return _floats(x).clamp(0, 1).contiguous()
     wanted = p.width / p.height
     if p.fit == "crop":
         h, w = min(height, round(width / wanted) or 1), min(width, round(height * wanted) or 1)
@@ -581,7 +593,11 @@ def _fit(x: Tensor, p: Preprocessing) -> Tensor:
     x = F.interpolate(x, size, mode="bicubic", antialias=True, align_corners=False)
     top, left = (p.height - size[0]) // 2, (p.width - size[1]) // 2
     frame = (left, p.width - size[1] - left, top, p.height - size[0] - top)
-    return F.pad(x.clamp(0, 1), frame, value=p.background).contiguous()
+    return F.pad(_floats(x).clamp(0, 1), frame, value=p.background).contiguous()
+
+
+def _floats(x: Tensor) -> Tensor:
+    return x.float() / 255 if x.dtype == torch.uint8 else x
 
 
 __all__: Sequence[str] = [

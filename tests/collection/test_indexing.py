@@ -29,6 +29,9 @@ from zoo.collection.store import MANIFEST, Store
 from zoo.errors import CollectionError, FileError, ImageError, InputError
 from zoo.model import ZooModel
 
+BYTE = 1 / 255
+"""How much a value may differ by, since an index resizes in 8 bits, as Pillow does."""
+
 
 class Means(ZooModel):
     """Features are the means of quarters; it counts the images that it sees."""
@@ -94,7 +97,7 @@ def test_an_index_has_what_the_model_makes_of_each_picture(pictures, tmp_path, m
     found = store.pictures()
     assert found.paths == sorted(map(str, pictures.rglob("*.png")))
     expected = model.features(model.preprocess(found.paths)).numpy()
-    np.testing.assert_allclose(store.features(found.rows), expected, atol=1e-3)
+    np.testing.assert_allclose(store.features(found.rows), expected, atol=BYTE)
     assert (found.widths[0], found.heights[0]) == (12, 10)
     assert found.hashes[3] == hashlib.sha256(Path(found.paths[3]).read_bytes()).hexdigest()
     small = np.asarray(Image.open(found.paths[5]).resize((32, 32), Image.Resampling.BOX))
@@ -133,7 +136,7 @@ def test_moved_renamed_copied_removed_and_back(pictures, tmp_path, model):
     assert sorted(found.paths) == sorted(map(str, pictures.rglob("*.png")))
     assert all(rows[h] == row for h, row in zip(found.hashes, found.rows, strict=True) if row < 20)
     expected = model.features(model.preprocess(found.paths)).numpy()
-    np.testing.assert_allclose(store.features(found.rows), expected, atol=1e-3)
+    np.testing.assert_allclose(store.features(found.rows), expected, atol=BYTE)
     (tmp_path / "away.png").rename(pictures / "back.png")
     assert index(tmp_path / "c", model)[0] == {"kept": 19, "returned": 1}
     assert model.saw == saw + len(expected)
@@ -325,7 +328,7 @@ def test_pictures_in_archives(tmp_path, model, name):
     for row, member in zip(found.rows, found.members, strict=True):
         data = read_bytes(store, int(row))
         assert model.features(model.preprocess(Image.open(io.BytesIO(data)))).numpy() == (
-            pytest.approx(store.features(np.array([row])), abs=1e-3)
+            pytest.approx(store.features(np.array([row])), abs=BYTE)
         )
         assert member is not None
     if name != "a.parquet":

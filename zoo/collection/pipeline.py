@@ -64,7 +64,8 @@ class Work:
     """What a thread does with an entry.
 
     ``known`` tells of a content's hash whether there is no need to decode it; without it nothing is
-    hashed. ``measured``: small pixels and measures of quality are wanted.
+    hashed. ``measured``: small pixels and measures of quality are wanted, and pictures of 8 bits
+    are resized in 8 bits.
     """
 
     preprocessing: Preprocessing
@@ -164,7 +165,8 @@ class Pipeline:
             for some in looked:
                 seen += some
                 if pixels := [each.pixels for each in some if each.pixels is not None]:
-                    images.append(fit_all(pixels, self.work.preprocessing))
+                    p, in_bytes = self.work.preprocessing, self.work.measured
+                    images.append(fit_all(pixels, p, in_bytes=in_bytes))
                 for each in some:
                     each.pixels = None
                 if sum(map(len, images)) >= self._most or len(seen) >= 4 * self._most:
