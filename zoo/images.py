@@ -293,9 +293,9 @@ def fit_all(read: Sequence[np.ndarray], p: Preprocessing, *, in_bytes: bool = Fa
     picture; the number of threads that torch computes in is the caller's own.
 
     Args:
-        in_bytes: resize pictures of 8 bits in 8 bits, in a sixth of the time. A value is then within
-            2 of 255 of what :func:`to_images` gives, but for sharp edges from black to white, where
-            it may be some more. What needs no resizing is exact.
+        in_bytes: resize pictures of 8 bits in 8 bits, in a sixth of the time. A value is then
+            within 2 of 255 of what :func:`to_images` gives, but for sharp edges from black to
+            white, where it may be some more. What needs no resizing is exact.
     """
     images = torch.empty(len(read), p.channels, p.height, p.width)
     alike: dict[tuple[tuple[int, ...], str], list[int]] = {}
