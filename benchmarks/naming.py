@@ -68,10 +68,14 @@ class Person:
         copies = np.flatnonzero(self.hashes == self.hashes[picture])
         self.pictures.update(dict.fromkeys(copies.tolist(), name))
 
+    def right(self, naming: Naming) -> np.ndarray:
+        """Of which pictures the likeliest name is the right one, P bool."""
+        right: np.ndarray = np.array([*naming.names, ""])[naming.likeliest] == self.labels
+        return right
+
     def counted(self, clicks: int) -> dict[str, Any]:
         naming = self.naming()
-        names = np.array([*naming.names, ""])
-        right = names[naming.likeliest] == self.labels
+        right = self.right(naming)
         return {
             "clicks": clicks,
             "named": round(float(naming.named.mean()), 4),
@@ -81,16 +85,23 @@ class Person:
 
 
 def asked(person: Person, at_once: int) -> list[dict[str, Any]]:
-    """What is named after some answers to what was most worth asking."""
-    rows = []
+    """What is named after some answers to what was most worth asking.
+
+    ``largest_fall`` is of how many pictures fewer one answer may have left named rightly till then.
+    """
+    rows: list[dict[str, Any]] = []
+    had = fall = 0
     for click in range(CLICKS[-1]):
         if click % at_once == 0:
             left = propose(person.layers, person.naming(), person.graph, person.spans, at_once)
         if not left:
             break
         person.answer(left.pop(0))
+        naming = person.naming()
+        have = int((person.right(naming) & naming.named).sum())
+        fall, had = max(fall, had - have), have
         if click + 1 in CLICKS:
-            rows.append(person.counted(click + 1))
+            rows.append({**person.counted(click + 1), "largest_fall": fall})
     return rows
 
 
