@@ -523,9 +523,38 @@ def test_search_of_another_library(hub):
     assert row["name"] == "clip:hf-hub:org/towers"
     (row,) = json.loads(run("search", "--library", "timm", "--json").stdout)
     assert (row["name"], row["model"]) == ("timm:hf-hub:org/net", "timm")
+    hub.put("org/vae", {"README.md": b"---\nlibrary_name: diffusers\n---\n"})
+    (row,) = json.loads(run("search", "--library", "diffusers", "--json").stdout)
+    assert (row["name"], row["model"]) == ("diffusers:org/vae", "diffusers")
     assert tuple(zoo.hub.foreign.LIBRARIES) == zoo.cli.hub.LIBRARIES
     with pytest.raises(errors.InputError, match="libraries: diffusers, open_clip, timm"):
         zoo.hub.search(library="keras")
+
+
+def test_the_first_of_several_layouts(hub):
+    """``fetch_first``: by one listing, and of a pinned commit without any when it is cached."""
+    old = hub.put("org/net", {"a.json": b"{}", "sub/b.json": b"{}", "sub/x.bin": b"x"})
+    choices = [("index.json",), ("a.json", "sub/b.json"), ("a.json",)]
+    fetched, names = zoo.hub.fetch_first("org/net", choices)
+    assert (fetched.commit, fetched.requested, names) == (old, None, choices[1])
+    assert (fetched.folder / "sub" / "b.json").read_bytes() == b"{}"
+    new = hub.put("org/net", {"index.json": b"{}"})
+    assert zoo.hub.fetch_first("org/net", choices)[1] == choices[0]
+    assert zoo.hub.fetch_first("org/net", choices, new)[0].commit == new
+    hub.requests.clear()
+    assert zoo.hub.fetch_first("org/net", choices, old)[1] == choices[1]
+    assert hub.requests == []
+    with pytest.raises(errors.WeightsNotFound, match=f"org/net@{new} has no c.json or d.json"):
+        zoo.hub.fetch_first("org/net", [("c.json",), ("d.json",)])
+    with pytest.raises(errors.UnsafeWeights, match=r"has no sub/x.safetensors, and 'sub/x.bin' is"):
+        zoo.hub.fetch_first("org/net", [("sub/x.safetensors",)])
+    with pytest.raises(errors.UnsafeWeights, match="may be a pickle"):
+        zoo.hub.fetch_first("org/net", [("sub/x.bin",)])
+    hub.stop()
+    with pytest.warns(errors.StaleWeights, match=new):
+        assert zoo.hub.fetch_first("org/net", choices)[0].commit == new
+    with pytest.raises(errors.HubUnreachable):
+        zoo.hub.fetch_first("org/net", [("c.json",)])
 
 
 # -- the client ----------------------------------------------------------------------------------
