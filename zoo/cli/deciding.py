@@ -29,6 +29,22 @@ folder = click.argument("folder", type=UserPath(home=False))
 @click.option("--group", type=int, help="The number of the group to name.")
 @click.option("--layer", default="middle", show_default=True, help="Of the groups: zoo group.")
 @click.option("--as", "name", help="The name of the pictures.")
+@click.option(
+    "--words",
+    metavar="WORD,WORD,...",
+    help="Propose one of these for each group; for a model that knows words, as clip:... does.",
+)
+@click.option(
+    "--template",
+    "templates",
+    multiple=True,
+    metavar="TEXT",
+    help='With --words: a sentence to put them into, by default "a photo of a {}"; may be given '
+    "again.",
+)
+@click.option(
+    "--write", is_flag=True, help="With --words: name the groups that are sure and have no name."
+)  # fmt: skip
 @click.option("--remove", is_flag=True, help="Take the name from the pictures or the group.")
 @click.option(
     "-n", "--number", default=10, show_default=True, type=click.IntRange(1, 1000),
@@ -41,6 +57,9 @@ def name(
     group: int | None,
     layer: str,
     name: str | None,
+    words: str | None,
+    templates: tuple[str, ...],
+    write: bool,
     remove: bool,
     number: int,
     as_json: bool,
@@ -53,9 +72,19 @@ def name(
     zoo name FOLDER --group 3 cats         name a group
     zoo name FOLDER A.png B.png --as cats  name pictures: nothing changes that again but you
     zoo name FOLDER --group 3 --remove     take the names away again
+    zoo name FOLDER --words cat,dog        propose one of these words for each group
     """
     from zoo.collection.opened import Opened
 
+    if words is not None:
+        if given or group is not None or name is not None or remove:
+            raise InputError("--words proposes names for all groups: name no picture and no group")
+        from zoo.cli.wording import propose
+
+        propose(folder, words, templates, layer, write, as_json)
+        return
+    if templates or write:
+        raise InputError("--template and --write go with --words")
     pictures, name = _meant(given, group, name, remove)
     collection = Opened(folder)
     if group is None and not pictures:

@@ -30,6 +30,7 @@ __all__ = [
     "like",
     "nearest",
     "saying",
+    "wordless",
 ]
 
 Box = tuple[float, float, float, float]
@@ -173,25 +174,35 @@ def embedded_words(model: "ZooModel", words: str, folder: Path) -> np.ndarray:
         CapabilityError: the model knows no words; the text names models that do.
     """
     if "embed_text" not in model.capabilities:
-        raise CapabilityError(_wordless(model.name or type(model).__name__, words, folder))
+        raise wordless(model.name or type(model).__name__, words, folder)
     vector: np.ndarray = unit(model.embed_text([words]).cpu().numpy())[0]
     return vector
 
 
-def _wordless(name: str, words: str, folder: Path) -> str:
+def wordless(name: str, words: str, folder: Path) -> CapabilityError:
+    """The error for a model that knows no words; the text names models that do."""
     from zoo.registry import registry
 
     able = registry().names_with("embed_text")
     how = (
-        f"Models that do: {', '.join(able)}. Type: zoo index {able[0]} SOURCE --out ANOTHER_FOLDER"
+        f"Models that do: {', '.join(able)}. Type: zoo index {_example(able)} SOURCE --out "
+        "ANOTHER_FOLDER"
         if able
         else "Models that do, such as CLIP's, have embed_text among their capabilities (zoo info "
         "NAME); no plugin that is installed brings one"
     )
-    return (
+    return CapabilityError(
         f"{words!r:.80} is no file, and {path_text(folder)} cannot be searched by words: its "
         f"model, {name}, knows pictures alone.\n{how}"
     )
+
+
+def _example(names: Sequence[str]) -> str:
+    """The first of :meth:`zoo.registry.Registry.names_with` as somebody can type it."""
+    from zoo.registry import registry
+
+    examples = {f"{prefix.name}:...": prefix.example for _, prefix in registry().prefixes()}
+    return examples.get(names[0], names[0])
 
 
 def like(
