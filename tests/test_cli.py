@@ -20,7 +20,7 @@ from zoo.report.card import vector_images
 from zoo.sample import sample
 from zoo.sources import weights_folder
 
-HEAVY = ["torch", "torchvision", "timm", "sklearn", "huggingface_hub", "numpy", "PIL"]
+HEAVY = ["torch", "torchvision", "timm", "open_clip", "sklearn", "huggingface_hub", "numpy", "PIL"]
 
 # A finder before all others, which refuses the heavy libraries.
 WITHOUT = f"""

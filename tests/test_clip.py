@@ -384,7 +384,7 @@ def test_repositories_that_nobody_should_trust(hub, ask, made, tmp_path):
         return {**vit, "open_clip_config.json": json.dumps(value).encode()}
 
     repositories = {
-        "pickle": ({**without, "open_clip_pytorch_model.bin": pickle}, "WeightsNotFound",
+        "pickle": ({**without, "open_clip_pytorch_model.bin": pickle}, "UnsafeWeights",
                    "is a pickle, which could run any code. With safetensors there are: clip:"),
         "nothing": ({"README.md": b"x"}, "WeightsNotFound", "it is no repository of open_clip"),
         "missing": (saved(lambda ts: {k: t for k, t in ts.items() if k != "ln_final.bias"}),

@@ -18,10 +18,10 @@ from torch.overrides import TorchFunctionMode
 from zoo import ModelSpec, Preprocessing, hub
 from zoo.errors import (
     CapabilityError,
-    HubUnreachable,
     InvalidConfig,
     SpecError,
     TensorMismatch,
+    UnsafeWeights,
     WeightsNotFound,
     ZooError,
 )
@@ -199,21 +199,15 @@ def _fetched(source: Source) -> tuple[hub.Fetched, str, Words | None]:
 
 def _tensors(repo: str, source: Source) -> tuple[hub.Fetched, str]:
     """The tensors under the first of their names that the repository has."""
-    snapshots = hub.cache_folder() / f"models--{repo.replace('/', '--')}" / "snapshots"
-    names = sorted(source.files, key=lambda name: not any(snapshots.glob(f"*/{name}")))
-    errors: list[ZooError] = []
-    for name in names:
-        try:
-            return hub.fetch_files(repo, (name,), source.revision), name
-        except (WeightsNotFound, HubUnreachable) as error:
-            errors.append(error)
-    if isinstance(errors[0], HubUnreachable):
-        raise errors[0]
-    raise WeightsNotFound(
-        f"hf-hub:{repo} has none of {', '.join(source.files)}, and of open_clip's repositories the "
-        f"zoo reads nothing else: {TENSORS[1].replace('.safetensors', '.bin')} is a pickle, which "
-        f"could run any code. With safetensors there are: clip:{', clip:'.join(SAFE)}"
-    ) from errors[0]
+    try:
+        fetched, (name,) = hub.fetch_first(repo, [(n,) for n in source.files], source.revision)
+    except (WeightsNotFound, UnsafeWeights) as error:
+        raise type(error)(
+            f"{error}.\nOf open_clip's repositories the zoo reads {', '.join(source.files)} and "
+            f"nothing else: {TENSORS[1].replace('.safetensors', '.bin')} is a pickle, which could "
+            f"run any code. With safetensors there are: clip:{', clip:'.join(SAFE)}"
+        ) from error
+    return fetched, name
 
 
 def _check_size(path: Path, where: str, net: nn.Module) -> None:
