@@ -133,4 +133,5 @@ before = dict(os.environ)
 import zoo_clip.model
 assert dict(os.environ) == before
 """
-    subprocess.run([sys.executable, "-c", code], check=True, env=dict(os.environ))
+    env = {key: value for key, value in os.environ.items() if not key.startswith("TOKENIZERS_")}
+    subprocess.run([sys.executable, "-c", code], check=True, env=env)
