@@ -22,7 +22,7 @@ def photograph(side: int = 300, seed: int = 0) -> np.ndarray:
 
 
 def measured(pixels: np.ndarray) -> dict[str, float]:
-    return quality.measure(pixels, pixels.shape[1], pixels.shape[0])
+    return quality.measured([pixels])[0]
 
 
 def collection(*all_pixels: np.ndarray) -> SimpleNamespace:
@@ -70,6 +70,20 @@ def test_blur_along_one_direction_counts():
     for axis in (0, 1):
         moved = np.mean([np.roll(sharp, step, axis) for step in range(20)], 0).astype(np.uint8)
         assert measured(moved)["sharpness"] < 0.75 * measured(photograph())["sharpness"]
+
+
+def test_what_is_measured_together_is_as_measured_alone():
+    rng = np.random.default_rng(0)
+    sizes = (32, 32, 3), (9, 40, 1), (1, 1, 3), (130, 140, 3)
+    pictures = [
+        rng.integers(low, low + 2 + 50 * low, size, dtype=np.uint8)
+        for low in range(4)
+        for size in sizes
+    ]
+    pictures += [photograph(32), np.full((32, 32, 3), 7, np.uint8), photograph(20)[:, :, 0]]
+    pictures += [photograph(32, seed) for seed in range(60)]  # more than are taken at once
+    assert quality.measured(pictures) == [measured(pixels) for pixels in pictures]
+    assert quality.measured([]) == []
 
 
 def test_pictures_of_one_size_in_all_layouts_are_measured_alike():

@@ -1,6 +1,6 @@
 """From files to what a model makes of them: one stream, whose memory no number of pictures fills.
 
-Threads read each file once, hash its bytes, decode it and measure it; the caller's thread fits the
+Threads read each file once, hash its bytes, decode it and measure a few together; the caller's thread fits the
 pictures and asks the model. A few chunks are under way at a time.
 """
 
@@ -17,7 +17,7 @@ from PIL import Image
 from torch import Tensor
 
 from zoo.collection.entries import Entry
-from zoo.collection.quality import measure, opaque, reduced
+from zoo.collection.quality import measured, opaque, reduced
 from zoo.collection.store import SMALL
 from zoo.errors import ImageError
 from zoo.images import Decoded, chunk_size, decode, fit_all, in_order
@@ -48,6 +48,8 @@ class Seen:
     decoded: bool = False
     """Whether the model has seen it: it could be read, and its content was not known."""
     small: np.ndarray | None = None
+    fewer: np.ndarray | None = None
+    """Pixels on their way to being measured."""
     measures: dict[str, float] | None = None
 
 
@@ -73,7 +75,12 @@ class Work:
     measured: bool = False
 
     def __call__(self, entries: list[Entry]) -> list[Seen]:
-        return [self._one(entry) for entry in entries]
+        found = [self._one(entry) for entry in entries]
+        to_measure = [(seen, seen.fewer) for seen in found if seen.fewer is not None]
+        values = measured([fewer for _, fewer in to_measure])
+        for (seen, _), measures in zip(to_measure, values, strict=True):
+            seen.measures, seen.fewer = measures, None
+        return found
 
     def _one(self, entry: Entry) -> Seen:
         seen = Seen(entry, reason=entry.reason)
@@ -124,7 +131,7 @@ class Work:
             fewer = reduced(pixels)
             enough = min(fewer.shape[:2]) >= 2 * SMALL
             seen.small = small(fewer if enough else pixels)
-            seen.measures = measure(fewer, decoded.width, decoded.height)
+            seen.fewer = fewer
         seen.pixels, seen.decoded = decoded.pixels, True
 
 
@@ -137,9 +144,12 @@ def as_bytes(pixels: np.ndarray) -> np.ndarray:
 
 def small(pixels: np.ndarray) -> np.ndarray:
     """H x W x 1 or 3 uint8 squeezed to 32 x 32 x 3."""
-    image = Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)
-    found = np.asarray(image.resize((SMALL, SMALL), Image.Resampling.BOX))
-    return found if found.ndim == 3 else np.repeat(found[:, :, None], 3, 2)
+    found = pixels
+    if pixels.shape[:2] != (SMALL, SMALL):
+        image = Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)
+        found = np.asarray(image.resize((SMALL, SMALL), Image.Resampling.BOX))
+    found = found[:, :, None] if found.ndim == 2 else found
+    return found if found.shape[2] == 3 else np.repeat(found, 3, 2)
 
 
 class Pipeline:
