@@ -56,6 +56,14 @@ def test_brightness_and_contrast_are_those_of_the_pixels():
     assert measured(np.full((9, 9, 1), 51, np.uint8))["brightness"] == pytest.approx(0.2)
 
 
+@pytest.mark.parametrize("row", [60, 61])
+def test_one_dark_line_is_enough_not_to_be_blank(row):
+    page = np.full((120, 120, 3), 255, np.uint8)
+    page[row] = 0
+    assert measured(page)["contrast"] == 1
+    assert "blank" not in found(page)
+
+
 @pytest.mark.parametrize("side", [32, 300, 600])
 def test_sharpness_falls_with_blur_whatever_the_size(side):
     sharp = photograph(side)
@@ -81,7 +89,7 @@ def test_what_is_measured_together_is_as_measured_alone():
         for size in sizes
     ]
     pictures += [photograph(32), np.full((32, 32, 3), 7, np.uint8), photograph(20)[:, :, 0]]
-    pictures += [photograph(32, seed) for seed in range(60)]  # more than are taken at once
+    pictures += [photograph(32, seed) for seed in range(100)]  # more than are taken at once
     assert quality.measured(pictures) == [measured(pixels) for pixels in pictures]
     assert quality.measured([]) == []
 

@@ -1,7 +1,7 @@
 """From files to what a model makes of them: one stream, whose memory no number of pictures fills.
 
-Threads read each file once, hash its bytes, decode it and measure a few together; the caller's thread fits the
-pictures and asks the model. A few chunks are under way at a time.
+Threads read each file once, hash its bytes, decode it, and measure a few together; the caller's
+thread fits the pictures and asks the model. A few chunks are under way at a time.
 """
 
 import hashlib
