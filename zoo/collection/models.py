@@ -87,7 +87,7 @@ def better_ones() -> str:
     if examples:
         return (
             "A network that was trained on millions of photographs tells them apart far better; "
-            f"it is fetched from the Hub once: zoo index {examples[0]} ..."
+            f"it is fetched from the Hub once: zoo index {' or '.join(examples[:3])} ..."
         )
     return (
         "Networks that were trained on millions of photographs come with a plugin. Type: "
