@@ -23,6 +23,7 @@ from zoo.data.imagefile import ImageFile, ImageRows
 from zoo.data.named import NAMED, find_named
 from zoo.data.npz import open_npz
 from zoo.data.parquet import open_parquet
+from zoo.data.procedural import PROCEDURAL, is_procedural, open_procedural
 from zoo.data.source import SPLITS, Source, cache_folder
 from zoo.errors import DataError
 from zoo.files import path_text, write_atomically
@@ -137,6 +138,8 @@ def load_data(
         name: one of these:
 
             - a key of :data:`NAMED`;
+            - ``procedural``, unless there is a file or folder of that name: pictures in the model's
+              size that are made by procedure (:mod:`zoo.data.procedural`);
             - a folder of pictures of any size and kind. Of its subfolders ``train``, ``test`` and
               ``validation`` (or ``val``; in any case) each is that part, if there are two of them;
               without ``test``, ``validation`` is taken for it. If each picture lies in a subfolder
@@ -208,11 +211,14 @@ def _open(path: Path, split: str, preprocessing: Preprocessing, asked: list[str]
             return open_npz(path, split, preprocessing)
         if path.suffix.lower() == ".parquet" and path.is_file():
             return open_parquet(path, [path], "all", preprocessing, asked, [], [])
+        if is_procedural(path):
+            return open_procedural(split, preprocessing)
     except OSError as error:
         raise DataError(f"{error.filename or path} cannot be read: {error.strerror}") from error
     raise DataError(
-        f"no data set {str(path)!r}: expected {', '.join(NAMED)}, a folder of pictures or of "
-        f"Parquet files, a .npz or a .parquet file (there is none at {path.absolute()})"
+        f"no data set {str(path)!r}: expected {', '.join([*NAMED, PROCEDURAL])}, a folder of "
+        "pictures or of Parquet files, a .npz or a .parquet file (there is none at "
+        f"{path.absolute()})"
     )
 
 
@@ -278,7 +284,7 @@ def _read(
         images=kept,
         labels=None if unusable else _known(torch.tensor(labels)),
         source=str(source.path),
-        licence="of their owner",
+        licence=source.licence,
         skipped=skipped,
         classes=source.classes,
         notes=[*source.notes, *([f"the labels are left out: {unusable}"] if unusable else [])],

@@ -42,6 +42,7 @@ class Source:
     key: str  # changes whenever the files do
     parts: Callable[[], Iterator[Part]]
     classes: tuple[str, ...] = ()
+    licence: str = "of their owner"
     notes: list[str] = field(default_factory=list)
 
 

@@ -35,6 +35,7 @@ def learnt_from(
         InputError: they are no longer where they were, or that was not recorded.
     """
     from zoo.data import NAMED
+    from zoo.data.procedural import is_procedural
     from zoo.manifest import WEIGHTS, read_manifest
 
     dataset = dataset or (config or read_config(folder)).facts["dataset"]
@@ -46,6 +47,8 @@ def learnt_from(
         if Path(source).exists():
             return source
         where = f"which is no longer at {source}"
+    elif is_procedural(dataset):
+        return dataset
     else:
         where = "and where that was is not known here"
     if Path(dataset).expanduser().exists():
