@@ -24,6 +24,15 @@ PREFIX = {
     "capabilities": ["encode", "features"],
     "paper": "",
     "url": "https://example.org",
+    "recommended": [
+        {
+            "name": "pool:4x4",
+            "parameters": 16,
+            "licence": "mit",
+            "learnt": "nothing",
+            "labels": False,
+        }
+    ],
     "api_version": 1,
 }
 
@@ -170,6 +179,9 @@ def test_the_record_goes_through_json():
         ({"example": "pool:\x1b[2J"}, "a name that works"),
         ({"example": None}, "a name that works"),
         ({"capabilities": ["fly"]}, "a tuple out of ('encode'"),
+        ({"recommended": [{**PREFIX["recommended"][0], "name": "other:4x4"}]}, "named 'pool:...'"),
+        ({"recommended": [{**PREFIX["recommended"][0], "labels": 1}]}, "true or false"),
+        ({"recommended": [{**PREFIX["recommended"][0], "parameters": "16"}]}, "whole number"),
         ({"api_version": 2}, "a newer one needs a newer latentzoo"),
         ({"api_version": True}, "a whole number from 1 to 1"),
         ({"colour": "red"}, "only the keys"),

@@ -477,6 +477,28 @@ RESERVED_PREFIXES = ("dir", "file", "ftp", "hf", "hub", "http", "https", "local"
 
 
 @dataclass(frozen=True, kw_only=True)
+class Recommended(_Record):
+    """A name of a prefix that is worth a try, for those who do not know the library."""
+
+    name: str
+    parameters: int
+    """Of the part that makes features."""
+    licence: str
+    learnt: str
+    """What it learnt from, and how."""
+    labels: bool
+    """Whether it learnt from labels that people gave."""
+
+    def __post_init__(self) -> None:
+        for key in ("name", "licence", "learnt"):
+            value = getattr(self, key)
+            _check(isinstance(value, str) and value != "", f"Recommended.{key}", "a text", value)
+        number = type(self.parameters) is int and self.parameters > 0
+        _check(number, "Recommended.parameters", "a positive whole number", self.parameters)
+        _check(type(self.labels) is bool, "Recommended.labels", "true or false", self.labels)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Prefix(_Record):
     """A prefix of names that a plugin owns: it answers for every name ``<name>:<rest>``.
 
@@ -490,7 +512,8 @@ class Prefix(_Record):
 
     ``rest`` is the text after the colon, printable and not empty, and otherwise unchecked. When
     ``pretrained`` weights are asked for and do not exist, that is an error, never random weights.
-    ``example`` is a name that works, ``capabilities`` what all models of the prefix can.
+    ``example`` is a name that works, ``capabilities`` what all models of the prefix can,
+    ``recommended`` some names for a beginner, which ``zoo info <name>:`` shows.
     """
 
     name: str
@@ -501,7 +524,14 @@ class Prefix(_Record):
     capabilities: tuple[str, ...] = USUAL
     paper: str = ""
     url: str = ""
+    recommended: tuple[Recommended, ...] = ()
     api_version: int = API_VERSION
+
+    @classmethod
+    def _revive(cls, key: str, value: Any) -> Any:
+        if key == "recommended":
+            return tuple(Recommended.from_dict(item) for item in value)
+        return super()._revive(key, value)
 
     def __post_init__(self) -> None:
         _check(
@@ -531,6 +561,13 @@ class Prefix(_Record):
         )
         _check(
             capable, f"{where}.capabilities", f"a tuple out of {CAPABILITIES}", self.capabilities
+        )
+        names = [isinstance(each, Recommended) and each.name for each in self.recommended]
+        _check(
+            all(str(name).startswith(f"{self.name}:") for name in names),
+            f"{where}.recommended",
+            f"a tuple of Recommended, each named '{self.name}:...'",
+            self.recommended,
         )
         _check(
             type(self.api_version) is int and 1 <= self.api_version <= API_VERSION,

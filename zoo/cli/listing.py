@@ -92,17 +92,53 @@ def _prefix_rows(pattern: str) -> list[dict[str, Any]]:
     return [row for row in rows if fnmatchcase(row["name"], pattern)]
 
 
+def _prefix_info(name: str, as_json: bool) -> None:
+    from zoo.registry import registry
+
+    plugin, prefix = registry().find_prefix(name)
+    if as_json:
+        print_json(prefix.to_dict())
+        return
+    facts = new_table("", "", show_header=False)
+    for label, value in (
+        ("names", f"{name}:..., such as {prefix.example}"),
+        ("what it is", prefix.summary),
+        ("plugin", plugin.distribution),
+        ("paper", prefix.paper or "-"),
+        ("library", prefix.url or "-"),
+        ("can", ", ".join(prefix.capabilities) or "differs from name to name"),
+    ):
+        facts.add_row(label, value)
+    print_table(facts)
+    if not prefix.recommended:
+        return
+    table = new_table("recommended", "parameters", "licence", "labels", "learnt from")
+    for each in sorted(prefix.recommended, key=lambda each: each.parameters):
+        table.add_row(
+            each.name,
+            f"{each.parameters / 1e6:.1f} M",
+            each.licence,
+            "with" if each.labels else "without",
+            each.learnt,
+        )
+    print_table(table)
+
+
 @click.command()
 @click.argument("name")
 @as_json
 def info(name: str, as_json: bool) -> None:
     """Show the record of a model, with its weights and what they measured.
 
-    Of a repository on the Hub (hf-hub:org/name) it shows what that says, and fetches no tensors.
+    Of a repository on the Hub (hf-hub:org/name) it shows what that says, and fetches no tensors. Of
+    a prefix alone (timm:) it shows which of its names are worth a try.
     """
     from zoo.names import HubName
+    from zoo.registry import registry
     from zoo.sources import parse
 
+    if name.endswith(":") and name[:-1] in registry().prefix_names():
+        return _prefix_info(name[:-1], as_json)
     parsed = parse(name)
     if isinstance(parsed, HubName):
         from zoo.cli import hub

@@ -1,14 +1,19 @@
 """What a name after ``timm:`` means, without a Hub; and that the README's table is true."""
 
+import json
 import re
 from pathlib import Path
 
 import pytest
 import timm
+import torch
+from click.testing import CliRunner
 from timm.models import PretrainedCfg
+from zoo_timm import RECOMMENDED
 from zoo_timm.source import Source, find
 
 import zoo
+from zoo.cli import main
 from zoo.errors import (
     CapabilityError,
     InvalidName,
@@ -147,3 +152,25 @@ def test_readme_table():
         assert record.code_shape == (int(features),), name
         assert record.image_shape == (3, int(size), int(size)), name
         assert (cfg.license, cfg.hf_hub_id) == (licence, f"timm/{name}")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("row", RECOMMENDED, ids=lambda row: row[0])
+def test_what_is_recommended_is_as_timm_has_it(row):
+    name, parameters, licence, _, _ = row
+    cfg = find(name).cfg
+    assert (cfg.license, cfg.hf_hub_id) == (licence, f"timm/{name}")
+    with torch.device("meta"):
+        net = timm.create_model(name.partition(".")[0], num_classes=0)
+    assert sum(each.numel() for each in net.parameters()) == parameters
+
+
+def test_info_of_the_prefix_alone_tells_what_is_worth_a_try():
+    result = CliRunner().invoke(main, ["info", "timm:", "--json"])
+    assert result.exit_code == 0
+    names = [each["name"] for each in json.loads(result.stdout)["recommended"]]
+    assert names == [f"timm:{name}" for name, *_ in RECOMMENDED]
+    result = CliRunner().invoke(main, ["info", "timm:"])
+    assert all(name in result.stdout for name in names)
+    assert "without" in result.stdout
+    assert CliRunner().invoke(main, ["info", "nobodys:"]).exit_code == 2
