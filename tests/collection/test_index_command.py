@@ -217,7 +217,7 @@ def test_the_page_is_true(pictures, monkeypatch):
     """The blocks of docs/indexing.md, one after the other."""
     page = (Path(__file__).parents[2] / "docs" / "indexing.md").read_text("utf-8")
     blocks = re.findall(r"^```(\w+)\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
-    assert [kind for kind, _ in blocks] == ["sh", "sh", "sh", "text", "sh", "python"]
+    assert [kind for kind, _ in blocks] == ["sh", "sh", "sh", "text", "sh", "sh", "python"]
     pictures.rename(pictures.parent / "pictures")
     for kind, text in blocks:
         if kind == "sh":
@@ -226,6 +226,7 @@ def test_the_page_is_true(pictures, monkeypatch):
         elif kind == "python":
             exec(text, {})
     assert zoo.Collection("own-index").store.manifest.model["weights"] == "model"
+    assert zoo.Collection("stretched").store.manifest.preprocessing["fit"] == "stretch"
     said = json.loads(run("index", "--out", "index", "--json").stdout)
     for whole, parts in (
         ("listed", ("read", "unread")),
