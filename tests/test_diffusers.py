@@ -276,6 +276,29 @@ def ddpm(tmp_path_factory):
     return saved(tmp_path_factory.mktemp("ddpm"), pipeline("DDPMPipeline"))
 
 
+@pytest.mark.parametrize("files", ["vae", "ddpm"])
+def test_contract(hub, ask, request, files):
+    """The checks of zoo.testing, but for those that start processes of their own."""
+    hub.put("org/net", request.getfixturevalue(files))
+    held, failed, no = ask("""
+from zoo.testing import CHECKS, EXPENSIVE, NotApplicable
+held, failed, no = [], [], []
+for check in CHECKS:
+    if check in EXPENSIVE or check.__name__ in EXPENSIVE:
+        continue
+    try:
+        check("diffusers:org/net")
+        held.append(check.__name__)
+    except NotApplicable:
+        no.append(check.__name__)
+    except Exception as error:
+        failed.append([check.__name__, str(error)[:400]])
+answer([held, failed, no])
+""")
+    assert failed == []
+    assert len(held) > len(no)
+
+
 TENSORS = "diffusion_pytorch_model.safetensors"
 INDEX = f"{TENSORS}.index.json"
 CODES = "zoo.load({!r}).encode(torch.full((2, 3, 16, 16), 0.5)).tolist()"
