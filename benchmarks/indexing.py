@@ -70,10 +70,11 @@ def costs(call: Callable[[], Any]) -> tuple[float, float]:
 def speed(folder: Path, count: int, kind: str, name: str) -> dict[str, Any]:
     """Pictures a second: decoding alone, the model alone, and zoo index."""
     import zoo
+    from zoo.collection.models import loaded
     from zoo.images import chunk_size, decode_many
 
     write_pictures(folder / kind, count, kind)
-    model = zoo.load(name)
+    model = loaded(name)  # as a collection loads it
     paths = [str(path) for path in sorted((folder / kind).iterdir())]
     size = min(32, chunk_size(model.preprocessing))
 
@@ -94,7 +95,7 @@ def speed(folder: Path, count: int, kind: str, name: str) -> dict[str, Any]:
     )
     asking, asking_cpu = costs(ask)
     indexing, indexing_cpu = costs(
-        lambda: zoo.Collection.index(model, [folder / kind], folder / f"index-{kind}")
+        lambda: zoo.Collection.index(name, [folder / kind], folder / f"index-{kind}")
     )
     cpu = {"decoding": decoding_cpu, "model": asking_cpu, "index": indexing_cpu}
     slower = max(decoding, asking)
