@@ -141,3 +141,14 @@ def test_codes_of_a_choice(pictures: Path, tmp_path: Path):
     model = zoo.load("pca.mnist", fit="stretch")
     images = model.preprocess(sorted(pictures.iterdir()))
     torch.testing.assert_close(torch.tensor(codes), model.encode(images), atol=0.02, rtol=0)
+
+
+def test_what_learns_from_a_collection_says_how_its_pictures_were_prepared(
+    pictures: Path, tmp_path: Path
+):
+    for chosen, fit in (([], "pad"), (["--fit", "stretch"], "stretch")):
+        out = tmp_path / fit
+        assert index("pca", pictures, "--learn", "--out", out, *chosen)[0] == 0
+        assert prepared(out) == (fit, 1.0)
+        assert zoo.load(f"local-dir:{out / 'model'}").preprocessing.fit == fit
+        assert index("--out", out)[0] == 0

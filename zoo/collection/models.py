@@ -121,17 +121,16 @@ def learnt(
         from zoo.data import Dataset
 
         config = _config(name)
-        network = zoo.create(name, **config).prepare(fit="pad").prepare(**chosen)
-        images = _images(network, sources, folder)
+        # What nobody chose is pad, for the pictures are whole; the weights then say so.
+        asked = {key: value for key, value in chosen.items() if value is not None}
+        prepared: dict[str, Any] = {"fit": "pad", **asked}
+        images = _images(zoo.create(name, **config).prepare(**prepared), sources, folder)
         data = Dataset("own pictures", "all", images, None, "own pictures", "of their owner")
         zoo.train(
             name, data=data, out=run, config=config, settings=settings or {},
-            resume=(run / "checkpoint.safetensors").is_file(), report=report,
+            resume=(run / "checkpoint.safetensors").is_file(), report=report, **prepared,
         )  # fmt: skip
-    model = loaded(f"local-dir:{os.fspath(run)}", preprocessing)
-    if preprocessing is None:
-        model.prepare(fit="pad")
-    model.prepare(**chosen)
+    model = loaded(f"local-dir:{os.fspath(run)}", preprocessing, **chosen)
     if model.record.name != zoo.info(name).name:
         raise CollectionError(
             f"{path_text(run)} has a {model.record.name} that learnt from the pictures, and not a "
