@@ -5,15 +5,11 @@ of its own that knows no other Hub.
 """
 
 import json
-import os
-import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import safetensors.torch
-from hubserver import HubServer
+from asking import asking
 
 pytest.importorskip("open_clip")
 pytest.importorskip("zoo_clip")
@@ -67,83 +63,27 @@ CONFIGS = {
     },
 }  # fmt: skip
 PICTURES = {"mean": [0.4, 0.5, 0.6], "std": [0.2, 0.3, 0.4], "resize_mode": "squash"}
-WORKER = """
-import json, os, sys, traceback, warnings
-warnings.filterwarnings("ignore", module="torch|timm")
-import open_clip, torch, zoo, zoo_clip.model
-caught = []
-warnings.showwarning = lambda message, category, *rest: caught.append(
-    [category.__name__, str(message)])
-
-def images(model):
-    return torch.rand(3, *model.image_shape, generator=torch.Generator().manual_seed(1))
-
-def codes(name):
-    model = zoo.load(name)
-    return model.encode(images(model))
-
-def error_of(call, *args, **more):
-    try:
-        call(*args, **more)
-    except Exception as error:
-        return [type(error).__name__, str(error)]
-    return [None, None]
-
-def answer(value):
-    print(json.dumps(["answer", value]), flush=True)
-
-for line in sys.stdin:
-    child = os.fork()
-    if child == 0:
-        try:
-            exec(json.loads(line))
-        except BaseException:
-            print(json.dumps(["error", traceback.format_exc()]), flush=True)
-        os._exit(0)
-    os.waitpid(child, 0)
-"""
+IMPORTS = "import open_clip, torch, zoo, zoo_clip.model"
 
 
 @pytest.fixture(scope="module")
 def worker(tmp_path_factory):
     """A process that has imported open_clip, and forks for each question; its Hub, its home."""
-    home = tmp_path_factory.mktemp("home")
-    with HubServer() as hub:
-        env = {k: v for k, v in os.environ.items() if not k.startswith(("HF_", "ZOO_"))}
-        env |= hub.env(home) | {"HF_HUB_ETAG_TIMEOUT": "2"}
-        with subprocess.Popen(
-            [sys.executable, "-c", WORKER], env=env, text=True, stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-        ) as process:  # fmt: skip
-            yield process, hub, home
-            process.stdin.close()
-
-
-def asked(process, code):
-    process.stdin.write(json.dumps(code) + "\n")
-    process.stdin.flush()
-    what, value = json.loads(process.stdout.readline())
-    assert what == "answer", value
-    return value
+    with asking(IMPORTS, tmp_path_factory.mktemp("home")) as started:
+        yield started
 
 
 @pytest.fixture
 def hub(worker):
     """The worker's Hub, running and empty; the worker's cache is empty too."""
-    for path in worker[2].iterdir():
-        shutil.rmtree(path)
-    hub = worker[1]
-    hub.stop()
-    hub.repos.clear()
-    hub.requests.clear()
-    hub.start()
-    return hub
+    worker.forget()
+    return worker.emptied_hub()
 
 
 @pytest.fixture
 def ask(worker, hub):
     """``ask(code)``: what the code gave to ``answer()`` in a process that knows this Hub alone."""
-    return lambda code: asked(worker[0], code)
+    return worker.ask
 
 
 @pytest.fixture(scope="module")
@@ -154,9 +94,7 @@ def made(worker, tmp_path_factory):
         (root / name).mkdir()
         written = {"model_cfg": config, "preprocess_cfg": PICTURES}
         (root / name / "open_clip_config.json").write_text(json.dumps(written))
-    asked(
-        worker[0],
-        f"""
+    worker.ask(f"""
 import pathlib, safetensors.torch
 for folder in sorted(pathlib.Path({str(root)!r}).iterdir()):
     torch.manual_seed(len(folder.name))
@@ -167,8 +105,7 @@ for folder in sorted(pathlib.Path({str(root)!r}).iterdir()):
     tensors = {{k: v.contiguous().clone() for k, v in net.state_dict().items()}}
     safetensors.torch.save_file(tensors, folder / "open_clip_model.safetensors")
 answer(None)
-""",
-    )
+""")
     return root
 
 

@@ -6,16 +6,12 @@ process of its own that knows no other Hub.
 
 import importlib.util
 import json
-import os
-import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import safetensors.torch
 import torch
-from hubserver import HubServer
+from asking import asking
 
 pytest.importorskip("zoo_diffusers")
 if importlib.util.find_spec("diffusers") is None:
@@ -23,42 +19,14 @@ if importlib.util.find_spec("diffusers") is None:
 
 pytestmark = pytest.mark.slow  # importing diffusers takes seconds
 
-WORKER = """
-import json, os, sys, traceback, warnings
-warnings.filterwarnings("ignore", module="torch|diffusers")
+IMPORTS = """
 import diffusers, torch, zoo, zoo_diffusers.model
 from zoo_diffusers.source import PIPELINES
 diffusers.DDPMPipeline, diffusers.AutoencoderKL
-caught = []
-warnings.showwarning = lambda message, category, *rest: caught.append(
-    [category.__name__, str(message)])
-
-def images(model, n=3):
-    return torch.rand(n, *model.image_shape, generator=torch.Generator().manual_seed(1))
 
 def theirs(kind, name, folder=None):
     return getattr(diffusers, kind).from_pretrained(
         name, use_safetensors=True, **({"subfolder": folder} if folder else {}))
-
-def error_of(call, *args, **more):
-    try:
-        call(*args, **more)
-    except Exception as error:
-        return [type(error).__name__, str(error)]
-    return [None, None]
-
-def answer(value):
-    print(json.dumps(["answer", value]), flush=True)
-
-for line in sys.stdin:
-    child = os.fork()
-    if child == 0:
-        try:
-            exec(json.loads(line))
-        except BaseException:
-            print(json.dumps(["error", traceback.format_exc()]), flush=True)
-        os._exit(0)
-    os.waitpid(child, 0)
 """
 
 TWO = {"block_out_channels": (8, 16), "norm_num_groups": 4}
@@ -145,43 +113,21 @@ def pipeline(kind: str):
 @pytest.fixture(scope="module")
 def worker(tmp_path_factory):
     """A process that has imported diffusers, and forks for each question; its Hub and its home."""
-    home = tmp_path_factory.mktemp("home")
-    with HubServer() as hub:
-        env = {k: v for k, v in os.environ.items() if not k.startswith(("HF_", "ZOO_"))}
-        env |= hub.env(home) | {"HF_HUB_ETAG_TIMEOUT": "2"}
-        with subprocess.Popen(
-            [sys.executable, "-c", WORKER], env=env, text=True, stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-        ) as process:  # fmt: skip
-            yield process, hub, home
-            process.stdin.close()
+    with asking(IMPORTS, tmp_path_factory.mktemp("home")) as started:
+        yield started
 
 
 @pytest.fixture
 def hub(worker):
     """The worker's Hub, running and empty, of which nothing is cached."""
-    for path in worker[2].iterdir():
-        shutil.rmtree(path)
-    hub = worker[1]
-    hub.stop()
-    hub.repos.clear()
-    hub.requests.clear()
-    hub.start()
-    return hub
+    worker.forget()
+    return worker.emptied_hub()
 
 
 @pytest.fixture
 def ask(worker, hub):
     """``ask(code)``: what the code gave to ``answer()`` in a process that knows this Hub alone."""
-
-    def run(code):
-        worker[0].stdin.write(json.dumps(code) + "\n")
-        worker[0].stdin.flush()
-        what, value = json.loads(worker[0].stdout.readline())
-        assert what == "answer", value
-        return value
-
-    return run
+    return worker.ask
 
 
 @pytest.mark.parametrize("kind", NETWORKS)

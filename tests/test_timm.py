@@ -6,7 +6,6 @@ knows no other Hub.
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -14,48 +13,14 @@ from pathlib import Path
 import pytest
 import safetensors.torch
 import torch
-from hubserver import HubServer
+from asking import asking
 from PIL import Image
 
 timm = pytest.importorskip("timm")
 pytest.importorskip("zoo_timm")
 
 LISTED = "timm/test_vit.r160_in1k"
-WORKER = """
-import json, os, sys, traceback, warnings
-warnings.filterwarnings("ignore", module="torch|timm")
-import timm, torch, zoo, zoo_timm.model
-caught = []
-warnings.showwarning = lambda message, category, *rest: caught.append(
-    [category.__name__, str(message)])
-
-def images(model):
-    return torch.rand(3, *model.image_shape, generator=torch.Generator().manual_seed(1))
-
-def codes(name):
-    model = zoo.load(name)
-    return model.encode(images(model))
-
-def error_of(call, *args, **more):
-    try:
-        call(*args, **more)
-    except Exception as error:
-        return [type(error).__name__, str(error)]
-    return [None, None]
-
-def answer(value):
-    print(json.dumps(["answer", value]), flush=True)
-
-for line in sys.stdin:
-    child = os.fork()
-    if child == 0:
-        try:
-            exec(json.loads(line))
-        except BaseException:
-            print(json.dumps(["error", traceback.format_exc()]), flush=True)
-        os._exit(0)
-    os.waitpid(child, 0)
-"""
+IMPORTS = "import timm, torch, zoo, zoo_timm.model"
 
 
 def pushed(folder: Path, architecture: str, seed: int, **arguments) -> dict[str, bytes]:
@@ -88,49 +53,27 @@ def mine(tmp_path_factory):
 @pytest.fixture(scope="module")
 def worker(tmp_path_factory):
     """A process that has imported timm, and forks for each question; its Hub and its home."""
-    home = tmp_path_factory.mktemp("home")
-    with HubServer() as hub:
-        env = {k: v for k, v in os.environ.items() if not k.startswith(("HF_", "ZOO_"))}
-        env |= hub.env(home) | {"HF_HUB_ETAG_TIMEOUT": "2"}
-        with subprocess.Popen(
-            [sys.executable, "-c", WORKER], env=env, text=True, stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-        ) as process:  # fmt: skip
-            yield process, hub, home
-            process.stdin.close()
+    with asking(IMPORTS, tmp_path_factory.mktemp("home")) as started:
+        yield started
 
 
 @pytest.fixture
 def home(worker):
     """Where the worker caches what it fetched: nothing yet."""
-    for path in worker[2].iterdir():
-        shutil.rmtree(path)
-    return worker[2]
+    worker.forget()
+    return worker.home
 
 
 @pytest.fixture
 def hub(worker):
     """The worker's Hub, running and empty."""
-    hub = worker[1]
-    hub.stop()
-    hub.repos.clear()
-    hub.requests.clear()
-    hub.start()
-    return hub
+    return worker.emptied_hub()
 
 
 @pytest.fixture
 def ask(worker, hub, home):
     """``ask(code)``: what the code gave to ``answer()`` in a process that knows this Hub alone."""
-
-    def run(code):
-        worker[0].stdin.write(json.dumps(code) + "\n")
-        worker[0].stdin.flush()
-        what, value = json.loads(worker[0].stdout.readline())
-        assert what == "answer", value
-        return value
-
-    return run
+    return worker.ask
 
 
 def with_tensors(files, change):
