@@ -18,12 +18,12 @@ from torch import Tensor
 
 from zoo.boundary import typed, user_path
 from zoo.data import imagefile
+from zoo.data.any_size import ANY_SIZE, is_any_size
 from zoo.data.folder import open_folder
 from zoo.data.imagefile import ImageFile, ImageRows
 from zoo.data.named import NAMED, find_named
 from zoo.data.npz import open_npz
 from zoo.data.parquet import open_parquet
-from zoo.data.procedural import PROCEDURAL, is_procedural, open_procedural
 from zoo.data.source import SPLITS, Source, cache_folder
 from zoo.errors import DataError
 from zoo.files import path_text, write_atomically
@@ -139,7 +139,9 @@ def load_data(
 
             - a key of :data:`NAMED`;
             - ``procedural``, unless there is a file or folder of that name: pictures in the model's
-              size that are made by procedure (:mod:`zoo.data.procedural`);
+              size that are made by procedure (:mod:`zoo.data.procedural`); and ``general``: these
+              beside CIFAR-10's photographs, to learn from, and CIFAR-10's test images
+              (:mod:`zoo.data.general`);
             - a folder of pictures of any size and kind. Of its subfolders ``train``, ``test`` and
               ``validation`` (or ``val``; in any case) each is that part, if there are two of them;
               without ``test``, ``validation`` is taken for it. If each picture lies in a subfolder
@@ -180,7 +182,7 @@ def load_data(
         data = Dataset(name, split, images, _known(labels), str(found), NAMED[name].licence)
     else:
         path, asked = _asked(user_path(name, "the data"))
-        source = _open(path, split, preprocessing, asked)
+        source = _open(path, split, preprocessing, asked, data_dir)
         chosen = f"#{','.join(asked)}" if asked else ""
         source.name += chosen
         _check_shape(source.name, source.shape, preprocessing)
@@ -201,7 +203,9 @@ def _check_shape(name: str, got: tuple[int, ...], preprocessing: Preprocessing) 
         )
 
 
-def _open(path: Path, split: str, preprocessing: Preprocessing, asked: list[str]) -> Source:
+def _open(
+    path: Path, split: str, preprocessing: Preprocessing, asked: list[str], data_dir: Path | None
+) -> Source:
     try:
         if path.is_dir():
             return open_folder(path, split, preprocessing, asked)
@@ -211,12 +215,12 @@ def _open(path: Path, split: str, preprocessing: Preprocessing, asked: list[str]
             return open_npz(path, split, preprocessing)
         if path.suffix.lower() == ".parquet" and path.is_file():
             return open_parquet(path, [path], "all", preprocessing, asked, [], [])
-        if is_procedural(path):
-            return open_procedural(split, preprocessing)
+        if is_any_size(path):
+            return ANY_SIZE[str(path)](split, preprocessing, data_dir)
     except OSError as error:
         raise DataError(f"{error.filename or path} cannot be read: {error.strerror}") from error
     raise DataError(
-        f"no data set {str(path)!r}: expected {', '.join([*NAMED, PROCEDURAL])}, a folder of "
+        f"no data set {str(path)!r}: expected {', '.join([*NAMED, *ANY_SIZE])}, a folder of "
         "pictures or of Parquet files, a .npz or a .parquet file (there is none at "
         f"{path.absolute()})"
     )

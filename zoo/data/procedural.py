@@ -2,17 +2,18 @@
 
 Networks learn features of photographs from such pictures alone, as was found by Baradad et al. 2021
 ("Learning to see by looking at noise"), Baradad et al. 2022 ("Procedural image programs") and
-Kataoka et al. 2020 (fractals). A picture is a function of its part and its index, and of nothing
+Kataoka et al. 2020 (fractals). Drawings are added, since what people collect is often drawn: shapes
+with outlines, mostly on white. A picture is a function of its part and its index, and of nothing
 else.
 """
 
-import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.random import Generator
+from PIL import Image, ImageDraw
 
 from zoo.data.source import Part, Source
 from zoo.images import chunk_size
@@ -21,18 +22,13 @@ from zoo.spec import Preprocessing
 PROCEDURAL = "procedural"
 """The name of the data set."""
 
-COUNTS = {"train": 20_000, "test": 2_000}
-_VERSION = 1
+COUNTS = {"train": 40_000, "test": 2_000}
+_VERSION = 2
 """To be raised when a picture gets other pixels, so that old files are not reused."""
 _GREY = np.array([0.299, 0.587, 0.114])
 
 
-def is_procedural(data: str | Path) -> bool:
-    """Whether data are these pictures: a file or folder of the same name comes first."""
-    return str(data) == PROCEDURAL and not os.path.lexists(data)
-
-
-def open_procedural(split: str, preprocessing: Preprocessing) -> Source:
+def open_procedural(split: str, preprocessing: Preprocessing, data_dir: Path | None) -> Source:
     """The pictures of a part, in the model's size; the labels are the kinds."""
     shape = (preprocessing.channels, preprocessing.height, preprocessing.width)
     count, size = COUNTS[split], chunk_size(preprocessing)
@@ -41,7 +37,7 @@ def open_procedural(split: str, preprocessing: Preprocessing) -> Source:
         for start in range(0, count, size):
             indices = range(start, min(start + size, count))
             images = np.stack([picture(split, index, *shape) for index in indices])
-            yield Part(torch.from_numpy(images), [index % len(KINDS) for index in indices], [])
+            yield Part(torch.from_numpy(images), [kind_of(index) for index in indices], [])
 
     return Source(
         name=PROCEDURAL,
@@ -57,13 +53,18 @@ def open_procedural(split: str, preprocessing: Preprocessing) -> Source:
 
 
 def picture(split: str, index: int, channels: int, height: int, width: int) -> np.ndarray:
-    """One picture, C x H x W uint8; the kinds take turns."""
+    """One picture, C x H x W uint8."""
     rng = np.random.default_rng([list(COUNTS).index(split), index])
-    pixels = list(KINDS.values())[index % len(KINDS)](rng, height, width)
+    pixels = list(KINDS.values())[kind_of(index)](rng, height, width)
     if channels == 1:
         pixels = (pixels @ _GREY)[..., None]
     pixels = np.clip(np.round(pixels * 255), 0, 255).astype(np.uint8)
     return np.ascontiguousarray(pixels.transpose(2, 0, 1))
+
+
+def kind_of(index: int) -> int:
+    """The position in :data:`KINDS`: every second picture is a drawing, the others take turns."""
+    return len(KINDS) - 1 if index % 2 else index // 2 % (len(KINDS) - 1)
 
 
 def dead_leaves(rng: Generator, height: int, width: int) -> np.ndarray:
@@ -148,12 +149,81 @@ def clouds(rng: Generator, height: int, width: int) -> np.ndarray:
     return image
 
 
+def drawing(rng: Generator, height: int, width: int) -> np.ndarray:
+    """A few shapes with outlines on a plain ground, which is mostly white, as clip art has it."""
+    fine = 3  # drawn larger, and averaged: edges are smooth
+    tall, wide = fine * height, fine * width
+    ground = np.ones(3) if rng.random() < 0.65 else rng.random(3)
+    canvas = Image.new("RGB", (wide, tall), _colour(ground))
+    pen = ImageDraw.Draw(canvas)
+    palette = rng.random((int(rng.integers(2, 6)), 3)) ** rng.choice([0.6, 1, 2])
+    ink = _colour(np.zeros(3) if rng.random() < 0.6 else 0.5 * rng.random(3))
+    thick = round(int(rng.integers(0, 4)) * max(tall, wide) / 64)
+    symmetric, radius = rng.random() < 0.5, (0.35 + 0.55 * rng.random()) * min(tall, wide) / 2
+    middle = np.array([wide, tall]) / 2
+    for part in range(int(rng.integers(1, 9))):
+        spread, size = (0.4, 0.08 + 0.55 * rng.random() ** 2) if part else (0.08, 1.0)
+        shape = _turned(rng, _shape(rng)) * size * radius
+        shape += middle + spread * radius * rng.normal(size=2)
+        colour, filled = _colour(palette[int(rng.integers(len(palette)))]), rng.random() < 0.8
+        for mirrored in (False, True) if symmetric and part else (False,):
+            points = [wide, 0] + shape * [-1, 1] if mirrored else shape
+            outline = [(float(u), float(v)) for u, v in points]
+            if filled:
+                pen.polygon(outline, fill=colour)
+            if thick or not filled:
+                line = ink if filled else colour
+                pen.line([*outline, outline[0]], fill=line, width=max(thick, fine), joint="curve")
+    pixels = np.asarray(canvas, np.float64).reshape(height, fine, width, fine, 3) / 255
+    image: np.ndarray = pixels.mean((1, 3))
+    if rng.random() < 0.5:
+        y, x = _grid(height, width)
+        angle = rng.random() * 2 * np.pi
+        light = 0.8 * rng.random() * ((x - 0.5) * np.cos(angle) + (y - 0.5) * np.sin(angle))
+        painted = abs(image - ground).max(2) > 0.02
+        image = np.where(painted[..., None], image * (1 + light)[..., None], image)
+    return image
+
+
+def _shape(rng: Generator) -> np.ndarray:
+    """The corners of a star, polygon, rectangle, ellipse or blob around (0, 0), N x 2."""
+    kind = int(rng.integers(0, 4))
+    if kind == 0:
+        return np.array([[-1.0, -1], [1, -1], [1, 1], [-1, 1]])
+    corners = int(rng.integers(3, 9))
+    star = rng.random() < 0.4
+    count = (1 + star) * corners if kind == 1 else 48
+    angles = 2 * np.pi * (np.arange(count) / count + rng.random())
+    radii = np.ones(count)
+    if kind == 1 and star:
+        radii[1::2] = 0.3 + 0.5 * rng.random()
+    if kind == 3:
+        for wave in range(2, 6):
+            radii += rng.normal() / (2 * wave) * np.cos(wave * angles + 2 * np.pi * rng.random())
+    return np.stack([radii * np.cos(angles), radii * np.sin(angles)], 1)
+
+
+def _turned(rng: Generator, points: np.ndarray) -> np.ndarray:
+    """Made narrower in one direction, and in half of all cases turned; N x 2."""
+    stretch = np.exp(0.5 * rng.normal(size=2))
+    angle = rng.random() * 2 * np.pi * (rng.random() < 0.5)
+    turned: np.ndarray = points * (stretch / stretch.max()) @ _rotations(np.array([angle]))[0].T
+    return turned
+
+
+def _colour(values: np.ndarray) -> tuple[int, int, int]:
+    red, green, blue = (int(255 * value) for value in values)
+    return red, green, blue
+
+
 KINDS: dict[str, Callable[[Generator, int, int], np.ndarray]] = {
     "dead leaves": dead_leaves,
     "fractal": fractal,
     "waves": waves,
     "clouds": clouds,
+    "drawing": drawing,
 }
+"""All kinds, the drawing last."""
 
 
 def _grid(height: int, width: int) -> tuple[np.ndarray, np.ndarray]:

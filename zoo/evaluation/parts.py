@@ -35,7 +35,7 @@ def learnt_from(
         InputError: they are no longer where they were, or that was not recorded.
     """
     from zoo.data import NAMED
-    from zoo.data.procedural import is_procedural
+    from zoo.data.any_size import is_any_size
     from zoo.manifest import WEIGHTS, read_manifest
 
     dataset = dataset or (config or read_config(folder)).facts["dataset"]
@@ -47,7 +47,7 @@ def learnt_from(
         if Path(source).exists():
             return source
         where = f"which is no longer at {source}"
-    elif is_procedural(dataset):
+    elif is_any_size(dataset):
         return dataset
     else:
         where = "and where that was is not known here"

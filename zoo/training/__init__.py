@@ -29,8 +29,8 @@ from zoo import weights
 from zoo.api import create
 from zoo.boundary import typed, user_path
 from zoo.data import NAMED, Dataset, load_data, split_validation, to_float
+from zoo.data.any_size import is_any_size
 from zoo.data.fingerprint import digest, fingerprint
-from zoo.data.procedural import is_procedural
 from zoo.errors import TrainingError
 from zoo.files import path_text, write_json
 from zoo.manifest import MANIFEST, WEIGHTS, read_manifest
@@ -210,7 +210,7 @@ def _source(data: str | Path | Dataset) -> str | None:
 
     It is no part of the weights folder, which may be published.
     """
-    if isinstance(data, Dataset) or str(data) in NAMED or is_procedural(data):
+    if isinstance(data, Dataset) or str(data) in NAMED or is_any_size(data):
         return None
     path = os.path.abspath(os.path.expanduser(data))
     return path if path == path_text(path) else None  # a name that no file could hold

@@ -134,14 +134,14 @@ def test_steps_at_every_size(name, size, channels, tmp_path):
     some = images.float() / 255
     code = model.code_shape[0]
     assert model.encode(some).shape == (20, code)
-    assert model.features(some).shape == (20, 4 * sum(model.encoder.widths))
+    assert model.features(some).shape == (20, 4 * sum(model.encoder.widths[-2:]))
     assert bool(torch.isfinite(model.score(some)).all())
 
 
 def test_features_are_averages_over_a_grid():
     model = zoo.create("simclr", width=4)
     images = torch.rand(3, 1, 28, 28)
-    before, last = model.encoder(images * 2 - 1)  # 3 x 16 x 7 x 7, 3 x 32 x 4 x 4
+    before, last = model.encoder(images * 2 - 1)[-2:]  # 3 x 16 x 7 x 7, 3 x 32 x 4 x 4
     features = model.features(images)
     assert features.shape == (3, 4 * (16 + 32))
     parts = features[:, 4 * 16 :].view(3, 32, 2, 2)
@@ -149,7 +149,7 @@ def test_features_are_averages_over_a_grid():
     assert torch.allclose(model.encode(images), parts.mean((2, 3)), atol=1e-6)
     whole = zoo.create("simclr", width=4, grid=1)
     assert whole.features(images).shape == (3, 16 + 32)
-    before, last = whole.encoder(images * 2 - 1)
+    before, last = whole.encoder(images * 2 - 1)[-2:]
     expected = torch.cat([before.mean((2, 3)), last.mean((2, 3))], 1)
     assert torch.allclose(whole.features(images), expected, atol=1e-6)
 
@@ -271,3 +271,34 @@ def test_what_to_type_after_training(tmp_path):
     done = CliRunner().invoke(main, [str(part) for part in command])
     assert done.exit_code == 0, done.output
     assert done.stdout.endswith(f"Try: zoo encode local-dir:{out} PICTURES --out codes.npz\n")
+
+
+def test_whitened_features_of_three_maps(tmp_path):
+    """Each map's part has length 1, and no direction is as strong as without whitening."""
+    from zoo.data import Dataset
+
+    images = torch.rand(60, 3, 1, 1) * torch.rand(60, 3, 16, 16)
+    data = Dataset("colours", "train", (255 * images).byte(), None, "computed", "none")
+    shares = []
+    for power in (0.0, 0.5, 1.0):
+        out = zoo.train(
+            "simclr", data=data, out=tmp_path / str(power), device="cpu",
+            config={"width": 4, "size": 16, "channels": 3, "halvings": 3, "levels": 3,
+                    "whiten": power or 1e-9},
+            settings={"epochs": 1, "batch_size": 20, "shrink": 2, "average": 0.0},
+        )  # fmt: skip
+        model = zoo.load(f"local-dir:{out}")
+        assert model.encoder.widths == [4, 8, 16, 32]
+        features = model.features(images)
+        assert features.shape == (60, 4 * 8 + 4 * 16 + 128)
+        parts = features.split([32, 64, 128], dim=1)
+        assert all(torch.allclose(part.norm(dim=1), torch.ones(60), atol=1e-3) for part in parts)
+        variances = parts[0].var(0)
+        shares.append(float(variances.max() / variances.sum()))
+    assert shares[0] > shares[1] > shares[2]
+
+
+@pytest.mark.parametrize("setting", [{"halvings": 9}, {"levels": 0}, {"whiten": 1.5}])
+def test_settings_out_of_range_are_told(setting):
+    with pytest.raises(SettingsError, match=next(iter(setting))):
+        zoo.create("simclr", **setting)

@@ -5,7 +5,10 @@ from zoo import ModelSpec, bundled_weights, hookimpl
 __all__ = ["zoo_models"]
 
 CAPABILITIES = ("encode", "features", "score")
-ENCODER = {"channels": 1, "size": 28, "width": 32, "encoder": "resnet", "grid": 2}
+ENCODER = {
+    "channels": 1, "size": 28, "width": 32, "encoder": "resnet", "grid": 2,
+    "halvings": 0, "levels": 2, "whiten": 0.0,
+}  # fmt: skip
 
 
 @hookimpl

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from zoo.density import fit_density
+from zoo.density import ENOUGH, fit_density
 from zoo.errors import SettingsError
 from zoo.model import GaussianMixture, Phase, Step, ZooModel
 from zoo.model import Recipe as BaseRecipe
@@ -32,7 +32,9 @@ class Recipe(BaseRecipe):
 
     ``view`` is the size of the views, as a share of the pictures'. At 0.75 a step costs half; and
     since a crop, brought to a size, shows everything larger than the picture does, smaller views
-    show it about as large (Touvron et al. 2019, arXiv:1906.06423).
+    show it about as large (Touvron et al. 2019, arXiv:1906.06423). Before that, pictures are made
+    ``shrink`` times smaller, by averages: an encoder can learn from small ones what it then
+    sees in large ones.
     """
 
     epochs: int = 40
@@ -41,6 +43,7 @@ class Recipe(BaseRecipe):
     lr: float = 4e-3
     weight_decay: float = 1e-2
     channels_last: bool = True
+    shrink: int = 1
     view: float = 0.75
     crop: float = 0.2
     rotation_degrees: float = 0.0
@@ -69,25 +72,59 @@ class Residual(nn.Module):
 
 
 class ResNet(nn.Module):
-    """Halves the picture until it is at most 4 pixels wide, each time twice as many channels."""
+    """Halves the picture ``halvings`` times, or if that is 0 until it is at most 4 pixels wide,
+    each time with twice as many channels."""
 
-    def __init__(self, channels: int, size: int, width: int):
+    def __init__(self, channels: int, size: int, width: int, halvings: int = 0):
         super().__init__()
         self.layers = nn.ModuleList([block(channels, width, 1)])  # w x 28 x 28
-        widths = [width]
-        while size > 4:
-            widths.append(min(2 * widths[-1], 8 * width))  # no wider, however large the picture
-            before, now = widths[-2:]
+        self.widths = [width]
+        while len(self.widths) <= halvings if halvings else size > 4:
+            # No wider, however large the picture.
+            before, now = self.widths[-1], min(2 * self.widths[-1], 8 * width)
+            self.widths.append(now)
             self.layers.append(nn.Sequential(block(before, now, 2), Residual(now)))
             size = (size + 1) // 2  # 2w x 14 x 14, 4w x 7 x 7, 8w x 4 x 4
-        self.widths = widths[-2:]
 
     def forward(self, x: Tensor) -> list[Tensor]:
-        """The last two maps."""
+        """The maps of all layers."""
         maps = [x]
         for layer in self.layers:
             maps.append(layer(maps[-1]))
-        return maps[-2:]
+        return maps[1:]
+
+
+class Whitening(nn.Module):
+    """The principal directions of D numbers, each divided by a power of its deviation.
+
+    With ``power`` 1 all directions count alike, with 0 as they are; between, the few that say
+    most about colour and light no longer drown those that tell one kind of thing from another.
+    The result has length 1.
+    """
+
+    DIRECTIONS = 128  # at most
+
+    mean: Tensor
+    directions: Tensor
+
+    def __init__(self, numbers: int, power: float):
+        super().__init__()
+        self.power = power
+        self.register_buffer("mean", torch.zeros(numbers))
+        self.register_buffer("directions", torch.eye(numbers)[:, : self.DIRECTIONS].clone())
+
+    def fit(self, numbers: Tensor) -> None:
+        """``numbers`` are N x D."""
+        centred = numbers.double() - numbers.double().mean(0)
+        variances, vectors = torch.linalg.eigh(centred.T @ centred / len(centred))  # rising
+        deviations = variances.clamp(min=0).sqrt().flip(0)[: self.DIRECTIONS]
+        scales = (deviations + 0.01 * deviations[0]).clamp(min=1e-12) ** -self.power
+        self.mean.copy_(numbers.double().mean(0))
+        self.directions.copy_(vectors.flip(1)[:, : self.DIRECTIONS] * scales)
+
+    def forward(self, numbers: Tensor) -> Tensor:
+        """N x D to N x min(D, 128)."""
+        return F.normalize((numbers - self.mean) @ self.directions, dim=1)
 
 
 class TimmNet(nn.Module):
@@ -134,8 +171,9 @@ class TwoViews(ZooModel):
     projection behind it is for training alone, as it drops what the views do not share (Chen et
     al. 2020, section 4.2). ``features`` are averages over each part of a grid instead, which also
     say where things are; and of the map before the last too, which keeps more of what differs
-    between views: with both, probes and neighbours were better on held-out images. ``score`` is
-    the distance to the mean of the training codes in units of their covariance: SSD (Sehwag et
+    between views: with both, probes and neighbours were better on held-out images. With
+    ``whiten``, the averages of each map are whitened in part (:class:`Whitening`). ``score`` is the
+    distance to the mean of the training codes in units of their covariance: SSD (Sehwag et
     al. 2021, arXiv:2103.12051, section 3).
 
     Args:
@@ -144,6 +182,10 @@ class TwoViews(ZooModel):
         width: channels after the stem of the ``resnet``.
         encoder: ``resnet``, or a convolutional net of timm's by its name.
         grid: parts of a map, across and down, whose averages are ``features``.
+        halvings: how often the ``resnet`` halves the picture; with 0, until it is at most 4 pixels
+            wide.
+        levels: ``features`` are made of so many maps, counted from the last.
+        whiten: the power of the whitening, from 0 (none) to 1 (all).
 
     Raises:
         SettingsError: a setting is out of its range.
@@ -153,23 +195,43 @@ class TwoViews(ZooModel):
     recipe = Recipe
     head: nn.Module
     encoder: ResNet | TimmNet
+    whitenings: nn.ModuleList
 
-    def __init__(self, *, channels: int, size: int, width: int, encoder: str, grid: int):
+    def __init__(
+        self,
+        *,
+        channels: int,
+        size: int,
+        width: int,
+        encoder: str,
+        grid: int,
+        halvings: int,
+        levels: int,
+        whiten: float,
+    ):
         super().__init__()
         if not (channels in (1, 3) and 8 <= size <= 512 and width > 0 and 1 <= grid <= 4):
             raise SettingsError(
                 "expected 1 or 3 channels, a size from 8 to 512, width positive and a grid from 1 "
                 f"to 4, got {channels=}, {size=}, {width=}, {grid=}"
             )
+        if not (0 <= halvings <= 8 and levels > 0 and 0 <= whiten <= 1):
+            raise SettingsError(
+                "expected halvings from 0 to 8, levels positive and whiten from 0 to 1, got "
+                f"{halvings=}, {levels=}, {whiten=}"
+            )
         self.image_shape = (channels, size, size)
         if encoder == RESNET:
-            self.encoder = ResNet(channels, size, width)
+            self.encoder = ResNet(channels, size, width, halvings)
         else:
             self.encoder = TimmNet(encoder, channels)
         self.grid = grid
         code = self.encoder.widths[-1]
         self.code_shape = (code,)
         self.density = GaussianMixture(code, components=1)
+        self.levels = levels
+        widths = self.encoder.widths[-levels:] if whiten else []
+        self.whitenings = nn.ModuleList(Whitening(grid**2 * each, whiten) for each in widths)
 
     def losses(self, one: Tensor, two: Tensor, recipe: Any) -> dict[str, Tensor]:
         """The named parts of the loss, which is their sum.
@@ -185,9 +247,15 @@ class TwoViews(ZooModel):
         return codes
 
     def _features(self, images: Tensor) -> Tensor:
-        maps = self.encoder(images * 2 - 1)
-        parts = [F.adaptive_avg_pool2d(each, self.grid).flatten(1) for each in maps]
-        return torch.cat(parts, dim=1)  # N x grid² (4w + 8w)
+        parts = self._averages(images)
+        if self.whitenings:
+            parts = [w(part) for w, part in zip(self.whitenings, parts, strict=True)]
+        return torch.cat(parts, dim=1)  # N x grid² (4w + 8w), or N x 128 levels
+
+    def _averages(self, images: Tensor) -> list[Tensor]:
+        """Of each map, N x grid² channels."""
+        maps = self.encoder(images * 2 - 1)[-self.levels :]
+        return [F.adaptive_avg_pool2d(each, self.grid).flatten(1) for each in maps]
 
     def _score(self, images: Tensor) -> Tensor:
         away = self._encode(images) - self.density.means[0]  # N x latent_dim
@@ -208,10 +276,12 @@ class TwoViews(ZooModel):
     def _two_views(self, images: Tensor, step: Step) -> Tensor:
         """What the head makes of two views of each picture, N x C x H x W to 2N x projection."""
         recipe = step.recipe
+        if recipe.shrink > 1:
+            images = F.avg_pool2d(images, recipe.shrink)
         make = Views(
             crop=recipe.crop, rotation_degrees=recipe.rotation_degrees, flip=recipe.flip,
             colour=recipe.colour, grey=recipe.grey, erase=recipe.erase,
-            size=max(8, round(recipe.view * self.image_shape[1])),
+            size=max(8, round(recipe.view * images.shape[2])),
         )  # fmt: skip
         # As one batch, for batch norm's sake: two would have statistics of their own.
         views = torch.cat([make(images, step.generator), make(images, step.generator)])
@@ -222,3 +292,15 @@ class TwoViews(ZooModel):
 
     def fit(self, images: Callable[[], Iterator[Tensor]], seed: int) -> None:
         fit_density(self.density, images, self.encode, seed)
+        if self.whitenings:
+            self._fit_whitenings(images())
+
+    def _fit_whitenings(self, images: Iterator[Tensor]) -> None:
+        averages: list[list[Tensor]] = []
+        for batch in images:  # in random order
+            averages.append(self._averages(batch))
+            if sum(len(maps[0]) for maps in averages) >= ENOUGH:
+                break
+        for whitening, parts in zip(self.whitenings, zip(*averages, strict=True), strict=True):
+            assert isinstance(whitening, Whitening)
+            whitening.fit(torch.cat(parts))

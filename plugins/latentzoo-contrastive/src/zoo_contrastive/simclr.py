@@ -46,9 +46,15 @@ class SimCLR(TwoViews):
         width: int = 32,
         encoder: str = "resnet",
         grid: int = 2,
+        halvings: int = 0,
+        levels: int = 2,
+        whiten: float = 0.0,
         projection: int = 128,
     ):
-        super().__init__(channels=channels, size=size, width=width, encoder=encoder, grid=grid)
+        super().__init__(
+            channels=channels, size=size, width=width, encoder=encoder, grid=grid,
+            halvings=halvings, levels=levels, whiten=whiten,
+        )  # fmt: skip
         if projection < 1:
             raise SettingsError(f"expected a positive projection, got {projection=}")
         hidden = self.code_shape[0]

@@ -55,9 +55,15 @@ class VICReg(TwoViews):
         width: int = 32,
         encoder: str = "resnet",
         grid: int = 2,
+        halvings: int = 0,
+        levels: int = 2,
+        whiten: float = 0.0,
         projection: int = 512,
     ):
-        super().__init__(channels=channels, size=size, width=width, encoder=encoder, grid=grid)
+        super().__init__(
+            channels=channels, size=size, width=width, encoder=encoder, grid=grid,
+            halvings=halvings, levels=levels, whiten=whiten,
+        )  # fmt: skip
         if projection < 1:
             raise SettingsError(f"expected a positive projection, got {projection=}")
         self.head = nn.Sequential(  # the paper's expander, of two layers instead of three
