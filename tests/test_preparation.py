@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,9 @@ from PIL import Image
 
 import zoo
 from zoo.cli import main
-from zoo.errors import CollectionError, InputError
+from zoo.errors import CollectionError, InputError, SpecError
+from zoo.images import to_images
+from zoo.spec import Preprocessing
 
 
 def drawing() -> Image.Image:
@@ -152,3 +155,32 @@ def test_what_learns_from_a_collection_says_how_its_pictures_were_prepared(
         assert prepared(out) == (fit, 1.0)
         assert zoo.load(f"local-dir:{out / 'model'}").preprocessing.fit == fit
         assert index("--out", out)[0] == 0
+
+
+# -- as other libraries do it ----------------------------------------------------------------------
+
+
+def test_what_is_kept_is_the_middle():
+    """A picture that is white but for its outer eighth is white alone, where that is cut off."""
+    picture = np.zeros((64, 64), np.uint8)
+    picture[4:60, 4:60] = 255
+    p = Preprocessing(channels=1, height=28, width=28, keep=0.875, interpolation="bilinear")
+    assert to_images(picture, p)[..., 1:-1, 1:-1].min() > 0.95
+    assert to_images(picture, replace(p, keep=1.0))[0, 0, 0].max() < 0.3
+    # A line a million pixels long is cut before it would be resized to gigabytes.
+    assert to_images(np.zeros((1, 1_000_000), np.uint8), p).shape == (1, 1, 28, 28)
+
+
+def test_records_of_before_stay_as_they_were():
+    p = Preprocessing(channels=1, height=28, width=28)
+    assert set(p.to_dict()) == {"channels", "height", "width", "fit", "background"}
+    other = replace(p, keep=0.9, interpolation="bilinear")
+    assert Preprocessing.from_dict(other.to_dict()) == other
+    for wrong in ({"keep": 2}, {"keep": 0.9, "fit": "pad"}, {"interpolation": "lanczos"}):
+        with pytest.raises(SpecError):
+            replace(p, **wrong)
+
+
+def test_a_model_of_ours_has_no_other_library():
+    with pytest.raises(InputError, match=r"pca\.mnist has no preparation of another library"):
+        zoo.load("pca.mnist", fit="library")

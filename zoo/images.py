@@ -6,6 +6,7 @@ the same way for files, arrays and tensors.
 
 import contextlib
 import io
+import math
 import os
 import struct
 import time
@@ -578,22 +579,49 @@ def _fit(x: Tensor, p: Preprocessing) -> Tensor:
         x = (x * x.new_tensor(_GREY)[:, None, None]).sum(1, keepdim=True)
     elif x.shape[1] == 1 and p.channels == 3:
         x = x.expand(-1, 3, -1, -1)
+    if p.keep is not None:
+        return _middle(x, p, p.keep)
     height, width = x.shape[2:]
     if (height, width) == (p.height, p.width):
         return _floats(x).clamp(0, 1).contiguous()
     wanted = p.width / p.height
     if p.fit == "crop":
         h, w = min(height, round(width / wanted) or 1), min(width, round(height * wanted) or 1)
-        top, left = (height - h) // 2, (width - w) // 2
-        x = x[:, :, top : top + h, left : left + w]
+        x = _part(x, h, w, (height - h) // 2, (width - w) // 2)
     size = (p.height, p.width)
     if p.fit == "pad":  # framed after resizing: a frame around a long thin picture would be huge
         scale = min(p.height / height, p.width / width)
         size = (max(1, round(height * scale)), max(1, round(width * scale)))
-    x = F.interpolate(x, size, mode="bicubic", antialias=True, align_corners=False)
+    x = _resized(x, size, p)
     top, left = (p.height - size[0]) // 2, (p.width - size[1]) // 2
     frame = (left, p.width - size[1] - left, top, p.height - size[0] - top)
     return F.pad(_floats(x).clamp(0, 1), frame, value=p.background).contiguous()
+
+
+_LONGEST = 8
+"""How many times as long as wide a picture is before it is cut so that resizing fits memory."""
+
+
+def _middle(x: Tensor, p: Preprocessing, keep: float) -> Tensor:
+    """The middle of the resized picture, with the roundings of torchvision."""
+    high, wide = size = (math.floor(p.height / keep), math.floor(p.width / keep))
+    if p.fit == "crop":
+        height, width = (min(n, _LONGEST * min(x.shape[2:])) for n in x.shape[2:])
+        x = _part(x, height, width, (x.shape[2] - height) // 2, (x.shape[3] - width) // 2)
+        size = max(high, wide * height // width), max(wide, high * width // height)
+    x = _floats(_resized(x, size, p)).clamp(0, 1)
+    top, left = (
+        round((n - wanted) / 2) for n, wanted in zip(size, (p.height, p.width), strict=True)
+    )
+    return _part(x, p.height, p.width, top, left).contiguous()
+
+
+def _part(x: Tensor, height: int, width: int, top: int, left: int) -> Tensor:
+    return x[:, :, top : top + height, left : left + width]
+
+
+def _resized(x: Tensor, size: tuple[int, int], p: Preprocessing) -> Tensor:
+    return F.interpolate(x, size, mode=p.interpolation, antialias=True, align_corners=False)
 
 
 def _floats(x: Tensor) -> Tensor:

@@ -26,7 +26,7 @@ from zoo.density import GaussianMixture, fit_density
 from zoo.errors import CapabilityError, InputError, SpecError
 from zoo.files import path_text
 from zoo.isolation import isolated
-from zoo.spec import ModelSpec, Preprocessing, Source, complete_options
+from zoo.spec import AS_LIBRARY, FITS, ModelSpec, Preprocessing, Source, complete_options
 
 if TYPE_CHECKING:
     from zoo.transform import Transform
@@ -52,6 +52,9 @@ BLOCK, BLOCK_NUMBERS = 64, 64 * 3 * 64 * 64
 """The most images, and the most numbers in them, that ``_generate`` makes at once. Unlike
 :data:`BATCH` they decide which images a seed gives, so they never change."""
 
+
+_WHOLE = {"keep": None, "interpolation": "bicubic"}
+"""How the zoo prepares pictures itself: see :class:`zoo.spec.Preprocessing`."""
 
 TEXTS = 64
 """The most texts that go through a network at once."""
@@ -238,6 +241,8 @@ class ZooModel(nn.Module):
     """Where it was loaded from; None of a model that was created."""
     config: Mapping[str, Any] = {}
     _preprocessing: Preprocessing | None = None
+    _library_preprocessing: Preprocessing | None = None
+    """How the library that the weights are from prepares pictures itself: ``fit="library"``."""
 
     # -- the calls -------------------------------------------------------------------------------
 
@@ -530,20 +535,34 @@ class ZooModel(nn.Module):
 
         Args:
             fit: of pictures with other proportions than the images: ``crop`` cuts them at the
-                centre, ``pad`` keeps them whole in a frame, ``stretch`` distorts them. None leaves
-                what the weights say.
+                centre, ``pad`` keeps them whole in a frame, ``stretch`` distorts them, ``library``
+                does what the library that the weights are from would do itself (its resizing and
+                cut; ``timm:`` has one). None leaves what the weights say.
             background: of transparent pictures and of the frame, from 0, black, to 1, white.
 
         Raises:
-            InputError: another ``fit``, or ``background`` out of range.
+            InputError: another ``fit``, or ``background`` out of range; or ``library`` of a model
+                that is of none.
         """
         asked = {"fit": fit, "background": background}
         chosen: dict[str, Any] = {key: value for key, value in asked.items() if value is not None}
+        if fit is not None:
+            chosen |= self._of_library() if fit == AS_LIBRARY else _WHOLE
         try:
             self._preprocessing = replace(self.preprocessing, **chosen)
         except SpecError as error:
             raise InputError(str(error)) from None
         return self
+
+    def _of_library(self) -> dict[str, Any]:
+        """What ``fit="library"`` changes of :attr:`preprocessing`."""
+        p = self._library_preprocessing
+        if p is None:
+            raise InputError(
+                f"{self.name or type(self).__name__} has no preparation of another library: fit "
+                f"is one of {FITS}"
+            )
+        return {"fit": p.fit, "keep": p.keep, "interpolation": p.interpolation}
 
     @property
     def capabilities(self) -> tuple[str, ...]:

@@ -168,6 +168,10 @@ class Metric(_Record):
 
 FITS = ("crop", "pad", "stretch")
 """What may be done with a picture whose sides are of other proportions than the images'."""
+AS_LIBRARY = "library"
+"""What a user gives as ``fit`` for the preparation of the library that the weights are from."""
+INTERPOLATIONS = ("bicubic", "bilinear")
+"""How pictures may be resized."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -178,6 +182,11 @@ class Preprocessing(_Record):
     grey (one channel) or RGB (three), resized with antialiasing and, when its sides are of other
     proportions, cut at the centre (``crop``), framed with ``background`` (``pad``) or distorted
     (``stretch``). Values end in [0, 1].
+
+    ``keep`` and ``interpolation`` are for the libraries that prepare pictures otherwise. With
+    ``keep``, a picture is first resized to cover (``crop``) or to be (``stretch``) ``1 / keep``
+    times the sides of the image, which is then cut out of its middle: 0.875 loses an eighth of
+    each side. Without it, as much as possible is kept.
     """
 
     channels: int
@@ -185,6 +194,17 @@ class Preprocessing(_Record):
     width: int
     fit: str = "crop"
     background: float = 0.0
+    keep: float | None = None
+    interpolation: str = "bicubic"
+
+    def to_dict(self) -> dict[str, Any]:
+        """As :meth:`_Record.to_dict`; what few models need is left out where it is not needed."""
+        usual = {"keep": None, "interpolation": "bicubic"}
+        return {
+            key: value
+            for key, value in super().to_dict().items()
+            if key not in usual or value != usual[key]
+        }
 
     def __post_init__(self) -> None:
         _check(self.channels in (1, 3), "Preprocessing.channels", "1 or 3", self.channels)
@@ -197,6 +217,20 @@ class Preprocessing(_Record):
         _check(self.fit in FITS, "Preprocessing.fit", f"one of {FITS}", self.fit)
         number = isinstance(self.background, int | float) and 0 <= self.background <= 1
         _check(number, "Preprocessing.background", "a number from 0 to 1", self.background)
+        kept = self.keep is None or (_is_number(self.keep) and 0.1 <= self.keep <= 1)
+        _check(kept, "Preprocessing.keep", "a number from 0.1 to 1, or null", self.keep)
+        _check(
+            self.keep is None or self.fit != "pad",
+            "Preprocessing.keep",
+            "null where a picture is framed (pad)",
+            self.keep,
+        )
+        _check(
+            self.interpolation in INTERPOLATIONS,
+            "Preprocessing.interpolation",
+            f"one of {INTERPOLATIONS}",
+            self.interpolation,
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

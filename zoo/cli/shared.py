@@ -54,9 +54,9 @@ def preparation(command: "F") -> "F":
     """The options that choose how pictures are made into a model's images."""
     fit = click.option(
         "--fit",
-        type=click.Choice(["crop", "pad", "stretch"]),
-        help="Pictures of other proportions are cut, framed or distorted; by default as the "
-        "weights say.",
+        type=click.Choice(["crop", "pad", "stretch", "library"]),
+        help="Pictures of other proportions are cut, framed or distorted, or prepared as the "
+        "library of the weights does itself; by default as the weights say.",
     )
     background = click.option(
         "--background",

@@ -119,7 +119,8 @@ def refuse_another(store: Store, model: "ZooModel") -> None:
     same = had["sha256"] == has["sha256"] if had["sha256"] else had["name"] == has["name"]
     prepared, prepares = store.manifest.preprocessing, model.preprocessing.to_dict()
     if same and prepared != prepares:
-        differs = [key for key in prepares if prepared.get(key) != prepares[key]]
+        keys = {**prepared, **prepares}  # a few are only there where they are needed
+        differs = [key for key in keys if prepared.get(key) != prepares.get(key)]
         raise CollectionError(
             f"{path_text(store.folder)} was made of pictures with {_told(prepared, differs)}, and "
             f"not with {_told(prepares, differs)}: their features cannot be compared. Choose "
@@ -133,7 +134,7 @@ def refuse_another(store: Store, model: "ZooModel") -> None:
 
 
 def _told(preprocessing: Mapping[str, Any], keys: Iterable[str]) -> str:
-    return ", ".join(f"{key} {preprocessing.get(key)!s:.40}" for key in keys)
+    return ", ".join(f"{key} {preprocessing[key]!s:.40}" for key in keys if key in preprocessing)
 
 
 def identity(model: "ZooModel") -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -44,7 +45,10 @@ def loaded(name: str, preprocessing: Mapping[str, Any] | None = None, **chosen: 
     model.to(memory_format=torch.channels_last)
     if preprocessing is not None:
         recorded = Preprocessing.from_dict(preprocessing)
-        model.prepare(fit=recorded.fit, background=recorded.background)
+        model._preprocessing = replace(
+            model.preprocessing, fit=recorded.fit, background=recorded.background,
+            keep=recorded.keep, interpolation=recorded.interpolation,
+        )  # fmt: skip
     return model.prepare(**chosen)
 
 

@@ -5,6 +5,7 @@ read, from one commit, and that every tensor of the network is read from there.
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from zoo.errors import (
 from zoo.folder import CONFIG, TENSORS
 from zoo.isolation import isolated, on_meta_device
 from zoo.model import ZooModel
+from zoo.spec import INTERPOLATIONS
 from zoo_timm.source import Source, find
 
 CAN = ("encode", "features")
@@ -50,7 +52,7 @@ class TimmModel(ZooModel):
         width_of_codes: Any = net.head_hidden_size
         self.code_shape = (width_of_codes,)
         self.net: Any = net  # with the methods that timm gives its models
-        # timm's crop_pct is not followed: it cuts an eighth off a picture, which may matter.
+        # timm's crop_pct is followed by fit="library" alone: it cuts an eighth off each side.
         self._preprocessing = Preprocessing(
             channels=channels,
             height=height,
@@ -58,6 +60,7 @@ class TimmModel(ZooModel):
             fit=_FITS.get(data["crop_mode"], "stretch"),
             background=1.0 if channels == 3 else 0.0,
         )
+        self._library_preprocessing = _as_timm(self._preprocessing, data)
         for name in ("mean", "std"):  # one value, or one for each channel
             values = torch.tensor(data[name], dtype=torch.float32).reshape(1, -1, 1, 1)
             self.register_buffer(name, values, persistent=False)
@@ -120,6 +123,18 @@ class TimmModel(ZooModel):
         source = find(rest)
         source.require_weights()
         return _fetched(source)
+
+
+def _as_timm(p: Preprocessing, data: dict[str, Any]) -> Preprocessing | None:
+    """What timm's own transform of a model does; None where it adds a frame or resizes otherwise.
+
+    Six models of today's timm frame pictures in their mean colour, and three in black.
+    """
+    fit = {"center": "crop", "squash": "stretch"}.get(data["crop_mode"])
+    keep, interpolation = data["crop_pct"], data["interpolation"]
+    if fit is None or keep > 1 or interpolation not in INTERPOLATIONS:
+        return None
+    return replace(p, fit=fit, keep=keep, interpolation=interpolation)
 
 
 def _described(source: Source) -> TimmModel:

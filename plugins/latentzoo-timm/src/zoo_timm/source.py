@@ -187,6 +187,8 @@ def _checked_cfg(declared: Mapping[str, Any]) -> dict[str, Any]:
         "num_classes": lambda value: type(value) is int and 0 <= value < 10**7,
         "fixed_input_size": lambda value: type(value) is bool,
         "crop_mode": lambda value: value in ("center", "squash", "border"),
+        "crop_pct": lambda value: type(value) in (int, float) and 0.1 <= value <= 10,
+        "interpolation": lambda value: isinstance(value, str) and len(value) < 20,
         "first_conv": _names,
         "classifier": _names,
     }

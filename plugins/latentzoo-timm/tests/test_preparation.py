@@ -1,0 +1,113 @@
+"""Pictures as timm prepares them itself: ``fit="library"``, beside timm's own transform."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import timm
+import torch
+from PIL import Image
+from timm.data import create_transform, resolve_data_config
+from zoo_timm.model import _described
+from zoo_timm.source import find
+
+import zoo
+from zoo.errors import CollectionError, InputError
+
+LEVEL = 1 / 255
+SIZES = [(300, 200), (201, 333), (60, 40), (160, 160), (224, 224)]
+
+
+def picture(path: Path, width: int, height: int) -> Path:
+    """Soft colours under noise, as a file."""
+    rng = np.random.default_rng(width)
+    coarse = rng.integers(0, 256, (max(2, height // 12), max(2, width // 12), 3), np.uint8)
+    soft = np.asarray(Image.fromarray(coarse).resize((width, height))).astype(int)
+    noisy = soft + rng.integers(-20, 20, soft.shape)
+    Image.fromarray(noisy.clip(0, 255).astype(np.uint8)).save(path)
+    return path
+
+
+def prepared_by_timm(name: str, path: Path) -> torch.Tensor:
+    data = resolve_data_config(pretrained_cfg=timm.get_pretrained_cfg(name).to_dict())
+    transform = create_transform(**data, is_training=False)
+    return transform(Image.open(path).convert("RGB"))[None]
+
+
+@pytest.mark.parametrize(
+    ("name", "keep", "fit", "interpolation"),
+    [
+        ("test_vit.r160_in1k", 0.95, "crop", "bicubic"),
+        ("resnet18.tv_in1k", 0.875, "crop", "bilinear"),
+        ("convnext_base.clip_laion2b_augreg_ft_in12k_in1k_384", 1.0, "stretch", "bicubic"),
+    ],
+)
+def test_the_same_as_timms_own_transform(name, keep, fit, interpolation, tmp_path):
+    """Within 4 of 255 levels, and 0.4 in the mean: Pillow rounds between rows and columns."""
+    model = _described(find(name))  # without memory: some are large
+    model.mean, model.std = (torch.tensor(getattr(timm.get_pretrained_cfg(name), each))
+                             .reshape(1, -1, 1, 1) for each in ("mean", "std"))  # fmt: skip
+    p = model.prepare(fit="library").preprocessing
+    assert (p.keep, p.fit, p.interpolation) == (keep, fit, interpolation)
+    for size in SIZES:
+        path = picture(tmp_path / "picture.png", *size)
+        theirs = prepared_by_timm(name, path) * model.std + model.mean
+        apart = (model.preprocess(path) - theirs).abs()
+        assert apart.max() <= 4 * LEVEL, size
+        assert apart.mean() <= 0.4 * LEVEL, size
+
+
+def test_a_large_jpeg_is_decoded_at_a_part_of_its_size(tmp_path):
+    """Which is many times faster, and up to 8 levels of 255 from what timm does."""
+    name = "test_vit.r160_in1k"
+    path = picture(tmp_path / "picture.jpg", 1400, 1000)
+    model = zoo.create(f"timm:{name}").prepare(fit="library")
+    theirs = prepared_by_timm(name, path) * model.std + model.mean
+    apart = (model.preprocess(path) - theirs).abs()
+    assert apart.max() <= 8 * LEVEL
+    assert apart.mean() <= LEVEL
+
+
+def test_features_are_those_of_timms_own_pipeline(tmp_path):
+    name = "test_vit.r160_in1k"
+    model = zoo.create(f"timm:{name}").prepare(fit="library")
+    net = timm.create_model(name, num_classes=0).eval()
+    net.load_state_dict(model.net.state_dict())
+    for size in SIZES[:2]:
+        path = picture(tmp_path / "picture.png", *size)
+        with torch.no_grad():
+            theirs = net(prepared_by_timm(name, path))
+        ours = model.features(model.preprocess(path))
+        as_usual = model.prepare(fit="stretch").preprocess(path)
+        model.prepare(fit="library")
+        torch.testing.assert_close(ours, theirs, atol=0.01, rtol=0)
+        assert (model.features(as_usual) - theirs).abs().max() > 0.03, "a test that can fail"
+
+
+def test_a_frame_of_timms_own_is_none_of_ours():
+    model = _described(find("volo_d4_448.sail_in1k"))  # crop_pct 1.15: a black frame
+    with pytest.raises(InputError, match="no preparation of another library: fit is one of"):
+        model.prepare(fit="library")
+
+
+def test_another_choice_undoes_it():
+    model = zoo.create("timm:test_vit")
+    usual = model.preprocessing
+    assert model.prepare(fit="library").preprocessing != usual
+    assert model.prepare(background=0.5).preprocessing.keep == 0.95
+    assert model.prepare(fit=usual.fit, background=1).preprocessing == usual
+
+
+def test_a_collection_keeps_it(tmp_path, monkeypatch):
+    """And nobody types it again: the record of the collection has all of it."""
+    (tmp_path / "pictures").mkdir()
+    for i in range(3):
+        picture(tmp_path / "pictures" / f"{i}.png", 90 + i, 40)
+    model = zoo.create("timm:test_vit").prepare(fit="library")
+    zoo.Collection.index(model, [tmp_path / "pictures"], tmp_path / "index")
+    recorded = zoo.Collection(tmp_path / "index").store.manifest.preprocessing
+    assert recorded["keep"] == 0.95
+    monkeypatch.setattr(zoo, "load", lambda name: zoo.create(name))
+    assert zoo.Collection(tmp_path / "index").model().preprocessing == model.preprocessing
+    with pytest.raises(CollectionError, match=r"made of pictures with fit crop, keep 0\.95, and"):
+        zoo.Collection.index(model.prepare(fit="stretch"), [], tmp_path / "index")
