@@ -15,10 +15,10 @@ TREE = Path(__file__).resolve().parents[1]
 @pytest.fixture(scope="module")
 def env(clean_env):
     """Neither the core nor a plugin is installed."""
-    environment = clean_env()
-    absent = environment.run("-c", "import zoo", check=False)
-    assert "No module named 'zoo'" in absent.stderr
-    return environment
+    with clean_env().preloaded() as environment:
+        absent = environment.run("-c", "import zoo", check=False)
+        assert "No module named 'zoo'" in absent.stderr
+        yield environment
 
 
 @pytest.fixture(scope="module")

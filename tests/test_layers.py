@@ -32,7 +32,7 @@ LAYERS = (
     # whole folders: written, published
     "publishing saving",
     # the checks of the contract
-    "authoring.checks",
+    "authoring.checks authoring.processes",
     # what authors check their plugins with
     "authoring testing",
     # the commands know all, and nobody knows them

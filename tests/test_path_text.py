@@ -2,14 +2,13 @@
 
 import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import safetensors
 from PIL import Image
+from preloaded import shared
 
 import zoo
 from zoo.data import Dataset
@@ -46,12 +45,9 @@ def pictures(tmp_path):
 
 def run(*arguments):
     code = "from zoo.cli import main; main()"
-    done = subprocess.run(
-        [sys.executable, "-c", code, *arguments], capture_output=True, timeout=300,
-        env={**os.environ, "PYTHONUTF8": "1"},
-    )  # fmt: skip
-    assert b"Traceback" not in done.stderr, done.stderr.decode(errors="replace")
-    return done.returncode, done.stdout.decode(), done.stderr.decode()  # all of it is UTF-8
+    done = shared().run("-c", code, *arguments, timeout=300)
+    assert "Traceback" not in done.stderr, done.stderr
+    return done.returncode, done.stdout, done.stderr  # all of it is UTF-8
 
 
 @pytest.mark.slow

@@ -6,8 +6,6 @@ import re
 import shlex
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -152,8 +150,11 @@ Collection.index(Means(), [sys.argv[1]], sys.argv[2])
 """
 
 
+KILLS = int(os.environ.get("KILLS", 6)) // 2
+
+
 @pytest.mark.slow
-def test_twenty_kills(tmp_path):
+def test_kills(preloaded, tmp_path):
     """SIGKILL at random moments of index and of update: the end is that of an undisturbed run."""
     rng = np.random.default_rng(7)
     (tmp_path / "in").mkdir()
@@ -164,10 +165,7 @@ def test_twenty_kills(tmp_path):
             Image.fromarray(pixels).save(tmp_path / "in" / f"{i:04}.png")
 
     def start(folder):
-        process = subprocess.Popen(
-            [sys.executable, "-c", SCRIPT, str(tmp_path / "in"), str(folder)],
-            stdout=subprocess.PIPE,
-        )
+        process = preloaded.popen("-c", SCRIPT, tmp_path / "in", folder)
         assert process.stdout.readline() == b"begins\n"
         return process
 
@@ -195,7 +193,7 @@ def test_twenty_kills(tmp_path):
         seconds = timed(tmp_path / "whole")
         restore()
         killed = 0
-        while killed < 10:
+        while killed < KILLS:
             process = start(tmp_path / "c")
             time.sleep(rng.uniform(0, seconds / 3))
             process.kill()

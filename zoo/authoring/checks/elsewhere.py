@@ -2,7 +2,6 @@
 
 import json
 import os
-import subprocess
 import sys
 import tempfile
 from functools import cache
@@ -11,6 +10,7 @@ from typing import Any
 
 import torch
 
+from zoo.authoring import processes
 from zoo.names import FolderName
 from zoo.sources import parse, weights_folder
 
@@ -25,11 +25,8 @@ def in_a_new_process(script: str, *arguments: str) -> tuple[str, dict[str, Any]]
         place, file = Path(temporary) / "place", Path(temporary) / "answer.json"
         place.mkdir()
         ending = f"\nopen({str(file)!r}, 'w').write(json.dumps(answer))"
-        run = subprocess.run(
-            [sys.executable, "-c", script + ending, *arguments],
-            cwd=place, capture_output=True, text=True, errors="replace",
-            env={**os.environ, "PYTHONPATH": paths, "PYTHONSAFEPATH": "1"},
-        )  # fmt: skip
+        environ = {**os.environ, "PYTHONPATH": paths, "PYTHONSAFEPATH": "1"}
+        run = processes.run_python("-c", script + ending, *arguments, cwd=place, env=environ)
         assert run.returncode == 0, f"in another process: {run.stderr.strip()[-500:]}"
         answer = json.loads(file.read_text("utf-8"))
         files = sorted(str(path.relative_to(place)) for path in place.rglob("*"))

@@ -4,7 +4,6 @@ import contextlib
 import hashlib
 import json
 import os
-import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -15,6 +14,7 @@ import numpy as np
 import torch
 
 from zoo import api, weights
+from zoo.authoring import processes
 from zoo.authoring.checks.elsewhere import elsewhere
 from zoo.authoring.checks.support import get_model, has_weights, images_for
 from zoo.authoring.checks.training import train_shortly, trains
@@ -60,10 +60,7 @@ def check_torch_defaults(name: str) -> None:
         "process.print_under_defaults(sys.argv[1])"
     )
     paths = os.pathsep.join(path or os.getcwd() for path in sys.path)
-    run = subprocess.run(
-        [sys.executable, "-c", script, name],
-        capture_output=True, text=True, env={**os.environ, "PYTHONPATH": paths},
-    )  # fmt: skip
+    run = processes.run_python("-c", script, name, env={**os.environ, "PYTHONPATH": paths})
     assert run.returncode == 0, f"in another process: {run.stderr.strip()[-500:]}"
     got = json.loads(run.stdout.splitlines()[-1])
     expected = got.pop("nothing set")
