@@ -6,7 +6,9 @@
 What is run has the folder, the environment and the standard files of who asks, and a ``__main__``
 of its own. The libraries are imported before that, so none may be among them that reads variables
 of the environment then, as the Hub's client does. Variables that Python itself reads when it starts
-have no effect, but for PYTHONPATH, PYTHONSAFEPATH and PYTHONDONTWRITEBYTECODE.
+have no effect on it, but for PYTHONPATH, PYTHONSAFEPATH and PYTHONDONTWRITEBYTECODE.
+
+Arguments that do not begin with ``-c`` or ``-m`` are run by a Python of their own, which is new.
 """
 
 import json
@@ -16,6 +18,7 @@ import sys
 
 PYTHON = "python"
 """The stand-in beside the socket, the ``sys.executable`` of what is run: its own are forked too."""
+_python = sys.executable
 
 
 def ask(address, arguments, folder, environ, files):
@@ -129,7 +132,7 @@ def _main(option, what, *arguments):
     elif option == "-m":
         runpy.run_module(what, run_name="__main__", alter_sys=True)
     else:
-        raise SystemExit(f"forking.py: -c or -m is expected, got {option}")
+        os.execv(_python, [_python, option, what, *arguments])
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ import json
 import os
 import sys
 import tempfile
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -15,10 +16,12 @@ from zoo.names import FolderName
 from zoo.sources import parse, weights_folder
 
 
-def in_a_new_process(script: str, *arguments: str) -> tuple[str, dict[str, Any]]:
+def in_a_new_process(
+    script: str, *arguments: str, options: Sequence[str] = ()
+) -> tuple[str, dict[str, Any]]:
     """Run ``script`` in a new process and folder: what it printed, and its variable ``answer``.
 
-    The files that it left in that folder are added to the answer.
+    The files that it left in that folder are added to the answer. ``options`` are Python's own.
     """
     paths = os.pathsep.join(os.path.abspath(path) for path in sys.path)
     with tempfile.TemporaryDirectory() as temporary:
@@ -26,7 +29,8 @@ def in_a_new_process(script: str, *arguments: str) -> tuple[str, dict[str, Any]]
         place.mkdir()
         ending = f"\nopen({str(file)!r}, 'w').write(json.dumps(answer))"
         environ = {**os.environ, "PYTHONPATH": paths, "PYTHONSAFEPATH": "1"}
-        run = processes.run_python("-c", script + ending, *arguments, cwd=place, env=environ)
+        command = [*options, "-c", script + ending, *arguments]
+        run = processes.run_python(*command, cwd=place, env=environ)
         assert run.returncode == 0, f"in another process: {run.stderr.strip()[-500:]}"
         answer = json.loads(file.read_text("utf-8"))
         files = sorted(str(path.relative_to(place)) for path in place.rglob("*"))
