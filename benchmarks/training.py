@@ -44,6 +44,7 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 import zoo
+from zoo.data.feed import feed_of
 from zoo.model import Phase, Recipe, Step
 from zoo.sample import sample
 from zoo.training import make_recipe
@@ -87,7 +88,7 @@ def zoo_loop(case: Case, images: Tensor, precision: str, out: Path, **settings: 
     with RunFolder(out) as folder:
         folder.open(resume=False)
         run = Run(
-            model, recipe, images, chosen, images[:20], seed=0, facts={},
+            model, recipe, feed_of(images, chosen), images[:20], seed=0, facts={},
             record=Record(folder, images[:20].float() / 255, lambda line: None),
             accelerator=accelerate.Accelerator(cpu=True),
         )  # fmt: skip

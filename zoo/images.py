@@ -11,7 +11,7 @@ import os
 import struct
 import time
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -205,7 +205,7 @@ def _named(skipped: list[tuple[Path, str]], most: int) -> list[str]:
 
 def decode_many(
     chunks: Iterable[Sequence[str | bytes]], preprocessing: Preprocessing
-) -> Iterator[tuple[Tensor, list[str]]]:
+) -> Generator[tuple[Tensor, list[str]]]:
     """Decode paths, or the files' own bytes, in parallel and in order.
 
     Each thread decodes a chunk, for which Pillow leaves the interpreter to the others. The caller's
@@ -221,6 +221,14 @@ def decode_many(
     ) as decoded:
         for read, reasons in decoded:
             yield _rounded(fit_all(read, preprocessing)), reasons
+
+
+def decode_few(
+    sources: Sequence[str | bytes], preprocessing: Preprocessing
+) -> tuple[Tensor, list[str]]:
+    """What :func:`decode_many` gives for one chunk, in the caller's thread alone."""
+    read, reasons = _decode_chunk(sources, preprocessing)
+    return _rounded(fit_all(read, preprocessing)), reasons
 
 
 def in_order(call: Callable[[_A], _B], items: Iterable[_A]) -> Generator[_B]:

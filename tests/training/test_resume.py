@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 
+import numpy as np
 import pytest
 import safetensors.torch
 import torch
@@ -400,13 +401,20 @@ def test_any_checkpoint_file_is_read_or_refused(tmp_path_factory, train, valid, 
         train("ae", out, resume=True)
 
 
-def test_a_vanished_folder(tmp_path, train):
-    """Pictures are decoded once; a run that goes on wants its folder back, and then is the same."""
-    pictures, away = tmp_path / "pictures", tmp_path / "away"
-    pictures.mkdir()
-    for i, pixels in enumerate(sample()[0][:120]):
-        Image.fromarray(pixels).save(pictures / f"{i}.png")
-    # so little memory that the images lie in a file of the run
+@pytest.mark.parametrize("kind", ["folder", "pictures.npz"])
+def test_vanished_data(tmp_path, train, kind):
+    """A run that goes on wants its data back, and then is the same.
+
+    A run that reads on in a folder ends at a checkpoint; an archive is decoded once.
+    """
+    pictures, away = tmp_path / kind, tmp_path / "away"
+    if kind == "folder":
+        pictures.mkdir()
+        for i, pixels in enumerate(sample()[0][:120]):
+            Image.fromarray(pixels).save(pictures / f"{i}.png")
+    else:
+        np.savez(pictures, images=sample()[0][:120])
+    # so little memory that the images of the archive lie in a file of the run
     more = {"data": str(pictures), "data_dir": None, "memory": 1000}
     whole = tensors(train("ae", tmp_path / "whole", **more))
     assert not list((tmp_path / "whole").rglob("data*")), "the file goes when the run is done"
@@ -416,9 +424,11 @@ def test_a_vanished_folder(tmp_path, train):
             pictures.rename(away)
             os.kill(os.getpid(), signal.SIGTERM)
 
-    with pytest.raises(RunStopped):
+    with pytest.raises(DataError if kind == "folder" else RunStopped):
         train("ae", tmp_path / "run", report=vanish, **more)
-    assert list((tmp_path / "run" / "unfinished").glob("data*.npy"))
+    decoded = list((tmp_path / "run" / "unfinished").glob("data*.npy"))
+    assert bool(decoded) == (kind != "folder")
+    assert checkpoint.read(tmp_path / "run")[0].position["epoch"] == 1
     with pytest.raises(DataError, match=f"no data set '{pictures}'"):
         train("ae", tmp_path / "run", resume=True, **more)
     away.rename(pictures)

@@ -401,7 +401,7 @@ def pictures(tmp_path):
     return make
 
 
-@pytest.mark.parametrize("memory", [None, 1000], ids=["in memory", "in a file"])
+@pytest.mark.parametrize("memory", [None, 1000], ids=["in memory", "in files"])
 def test_other_pictures_of_the_same_name_and_number(tmp_path, train, pictures, memory):
     from PIL import Image
 

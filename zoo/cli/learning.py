@@ -78,7 +78,7 @@ class Bytes(click.ParamType):  # type: ignore[type-arg]  # older click has no ar
     help="The type that learned tensors are stored as.",
 )
 @click.option(
-    "--memory", type=Bytes(), help="For decoded images; more are kept in a file. [half of all]"
+    "--memory", type=Bytes(), help="For decoded images; more are decoded on the way. [half of all]"
 )
 @click.option(
     "--checkpoint-every",

@@ -24,7 +24,9 @@ from zoo.data.imagefile import ImageFile, ImageRows
 from zoo.data.named import NAMED, find_named
 from zoo.data.npz import open_npz
 from zoo.data.parquet import open_parquet
+from zoo.data.shards import Shards
 from zoo.data.source import SPLITS, Source, cache_folder
+from zoo.data.stream import Stream
 from zoo.errors import DataError
 from zoo.files import path_text, write_atomically
 from zoo.images import nothing_read, refuse_unreadable, skipped_text
@@ -57,7 +59,7 @@ class Dataset:
 
     name: str
     split: str
-    images: Tensor | ImageFile | ImageRows
+    images: Tensor | ImageFile | ImageRows | Stream
     labels: Tensor | None
     source: str
     licence: str
@@ -91,9 +93,7 @@ class Dataset:
         rows = (self.labels >= 0).nonzero()[:, 0]
         if not len(rows):
             return replace(self, labels=None)
-        images = self.images
-        chosen = images[rows] if isinstance(images, Tensor) else ImageRows(images, rows)
-        return replace(self, images=chosen, labels=self.labels[rows])
+        return replace(self, images=_only(self.images, rows), labels=self.labels[rows])
 
     @property
     def remarks(self) -> list[str]:
@@ -103,7 +103,21 @@ class Dataset:
     def batches(self, size: int = 500) -> Iterator[Tensor]:
         """All images in order, as float32 in [0, 1]."""
         for start in range(0, len(self), size):
-            yield to_float(self.images[start : start + size])
+            yield to_float(self.images_at(torch.arange(start, min(start + size, len(self)))))
+
+    def images_at(self, indices: Tensor) -> Tensor:
+        """The images at ``indices``; of those in a :class:`Stream`, the ones that can be read."""
+        if isinstance(self.images, Stream):
+            return self.images.readable(indices)
+        return self.images[indices]
+
+
+def _only(
+    images: Tensor | ImageFile | ImageRows | Stream, rows: Tensor
+) -> Tensor | ImageFile | ImageRows | Stream:
+    if isinstance(images, Tensor):
+        return images[rows]
+    return images.only(rows) if isinstance(images, Stream) else ImageRows(images, rows)
 
 
 def to_float(images: Tensor) -> Tensor:
@@ -113,7 +127,13 @@ def to_float(images: Tensor) -> Tensor:
 
 @isolated()
 def split_validation(data: Dataset, fraction: float, seed: int) -> tuple[Tensor, Tensor]:
-    """Indices of the part to train on and of the validation part, the same for the same seed."""
+    """Indices of the part to train on and of the validation part, the same for the same seed.
+
+    Of images that stay in their files, at most a few thousand are for validation:
+    :meth:`zoo.data.stream.Stream.split`.
+    """
+    if isinstance(data.images, Stream):
+        return data.images.split(fraction, seed)
     order = torch.randperm(len(data), generator=torch.Generator().manual_seed(seed))
     held_out = round(len(data) * fraction)
     return order[held_out:], order[:held_out]
@@ -131,6 +151,7 @@ def load_data(
     memory: int | None = None,
     cache: Path | None = None,
     progress: Callable[[int, int], None] | None = None,
+    stream: bool = False,
 ) -> Dataset:
     """The ``train`` or ``test`` part of a data set.
 
@@ -165,6 +186,9 @@ def load_data(
         cache: the folder for decoded images that take more, in ``data-*`` files that are reused
             while nothing has changed; ``~/.cache/latentzoo/images`` by default.
         progress: called with the number of pictures read so far and of all.
+        stream: leave pictures that would take more memory in their files, to be decoded when they
+            are wanted (:class:`zoo.data.stream.Stream`). Only training can do with such a set. A
+            .npz file is decoded all the same.
 
     Raises:
         DataError: it is not found (the text has all places that were searched), damaged, ambiguous
@@ -186,7 +210,7 @@ def load_data(
         chosen = f"#{','.join(asked)}" if asked else ""
         source.name += chosen
         _check_shape(source.name, source.shape, preprocessing)
-        data = _read(source, preprocessing, strict, memory, cache, progress)
+        data = _read(source, preprocessing, strict, memory, cache, progress, stream)
         data = replace(data, source=data.source + chosen)
     _check_shape(data.name, tuple(data.images.shape[1:]), preprocessing)
     if len(data) == 0:
@@ -241,7 +265,13 @@ def _read(
     memory: int | None,
     cache: Path | None,
     progress: Callable[[int, int], None] | None,
+    stream: bool,
 ) -> Dataset:
+    fits = source.most * math.prod(source.shape) <= (
+        machine_memory() // 2 if memory is None else memory
+    )
+    if stream and not fits and source.shards is not None:
+        return _streamed(source, source.shards, preprocessing, strict)
     labels: list[int] = []
     unusable = ""  # why the labels cannot be used, if there are some
     skipped: list[tuple[Path, str]] = []
@@ -265,9 +295,7 @@ def _read(
             raise nothing_read(skipped, source.notes)
 
     kept: Tensor | ImageFile
-    if source.most * math.prod(source.shape) <= (
-        machine_memory() // 2 if memory is None else memory
-    ):
+    if fits:
         kept = _in_memory(images(), source.most, source.shape)
     else:
         what = f"{_DECODING} {source.key} {source.shape} {preprocessing}"
@@ -286,6 +314,28 @@ def _read(
         name=source.name,
         split=source.split,
         images=kept,
+        labels=None if unusable else _known(torch.tensor(labels)),
+        source=str(source.path),
+        licence=source.licence,
+        skipped=skipped,
+        classes=source.classes,
+        notes=[*source.notes, *([f"the labels are left out: {unusable}"] if unusable else [])],
+    )
+
+
+def _streamed(
+    source: Source, shards: Shards, preprocessing: Preprocessing, strict: bool
+) -> Dataset:
+    """A data set that stays in its files: nothing is decoded yet, and all labels are read."""
+    if strict:
+        refuse_unreadable(source.unread)
+    labels = shards.labels()
+    unusable = labels if isinstance(labels, str) else ""
+    skipped = [*source.unread]
+    return Dataset(
+        name=source.name,
+        split=source.split,
+        images=Stream(shards, preprocessing, skipped, strict=strict),
         labels=None if unusable else _known(torch.tensor(labels)),
         source=str(source.path),
         licence=source.licence,

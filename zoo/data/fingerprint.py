@@ -20,8 +20,12 @@ _AT_ONCE = 16_000_000  # bytes
 def fingerprint(data: "Dataset") -> dict[str, Any]:
     """The name, numbers and digests of ``data``, as plain JSON types.
 
-    Digests are of the decoded pixels, so that a folder which was moved or copied is the same one.
+    Digests are of the decoded pixels, so that a folder which was moved or copied is the same one;
+    of the files' names, sizes and some of their bytes where the pictures stay in their files.
     """
+    labels = None if data.labels is None else _digest([data.labels.long()])
+    if (of_files := getattr(data.images, "fingerprint", None)) is not None:
+        return {"name": data.name, "labels": labels, **of_files()}
     count = len(data)
     stretches = min(PARTS, count)
     bounds = [count * i // stretches for i in range(stretches + 1)]
@@ -29,7 +33,7 @@ def fingerprint(data: "Dataset") -> dict[str, Any]:
         "name": data.name,
         "images": count,
         "shape": list(data.images.shape[1:]),
-        "labels": None if data.labels is None else _digest([data.labels.long()]),
+        "labels": labels,
         "parts": [_digest(_slices(data.images, a, b)) for a, b in itertools.pairwise(bounds)],
     }
 
@@ -63,6 +67,13 @@ def difference(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
         return said
     if a.get("shape") != b.get("shape"):
         return f"{said}: they are {a.get('shape')} (C, H, W), now {b.get('shape')}"
+    if a.get("window") != b.get("window"):
+        kinds = ["decoded before the run" if x.get("window") is None else "decoded on the way"
+                 for x in (a, b)]  # fmt: skip
+        return (
+            f"{said}: they were {kinds[0]}, now {kinds[1]}, in another order. Give the "
+            "same --memory"
+        )
     parts = zip(a["parts"], b["parts"], strict=False)
     at = next((i for i, (x, y) in enumerate(parts) if x != y), None)
     if at is None:

@@ -5,16 +5,21 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from zoo.data.layout import METADATA, of_parquet, of_pictures
 from zoo.data.parquet import holds_pictures, open_parquet
+from zoo.data.shards import Shards
 from zoo.data.source import Part, Source
 from zoo.errors import DataError
 from zoo.files import path_text
 from zoo.images import chunk_size, decode_many, why_not_opened
 from zoo.listing import list_folder
 from zoo.spec import Preprocessing
+
+BLOCK = 16
+"""Files that stay together in the order in which a folder is read for training."""
 
 
 def open_folder(path: Path, split: str, preprocessing: Preprocessing, asked: list[str]) -> Source:
@@ -52,6 +57,7 @@ def open_folder(path: Path, split: str, preprocessing: Preprocessing, asked: lis
     names, classes = layout.names, layout.classes
     numbers = {name: i for i, name in enumerate(classes)}
     listed: list[str] = []
+    sizes: list[int] = []
     others, digest = [*listing.skipped], hashlib.sha256(os.fsencode(path.absolute()))
     for name in names:
         if reason := why_not_opened(name):
@@ -61,6 +67,7 @@ def open_folder(path: Path, split: str, preprocessing: Preprocessing, asked: lis
         else:
             digest.update(os.fsencode(f"{name} {stat.st_size} {stat.st_mtime_ns}\0"))
             listed.append(name)
+            sizes.append(stat.st_size)
 
     def parts() -> Iterator[Part]:
         shape = (0, preprocessing.channels, preprocessing.height, preprocessing.width)
@@ -88,6 +95,32 @@ def open_folder(path: Path, split: str, preprocessing: Preprocessing, asked: lis
         parts=parts,
         classes=classes,
         notes=notes + layout.notes,
+        shards=_shards(path, listed, sizes, numbers),
+        unread=others,
+    )
+
+
+def _shards(path: Path, listed: list[str], sizes: list[int], numbers: dict[str, int]) -> Shards:
+    """Blocks of a few files, each of which can be read alone."""
+
+    def names(block: int) -> list[str]:
+        return listed[block * BLOCK : (block + 1) * BLOCK]
+
+    def read(block: int, inside: np.ndarray) -> Iterator[str]:
+        here = names(block)
+        return (os.path.join(path, here[i]) for i in inside)
+
+    def key(block: int, first: int, last: int) -> bytes:
+        files = zip(names(block), sizes[block * BLOCK : (block + 1) * BLOCK], strict=True)
+        return b"".join(os.fsencode(f"{name} {size}\0") for name, size in [*files][first:last])
+
+    full, rest = divmod(len(listed), BLOCK)
+    return Shards(
+        counts=np.array([BLOCK] * full + [rest] * (rest > 0), np.int64),
+        read=read,
+        place=lambda block, row: path / names(block)[row],
+        key=key,
+        labels=lambda: [numbers[name.split(os.sep)[-2]] for name in listed if numbers],
     )
 
 

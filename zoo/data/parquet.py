@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
+from zoo.data.shards import Shards
 from zoo.data.source import UNKNOWN, Part, Source, key_of, to_labels
 from zoo.errors import DataError, MissingDependency
 from zoo.files import path_text, refuse_placeholder
@@ -21,6 +22,8 @@ from zoo.spec import Preprocessing
 
 # A file, the number of its first row here, its pictures, its labels or why they cannot be used.
 _Rows = tuple[Path, int, list[bytes | None], list[int] | str]
+AT_ONCE = 16
+"""Rows of which the pictures' bytes are read at once, where not all of them are wanted."""
 
 
 def open_parquet(
@@ -40,9 +43,11 @@ def open_parquet(
         unread: what in ``path`` could not be listed, and why.
     """
     arrow = optional("pyarrow", "pyarrow", "train")
-    opened = [_opened(file) for file in files]
-    columns = [choose_columns(path, file, table, asked) for file, table in zip(
-        files, opened, strict=True)]  # fmt: skip
+    columns, groups = [], []
+    for number, file in enumerate(files):
+        table = _opened(file)  # one at a time: there may be thousands
+        columns.append(choose_columns(path, file, table, asked))
+        groups += _groups(arrow, number, file, table)
     first = columns[0]
     for file, other in zip(files, columns, strict=True):
         if other.picture != first.picture:
@@ -58,13 +63,12 @@ def open_parquet(
 
     def rows() -> Iterator[_Rows]:
         picture, label = first.picture, first.label
-        for file, table in zip(files, opened, strict=True):
+        for file in files:
             wanted = [picture, label] if labelled else [picture]
-            batches = table.iter_batches(chunk_size(preprocessing), columns=wanted)
+            batches = _opened(file).iter_batches(chunk_size(preprocessing), columns=wanted)
             start = 0
             while batch := _with_arrow(arrow, file, partial(next, batches, None)):
-                values = _with_arrow(arrow, file, batch.column(picture).to_pylist)
-                pictures = [v.get("bytes") if isinstance(v, dict) else v for v in values]
+                pictures = _pictures(arrow, file, batch.column(picture))
                 labels: list[int] | str = []
                 if labelled and label is not None:
                     labels = _labels(arrow, file, label, batch.column(label))
@@ -96,13 +100,83 @@ def open_parquet(
         name=path.resolve().stem,
         path=path,
         split=split,
-        most=sum(table.metadata.num_rows for table in opened),
+        most=sum(group.rows for group in groups),
         shape=(preprocessing.channels, preprocessing.height, preprocessing.width),
         key=f"{key_of(files)} {first.picture} {first.label if labelled else None}",
         parts=parts,
         classes=first.classes if labelled else (),
         notes=notes,
+        shards=_shards(files, groups, first.picture, first.label if labelled else None),
+        unread=unread,
     )
+
+
+class _Group(NamedTuple):
+    """A row group: the number of its file, its own in the file, its rows and bytes."""
+
+    file: int
+    number: int
+    first: int  # the number of its first row in the file
+    rows: int
+    bytes: int
+
+
+def _groups(arrow: Any, number: int, file: Path, table: Any) -> list[_Group]:
+    found, first = [], 0
+    for i in range(table.metadata.num_row_groups):
+        group = _with_arrow(arrow, file, partial(table.metadata.row_group, i))
+        found.append(_Group(number, i, first, group.num_rows, group.total_byte_size))
+        first += group.num_rows
+    return found
+
+
+def _shards(files: list[Path], groups: list[_Group], picture: str, label: str | None) -> Shards:
+    """A block for each row group."""
+    arrow = optional("pyarrow", "pyarrow", "train")
+
+    def read(block: int, inside: np.ndarray) -> Iterator[bytes]:
+        file, group = files[groups[block].file], groups[block].number
+        batches = _opened(file).iter_batches(AT_ONCE, row_groups=[group], columns=[picture])
+        wanted, done = deque(inside.tolist()), 0
+        while wanted:
+            batch = _with_arrow(arrow, file, partial(next, batches, None))
+            if batch is None:
+                raise DataError(f"{file} was changed while it was read. Type the same again")
+            if wanted[0] < done + len(batch):
+                pictures = _pictures(arrow, file, batch.column(picture))
+                while wanted and wanted[0] < done + len(batch):
+                    yield pictures[wanted.popleft() - done] or b""
+            done += len(batch)
+
+    def key(block: int, first: int, last: int) -> bytes:
+        group = groups[block]
+        name = os.fsencode(files[group.file].name)
+        return name + f" {group.number} {group.rows} {group.bytes} {first} {last}\0".encode()
+
+    def labels() -> list[int] | str:
+        found: list[int] = []
+        for file in files if label is not None else []:
+            batches = _opened(file).iter_batches(65_536, columns=[label])
+            while batch := _with_arrow(arrow, file, partial(next, batches, None)):
+                some = _labels(arrow, file, str(label), batch.column(label))
+                if isinstance(some, str):
+                    return some
+                found += some
+        return found
+
+    return Shards(
+        counts=np.array([group.rows for group in groups], np.int64),
+        read=read,
+        place=lambda b, row: files[groups[b].file] / f"row {groups[b].first + row}",
+        key=key,
+        labels=labels,
+    )
+
+
+def _pictures(arrow: Any, file: Path, column: Any) -> list[bytes | None]:
+    """The bytes of the pictures in a column, a struct with ``bytes`` or plain."""
+    values = _with_arrow(arrow, file, column.to_pylist)
+    return [value.get("bytes") if isinstance(value, dict) else value for value in values]
 
 
 def picture_rows(file: Path) -> Iterator[tuple[int, bytes | None]]:
@@ -117,8 +191,8 @@ def picture_rows(file: Path) -> Iterator[tuple[int, bytes | None]]:
     batches = table.iter_batches(16, columns=[picture])
     number = 0
     while batch := _with_arrow(arrow, file, partial(next, batches, None)):
-        for value in _with_arrow(arrow, file, batch.column(picture).to_pylist):
-            yield number, value.get("bytes") if isinstance(value, dict) else value
+        for data in _pictures(arrow, file, batch.column(picture)):
+            yield number, data
             number += 1
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from torch import Tensor
 
 from zoo.boundary import user_path
+from zoo.data.shards import Shards
 
 SPLITS = ("train", "test")
 
@@ -44,6 +45,8 @@ class Source:
     classes: tuple[str, ...] = ()
     licence: str = "of their owner"
     notes: list[str] = field(default_factory=list)
+    shards: Shards | None = None  # where its pictures can be read one by one
+    unread: list[tuple[Path, str]] = field(default_factory=list)  # what is not in the shards
 
 
 def to_labels(values: np.ndarray, count: int) -> list[int]:

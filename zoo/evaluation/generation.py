@@ -18,13 +18,14 @@ import torch
 from torch import Tensor, nn
 
 from zoo.data import ImageFile, ImageRows, to_float
+from zoo.data.stream import Stream
 from zoo.evaluation.classifier import IMAGES, Classifier, has_classifier, load_classifier
 from zoo.evaluation.protocol import BATCH, Context, Figure, ProtocolSkipped
 from zoo.evaluation.recognition import neighbours
 from zoo.model import ZooModel
 from zoo.optional import optional
 
-Images = Tensor | ImageFile | ImageRows
+Images = Tensor | ImageFile | ImageRows | Stream
 """uint8, in memory or not."""
 
 SAMPLES = 10_000

@@ -30,6 +30,7 @@ from zoo.api import create
 from zoo.boundary import typed, user_path
 from zoo.data import NAMED, Dataset, load_data, split_validation, to_float
 from zoo.data.any_size import is_any_size
+from zoo.data.feed import Feed, feed_of
 from zoo.data.fingerprint import digest, fingerprint
 from zoo.errors import TrainingError
 from zoo.files import path_text, write_json
@@ -92,7 +93,8 @@ def train(
         device: ``auto``, ``cpu``, ``cuda``, ...
         dtype: the type that learned tensors are stored as: ``float16``, or ``float32`` for twice
             the bytes.
-        memory: bytes that decoded images may take; more are kept in a file in ``out`` meanwhile.
+        memory: bytes that decoded images may take. More pictures stay in their files, and are
+            decoded on the way; more images of a ``.npz`` file are kept in a file in ``out``.
         strict: refuse a folder in which a picture cannot be read.
         fit, background: how pictures are made into images, which the weights then say, as
             :func:`zoo.load` takes them; by default they are cut at the centre.
@@ -139,28 +141,29 @@ def train(
             data_dir=None if data_dir is None else user_path(data_dir),
             memory=memory, cache=folder.workspace,
             progress=lambda done, total: report({"reading": done, "total": total}),
+            stream=True,
         )  # fmt: skip
         if _needs_labels(chosen_recipe):
             dataset = _labelled(dataset)
         seen = fingerprint(dataset)
         folder.require_same({"data": seen})
         chosen, held_out = split_validation(dataset, VALIDATION, seed)
+        labels = dataset.labels if _needs_labels(chosen_recipe) else None
+        validation = dataset.images_at(held_out)
         run = Run(
             network.to(accelerator.device),
             chosen_recipe,
-            dataset.images,
-            chosen,
-            dataset.images[held_out],
+            feed_of(dataset.images, chosen, labels),
+            validation,
             seed=seed,
             facts={**facts, "data": digest(seen)},
-            record=Record(folder, to_float(dataset.images[held_out[:PICTURES]]), report),
+            record=Record(folder, to_float(validation[:PICTURES]), report),
             accelerator=accelerator,
-            labels=dataset.labels if _needs_labels(chosen_recipe) else None,
             checkpoint_every=checkpoint_every,
             stop=stop,
         )
         if run.phases:
-            _require_batches(dataset, chosen, chosen_recipe, accelerator.num_processes)
+            _require_batches(dataset, run.feed, chosen_recipe, accelerator.num_processes)
         writes = accelerator.is_main_process
         if folder.finished:  # and resume: it went to its end before
             if writes and not (out / WEIGHTS / "README.md").exists():
@@ -175,7 +178,7 @@ def train(
         run.train()
         if writes:
             plugin = owner(model).distribution  # two plugins may have such a model
-            _finish(network, plugin, dataset, chosen, held_out, run, folder, report, half)
+            _finish(network, plugin, dataset, run, folder, report, half)
         accelerator.wait_for_everyone()
     return out / WEIGHTS
 
@@ -254,7 +257,7 @@ def _introduce(network: ZooModel, dataset: Dataset, run: Run, report: Report) ->
     images = " x ".join(map(str, network.image_shape))
     # The number of processes too: a launcher that starts fewer than it was asked for is silent.
     start = (
-        f"{network.record.name}, {parameters:,} parameters, on {len(run.chosen):,} images {images} "
+        f"{network.record.name}, {parameters:,} parameters, on {len(run.feed):,} images {images} "
         f"of {dataset.name} ({len(run.held_out):,} held out), {run.accelerator.num_processes} x "
         f"{run.accelerator.device.type}, {run.recipe.precision}"
     )
@@ -277,7 +280,7 @@ def _note(run: Run, folder: RunFolder, facts: dict[str, Any]) -> None:
         write_json(folder.require("recipe.json"), run.recipe.to_dict(), folder.workspace)
 
 
-def _require_batches(data: Dataset, chosen: Tensor, recipe: Recipe, processes: int) -> None:
+def _require_batches(data: Dataset, chosen: Feed, recipe: Recipe, processes: int) -> None:
     if len(chosen) < recipe.batch_size:
         raise TrainingError(
             f"{len(data)} images are fewer than a batch of {recipe.batch_size}: "
@@ -313,8 +316,6 @@ def _finish(
     network: ZooModel,
     plugin: str,
     dataset: Dataset,
-    chosen: Tensor,
-    held_out: Tensor,
     run: Run,
     folder: RunFolder,
     report: Report,
@@ -324,13 +325,13 @@ def _finish(
     network.eval().to(memory_format=torch.contiguous_format)  # as it will be loaded
 
     def images() -> Iterator[Tensor]:
-        for part in chosen.split(500):
-            yield to_float(dataset.images[part]).to(network.device)
+        for part in run.feed.once():
+            yield to_float(part).to(network.device)
 
     start = time.perf_counter()
     network.fit(images, run.seed)
     seconds = run.seconds + time.perf_counter() - start  # for some models it is all there is
-    examples = held_out[:4] if len(held_out) else chosen[:4]
+    examples = run.held_out[:4] if len(run.held_out) else next(run.feed.once())[:4]
 
     def facts() -> dict[str, Any]:
         differences = run.differences()  # of the network as it is stored
@@ -342,8 +343,8 @@ def _finish(
             "training": {
                 "recipe": run.recipe.to_dict(),
                 "seed": run.seed,
-                "images": len(chosen),
-                "validation": len(held_out),
+                "images": len(run.feed),
+                "validation": len(run.held_out),
                 "skipped": len(dataset.skipped),
                 "seconds": round(seconds),
                 "processes": run.accelerator.num_processes,
@@ -358,7 +359,7 @@ def _finish(
     weights.save(
         network,
         folder.require(WEIGHTS),
-        images=to_float(dataset.images[examples]),
+        images=to_float(examples),
         plugin=plugin,
         facts=facts,
         half=half,

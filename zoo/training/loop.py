@@ -20,7 +20,8 @@ from torch import Tensor, nn
 
 from zoo.corruption import corrupt
 from zoo.data import to_float
-from zoo.errors import RunStopped, SettingsError, TrainingError
+from zoo.data.feed import Feed
+from zoo.errors import DataError, ImageError, RunStopped, SettingsError, TrainingError
 from zoo.isolation import isolated, without_isolation
 from zoo.model import AutoencoderRecipe, Phase, Recipe, Step, ZooModel
 from zoo.optional import optional
@@ -156,9 +157,8 @@ class Run:
     """One training run: the model, where it is in its phases, and its folder.
 
     Args:
-        images: N x C x H x W uint8, indexed by tensors of numbers.
-        chosen: the numbers of those to learn from.
-        labels: the classes of all images, for a recipe that asks for them.
+        feed: the images to learn from, with their classes for a recipe that asks for them.
+        held_out: the images that the model never learns from, uint8.
         stop: asked before the first step and after each; a signal's number ends the run.
         facts: what must be the same for a checkpoint to go on.
     """
@@ -167,27 +167,24 @@ class Run:
         self,
         model: ZooModel,
         recipe: Recipe,
-        images: Any,
-        chosen: Tensor,
+        feed: Feed,
         held_out: Tensor,
         *,
         seed: int,
         facts: Mapping[str, Any],
         record: Record,
         accelerator: Any,
-        labels: Tensor | None = None,
         checkpoint_every: float = 60.0,
         stop: Callable[[], int | None] = lambda: None,
     ):
         self.model, self.recipe, self.seed, self.facts = model, recipe, seed, dict(facts)
-        self.images, self.chosen, self.held_out = images, chosen, held_out
-        self.labels = labels
+        self.feed, self.held_out = feed, held_out
         self.record, self.accelerator, self.every = record, accelerator, checkpoint_every
         self.together = Together(accelerator) if accelerator.num_processes > 1 else None
         self.out: Path = record.out
         self.main = accelerator.is_main_process
         self.size = recipe.batch_size
-        self.steps = len(chosen) // self.size  # an epoch; the rest of it takes part in the next
+        self.steps = len(feed) // self.size  # an epoch; the rest of it takes part in the next
         self.layout = torch.channels_last if recipe.channels_last else torch.contiguous_format
         model.to(memory_format=self.layout)
         self.phases = model.phases(recipe)
@@ -235,30 +232,31 @@ class Run:
     def _one_epoch(self, phase: Phase, players: PhaseOptimizers) -> None:
         self.model.train()
         rng = generator(self.seed, self.phase, self.epoch)
-        order = self.chosen[torch.randperm(len(self.chosen), generator=rng)]
+        here, processes = self.accelerator.process_index, self.accelerator.num_processes
         unread: list[dict[str, Tensor]] = []  # losses that were not read yet
         start, first = time.perf_counter(), self.step
-        while self.step < self.steps:
-            batch = order[self.step * self.size : (self.step + 1) * self.size]
-            unread.append(self._one_step(phase, players, batch))
-            self.step += 1
-            # The losses are read before each checkpoint, so that none holds what is not finite. All
-            # processes read them together and only one of them writes, so the steps are fixed.
-            common = self.step % CHECK_EVERY == 0 or self.step == self.steps
-            may_save = common or self.accelerator.num_processes == 1
-            due = self.main and may_save and time.monotonic() - self.saved_at >= self.every
-            if due or common:
-                self._look(phase, unread)
-            if self._interrupted(common):
-                self._look(phase, unread)
-                self.seconds += time.perf_counter() - start
-                self._save(players)
-                raise RunStopped(self._stopped(phase))
-            if due and self.step < self.steps:
-                self.seconds += time.perf_counter() - start
-                start, first = time.perf_counter(), self.step
-                self._save(players)
-            self._progress(phase)
+        epoch = self.feed.epoch(rng, self.size, self.step, here, processes)
+        with contextlib.closing(epoch) as batches, self._saved_if_data_fail(phase, players, unread):
+            for images, labels in batches:
+                unread.append(self._one_step(phase, players, images, labels))
+                self.step += 1
+                # The losses are read before each checkpoint, so that none holds what is not finite.
+                # All processes read them together and only one writes, so the steps are fixed.
+                common = self.step % CHECK_EVERY == 0 or self.step == self.steps
+                may_save = common or self.accelerator.num_processes == 1
+                due = self.main and may_save and time.monotonic() - self.saved_at >= self.every
+                if due or common:
+                    self._look(phase, unread)
+                if self._interrupted(common):
+                    self._look(phase, unread)
+                    self.seconds += time.perf_counter() - start
+                    self._save(players)
+                    raise RunStopped(self._stopped(phase))
+                if due and self.step < self.steps:
+                    self.seconds += time.perf_counter() - start
+                    start, first = time.perf_counter(), self.step
+                    self._save(players)
+                self._progress(phase)
         took = time.perf_counter() - start
         self.seconds += took
         rate = (self.steps - first) * self.size / took
@@ -266,18 +264,34 @@ class Run:
         self.epoch, self.step, self.sums = self.epoch + 1, 0, {}
         self._end_of_epoch(phase, players, means, rate)
 
-    def _one_step(self, phase: Phase, players: PhaseOptimizers, batch: Tensor) -> dict[str, Tensor]:
+    @contextlib.contextmanager
+    def _saved_if_data_fail(
+        self, phase: Phase, players: PhaseOptimizers, unread: list[dict[str, Tensor]]
+    ) -> Iterator[None]:
+        """Write a checkpoint when the pictures of the next step cannot be had."""
+        try:
+            yield
+        except (DataError, ImageError):
+            if self.accelerator.num_processes == 1 and (self.epoch or self.step):
+                self._look(phase, unread)
+                self._save(players)
+            raise
+
+    def _one_step(
+        self, phase: Phase, players: PhaseOptimizers, batch: Tensor, labels: Tensor | None
+    ) -> dict[str, Tensor]:
+        """One step of this process on its part of a batch."""
         done = self.epoch * self.steps + self.step
         here, processes = self.accelerator.process_index, self.accelerator.num_processes
         place = (self.seed, self.phase, self.epoch, self.step)
         mine = torch.arange(here, self.size, processes)  # of the whole batch
-        images = to_float(self.images[batch[mine]].to(self.accelerator.device))
+        images = to_float(batch.to(self.accelerator.device))
         progress = done / (phase.epochs * self.steps)
         images = self._augment(images, mine, progress, generator(*place, -1))
         images = images.contiguous(memory_format=self.layout)
         rng = generator(*place, here)
         self.isolation.reseed(mix(*place, here, 1))  # layers that draw by themselves, as dropout
-        labels = None if self.labels is None else self.labels[batch[mine]].to(images.device)
+        labels = None if labels is None else labels.to(images.device)
         step = Step(
             seen=self._corrupted(images, rng), recipe=self.recipe, progress=progress,
             generator=rng, autocast=self._autocast, update=players.update, labels=labels,
@@ -454,6 +468,7 @@ class Run:
         position = {
             "phase": self.phase, "epoch": self.epoch, "step": self.step,
             "sums": self.sums, "seconds": self.seconds, "threads": torch.get_num_threads(),
+            **({"unread": unread} if (unread := self.feed.unread()) else {}),
         }  # fmt: skip
         for name in (checkpoint.NEXT, checkpoint.PREVIOUS, checkpoint.CURRENT):
             self.record.folder.require(name)
@@ -492,6 +507,7 @@ class Run:
         self.sums = {str(k): float(v) for k, v in position["sums"].items()}
         if self.phase < len(self.phases) and (self.epoch or self.step):
             self.resumed = saved
+        self.feed.remember([(int(row), str(why)) for row, why in position.get("unread", [])])
         began, now = position["threads"], torch.get_num_threads()
         if began != now:  # they add in another order
             problem += (
