@@ -8,6 +8,7 @@ from torch import Tensor
 
 from zoo.data.imagefile import ImageFile, ImageRows
 from zoo.data.stream import Stream
+from zoo.images import skipped_text
 
 __all__ = ["Feed", "feed_of"]
 
@@ -44,6 +45,10 @@ class Feed(Protocol):
 
     def remember(self, unread: list[tuple[int, str]]) -> None:
         """Count what could not be read before, or by another process."""
+        ...
+
+    def news(self) -> str:
+        """What could not be read since this was last asked, for the user; empty without any."""
         ...
 
 
@@ -83,12 +88,16 @@ class _Held:
     def remember(self, unread: list[tuple[int, str]]) -> None:
         """What could not be read is known before such a run begins."""
 
+    def news(self) -> str:
+        return ""
+
 
 class _Streamed:
     """Images that are decoded shortly before they are wanted."""
 
     def __init__(self, images: Stream, chosen: Tensor, labels: Tensor | None):
         self.images, self.chosen = images, chosen
+        self.told = len(images.skipped)
         self.labels = labels  # by row
         if labels is not None and len(images):
             self.labels = torch.full((int(images.numbers[-1]) + 1,), -1)
@@ -118,3 +127,8 @@ class _Streamed:
 
     def remember(self, unread: list[tuple[int, str]]) -> None:
         self.images.remember(unread)
+
+    def news(self) -> str:
+        new = self.images.skipped[self.told :]
+        self.told += len(new)
+        return skipped_text(new)

@@ -212,6 +212,10 @@ class Run:
             with self.explained(), isolated(self.seed) as self.isolation:
                 while self.phase < len(self.phases):
                     self._one_phase(self.phases[self.phase])
+                if self.together is not None:
+                    self.feed.remember(self.together.collect(self.feed.unread()))
+                    if self.main:
+                        self._tell_unread()
         finally:
             if self.main:
                 self.record.end()
@@ -363,6 +367,7 @@ class Run:
     ) -> None:
         if not self.main:
             return
+        self._tell_unread()
         left = self._steps_in_all() - self._global_step()
         line = {
             "phase": phase.name,
@@ -382,6 +387,10 @@ class Run:
             self.record.plot(last=left == 0)
         if self.epoch < phase.epochs and time.monotonic() - self.saved_at >= self.every:
             self._save(players)
+
+    def _tell_unread(self) -> None:
+        if news := self.feed.news():
+            self.record.report({"warning": news})
 
     def _validations(self, phase: Phase, players: PhaseOptimizers) -> dict[str, float]:
         """Validation losses of the weights to save, and of the learning ones if they differ."""

@@ -5,6 +5,7 @@ joins them, which sets variables of the environment and state of its own. A proc
 launched belongs to its user: there the run is alone and changes nothing outside of itself.
 """
 
+import json
 import os
 from dataclasses import dataclass
 from typing import Any
@@ -58,6 +59,16 @@ class Together:
         """Every process's ``tensor``, one after the other."""
         gathered: Tensor = self.accelerator.gather(tensor)
         return gathered
+
+    def collect(self, found: list[tuple[int, str]]) -> list[tuple[int, str]]:
+        """What all processes have found, each of them once, in order."""
+        text = json.dumps(found).encode()
+        sizes = self.gather(torch.tensor([len(text)], device=self.accelerator.device)).tolist()
+        padded = bytearray(text.ljust(max(sizes)))
+        sent = torch.frombuffer(padded, dtype=torch.uint8).to(self.accelerator.device)
+        texts = self.gather(sent).cpu().reshape(len(sizes), -1)
+        lists = [json.loads(bytes(row.tolist())) for row in texts]
+        return sorted({(int(at), str(why)) for each in lists for at, why in each})
 
     def broadcast(self, tensor: Tensor) -> Tensor:
         """The first process's ``tensor``, in all of them; each one's own stays as it is."""
