@@ -119,6 +119,7 @@ def _say(
                 "query": list(query),
                 "pictures": len(collection.pictures),
                 "count": len(rows),
+                "recall": _recall(collection, query),
                 "out": None if out is None else str(out),
                 "found": rows,
             }
@@ -128,10 +129,23 @@ def _say(
     for row in rows:
         table.add_row(f"{row['similarity']:.3f}", printable(row["path"]), row["name"] or "")
     print_table(table)
+    recall = _recall(collection, query)
+    if recall < 1:
+        click.echo(
+            f"Of so many pictures those around PICTURE were looked at: of the nearest "
+            f"{100 * recall:.1f} in 100 are found so"
+        )
     written = f"; see {out}" if out is not None else ""
     click.echo(
         path_text(f"The nearest {len(rows):,} of {len(collection.pictures):,} pictures{written}")
     )
+
+
+def _recall(collection: "Opened", query: tuple[str, ...]) -> float:
+    """The share of the nearest that is found, as it was measured; words are compared with all."""
+    if collection.searched is None or not Path(query[0]).is_file():
+        return 1.0
+    return collection.searched.recall
 
 
 def _write_sheet(collection: "Opened", pictures: list[Path], found: "Found", out: Path) -> None:

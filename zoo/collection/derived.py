@@ -3,6 +3,7 @@
 ::
 
     neighbours.npz    how features are projected, and the graph of the pictures that were there
+    cells.safetensors of more than 50,000 pictures: the vectors, those that are near in one place
     groups.parquet    a row a content: its hash, and its group and how sure it is in each layer;
                       and how the groups were found
 
@@ -22,14 +23,20 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from zoo.collection import grouping
+from zoo.collection.cells import Cells
 from zoo.collection.grouping import FEW, LAYERS, Layer
 from zoo.collection.neighbours import (
     BLOCK,
+    EXACT,
     Graph,
     Projection,
     connect,
     extend,
+    extend_in_cells,
+    first_of_each,
+    moved,
     sampled,
+    search,
 )
 from zoo.collection.store import Pictures, Store
 from zoo.errors import CollectionError, ZooError
@@ -37,10 +44,12 @@ from zoo.files import path_text, replacing
 from zoo.optional import optional
 
 __all__ = [
-    "GROUPS", "NEIGHBOURS", "Neighbours", "groups_of", "neighbours_of", "regroup", "uncentred",
+    "CELLS", "GROUPS", "NEIGHBOURS", "Neighbours", "Searched", "compared", "groups_of",
+    "neighbours_of", "regroup", "searched", "uncentred", "vectors_of",
 ]  # fmt: skip
 
 NEIGHBOURS = "neighbours.npz"
+CELLS = "cells.safetensors"
 GROUPS = "groups.parquet"
 MADE_BY = b"zoo"
 """The key of what the file of groups says of how they were found."""
@@ -78,30 +87,125 @@ def neighbours_of(store: Store, pictures: Pictures | None = None) -> Neighbours:
         pictures: what ``store.pictures()`` gives, by who has it.
     """
     pictures = store.pictures() if pictures is None else pictures
+    projection, graph = compared(store, pictures)
+    return Neighbours(projection, vectors_of(store, projection, pictures), graph)
+
+
+def compared(store: Store, pictures: Pictures) -> tuple[Projection, Graph]:
+    """As :func:`neighbours_of`, without the vectors, which may be much."""
     fingerprint = store.fingerprint()
     kept = _read(store)
     if kept is not None and kept.fingerprint == fingerprint and len(kept.rows) == len(pictures):
-        return Neighbours(kept.projection, _vectors(store, kept.projection, pictures), kept.graph)
+        return kept.projection, kept.graph
     made = _computed(store, pictures, kept)
     _keep(store, made, pictures.rows, fingerprint)
-    return made
+    return made.projection, made.graph
 
 
-def _computed(store: Store, pictures: Pictures, kept: _Kept | None) -> Neighbours:
+class _Made(NamedTuple):
+    """What was computed."""
+
+    projection: Projection
+    graph: Graph
+    cells: Cells | None = None
+
+
+def _computed(store: Store, pictures: Pictures, kept: _Kept | None) -> _Made:
     """Neighbours anew; or, when most of the pictures were there before, what is new of them."""
-    if kept is not None and 2 * np.isin(pictures.rows, kept.rows).sum() >= len(pictures):
-        hashes = store.tables(("hash",))["hash"].to_pylist()
-        before = [hashes[row] for row in kept.rows]
-        vectors = _vectors(store, kept.projection, pictures)
-        graph = extend(kept.graph, before, vectors, pictures.hashes, seed=SEED)
-        return Neighbours(kept.projection, vectors, graph)
-    sample = pictures.rows[sampled(len(pictures), SEED)]
-    projection = Projection.fit(store.features(sample))
-    vectors = _vectors(store, projection, pictures)
-    return Neighbours(projection, vectors, connect(vectors, pictures.hashes, seed=SEED))
+    if kept is not None and 2 * np.isin(pictures.rows, kept.rows).sum() < len(pictures):
+        kept = None
+    projection = _fitted(store, pictures) if kept is None else kept.projection
+    first = first_of_each(pictures.hashes)
+    if len(np.unique(first)) > EXACT:
+        return _in_cells(store, pictures, first, projection, kept)
+    vectors = vectors_of(store, projection, pictures)
+    if kept is None:
+        return _Made(projection, connect(vectors, pictures.hashes, seed=SEED))
+    hashes = store.tables(("hash",))["hash"].to_pylist()
+    before = [hashes[row] for row in kept.rows]
+    return _Made(projection, extend(kept.graph, before, vectors, pictures.hashes, seed=SEED))
 
 
-def _vectors(store: Store, projection: Projection, pictures: Pictures) -> np.ndarray:
+def _fitted(store: Store, pictures: Pictures) -> Projection:
+    return Projection.fit(store.features(pictures.rows[sampled(len(pictures), SEED)]))
+
+
+def _in_cells(
+    store: Store, pictures: Pictures, first: np.ndarray, projection: Projection, kept: _Kept | None
+) -> _Made:
+    """The neighbours of very many pictures: of those that are new, and of whom they are near to."""
+    rows, distinct = pictures.rows, np.unique(first)
+    cells = _cells_of(store, rows[distinct], projection)
+    nothing = np.empty((0, 0), np.int32)
+    graph, before = (Graph(nothing, nothing), rows[:0]) if kept is None else (kept.graph, kept.rows)
+    by_position = cells.numbered(np.searchsorted(rows, cells.numbers))
+    graph = extend_in_cells(moved(graph, before, rows, distinct), by_position, first)
+    return _Made(projection, graph, cells)
+
+
+def _cells_of(store: Store, rows: np.ndarray, projection: Projection) -> Cells:
+    """The vectors of rows by cells: of those that are kept, and what is new."""
+    kept = Cells.open(store.folder / CELLS, _facts(store, projection))
+    if kept is None or Cells.fitting(len(rows)) > 2 * len(kept.centres):
+        return Cells.of(_halves(store, rows, projection), rows, SEED)
+    kept = kept.kept(np.isin(kept.numbers, rows))
+    new = np.setdiff1d(rows, kept.numbers)
+    return kept.with_more(_halves(store, new, projection), new)
+
+
+def _halves(store: Store, rows: np.ndarray, projection: Projection) -> np.ndarray:
+    """The vectors of rows, n x d float16."""
+    found = np.empty((len(rows), projection.components.shape[1]), np.float16)
+    for begin in range(0, len(rows), BLOCK):
+        part = slice(begin, begin + BLOCK)
+        found[part] = projection.apply(store.features(rows[part]))
+    return found
+
+
+def _facts(store: Store, projection: Projection) -> dict[str, str]:
+    """What vectors in a file have to be of."""
+    digest = hashlib.sha256(projection.mean.tobytes() + projection.components.tobytes())
+    return {"model": _model(store), "projection": digest.hexdigest()}
+
+
+class Searched(NamedTuple):
+    """What very many pictures are searched by."""
+
+    projection: Projection
+    cells: Cells
+    """Numbered by row."""
+    recall: float
+    """The share of the nearest pictures that a search finds, as it was measured."""
+
+
+def searched(store: Store) -> Searched | None:
+    """What is kept to search very many pictures by; None if it is not of those of now."""
+    try:
+        with np.load(store.folder / NEIGHBOURS, allow_pickle=False) as file:
+            projection = Projection(file["mean"], file["components"], bool(file["roots"]))
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        return None
+    facts = {**_facts(store, projection), "fingerprint": store.fingerprint()}
+    cells = Cells.open(store.folder / CELLS, facts)
+    if cells is None:
+        return None
+    return Searched(projection, cells, float(Cells.facts(store.folder / CELLS)["recall"]))
+
+
+def _recall(cells: Cells, number: int = 10, queries: int = 100) -> float:
+    """The share of the ``number`` nearest, of some of the vectors, that a search finds."""
+    rng = np.random.default_rng(SEED)
+    asked = cells.at(rng.choice(len(cells.numbers), queries, replace=False))
+    best = np.full((queries, number), -np.inf, np.float32)
+    for begin in range(0, len(cells.numbers), 16 * BLOCK):
+        points = np.ascontiguousarray(cells.vectors[begin : begin + 16 * BLOCK], np.float32)
+        best = -np.sort(-np.concatenate([best, search(points, asked, number)[1]], 1))[:, :number]
+    found = np.stack([cells.search(each, number)[1] for each in asked])
+    return float((found >= best[:, -1:] - 1e-6).mean())
+
+
+def vectors_of(store: Store, projection: Projection, pictures: Pictures) -> np.ndarray:
+    """The pictures as the unit vectors that are compared, P x d float32."""
     return _by_blocks(store, pictures, projection.apply)
 
 
@@ -114,8 +218,13 @@ def _by_blocks(
     store: Store, pictures: Pictures, vectors: Callable[[np.ndarray], np.ndarray]
 ) -> np.ndarray:
     rows = pictures.rows
-    parts = [slice(begin, begin + BLOCK) for begin in range(0, max(len(rows), 1), BLOCK)]
-    return np.concatenate([vectors(store.features(rows[part])) for part in parts])
+    found: np.ndarray | None = None
+    for begin in range(0, max(len(rows), 1), BLOCK):
+        block = vectors(store.features(rows[begin : begin + BLOCK]))
+        found = np.empty((len(rows), block.shape[1]), np.float32) if found is None else found
+        found[begin : begin + BLOCK] = block
+    assert found is not None
+    return found
 
 
 def _model(store: Store) -> str:
@@ -155,7 +264,7 @@ def _is_whole(kept: _Kept, store: Store) -> bool:
     )
 
 
-def _keep(store: Store, made: Neighbours, rows: np.ndarray, fingerprint: str) -> None:
+def _keep(store: Store, made: _Made, rows: np.ndarray, fingerprint: str) -> None:
     arrays: dict[str, Any] = {
         "mean": made.projection.mean,
         "components": made.projection.components,
@@ -166,12 +275,12 @@ def _keep(store: Store, made: Neighbours, rows: np.ndarray, fingerprint: str) ->
         "fingerprint": fingerprint,
         "model": _model(store),
     }
-    with (
-        contextlib.suppress(OSError, ZooError),
-        Store.writing(store.folder, wait=0),
-        replacing(store.folder / NEIGHBOURS) as file,
-    ):
-        np.savez(file, allow_pickle=False, **arrays)
+    with contextlib.suppress(OSError, ZooError), Store.writing(store.folder, wait=0):
+        if made.cells is not None:
+            facts = {**_facts(store, made.projection), "fingerprint": fingerprint}
+            made.cells.save(store.folder / CELLS, {**facts, "recall": f"{_recall(made.cells):.4f}"})
+        with replacing(store.folder / NEIGHBOURS) as file:
+            np.savez(file, allow_pickle=False, **arrays)
 
 
 # -- groups --------------------------------------------------------------------------------------

@@ -226,10 +226,25 @@ def like(
     avoided = [collection.position(path) for path in unwanted]
     wanted = _vectors(collection, pictures, known, box)
     query = direction(wanted, _vectors(collection, unwanted, avoided) if unwanted else None)
-    hashes = collection.pictures.hashes
-    same = {hashes[i] for i in (*known, *avoided) if i is not None}
-    own = [i for i, each in enumerate(hashes) if each in same]
-    return nearest([collection.vectors], query, number, own)
+    same = collection.first[[i for i in (*known, *avoided) if i is not None]]
+    if collection.searched is None:
+        own = np.flatnonzero(np.isin(collection.first, same)).tolist()
+        return nearest([collection.vectors], query, number, own)
+    rows, cosines = collection.searched.cells.search(query, number + len(same))
+    contents = np.searchsorted(collection.pictures.rows, rows)
+    others = ~np.isin(contents, same)
+    return _with_copies(collection.first, contents[others], cosines[others], number)
+
+
+def _with_copies(
+    first: np.ndarray, contents: np.ndarray, cosines: np.ndarray, number: int
+) -> Found:
+    """The pictures with some contents, each with its copies behind it."""
+    positions = np.flatnonzero(np.isin(first, contents))
+    sorter = np.argsort(contents)
+    rank = sorter[np.searchsorted(contents, first[positions], sorter=sorter)]
+    order = np.argsort(rank, kind="stable")[:number]
+    return Found(positions[order], cosines[rank[order]])
 
 
 def _vectors(
@@ -241,11 +256,11 @@ def _vectors(
     """The vectors of pictures, in the collection (at the position that is known) or not."""
     parts = []
     for path, position in zip(paths, known, strict=True):
-        if position is not None:
-            parts.append(collection.vectors[position])
+        if position is None:
+            features = features_of(collection.model, path, box)[None]
         else:
-            features = features_of(collection.model, path, box)
-            parts.append(collection.projection.apply(features[None])[0])
+            features = collection.store.features(collection.pictures.rows[[position]])
+        parts.append(collection.projection.apply(features)[0])
     return np.stack(parts)
 
 

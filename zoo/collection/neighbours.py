@@ -11,13 +11,13 @@ Files of the same content are one picture: neighbours are looked for among the f
 content, and all its copies have the same neighbours.
 """
 
-import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 
+from zoo.collection.cells import SCANNED, Cells
 from zoo.optional import optional
 
 __all__ = [
@@ -26,7 +26,9 @@ __all__ = [
     "build",
     "connect",
     "extend",
+    "extend_in_cells",
     "first_of_each",
+    "moved",
     "project",
     "sampled",
     "search",
@@ -40,12 +42,12 @@ SAMPLE = 20_000
 """Pictures that the principal components are fitted on, at most."""
 
 EXACT = 50_000
-"""Distinct pictures up to which all pairs are compared; above, those of the nearest cells alone."""
+"""Distinct pictures up to which all pairs are compared; above, those of the nearest cells alone:
+:mod:`zoo.collection.cells`."""
 
 BLOCK = 4096
 """Rows at once, which bounds the memory."""
 
-CELLS_SEARCHED = 64
 _LEAST_NORM = 1e-12
 _LEAST_LENGTH = 1e-6
 """Of what the longest principal component explains: a direction with less is one of rounding."""
@@ -212,8 +214,11 @@ def connect(
     first = np.arange(len(vectors)) if hashes is None else first_of_each(hashes)
     distinct = np.unique(first)
     k = min(k, max(len(distinct) - 1, 0))
+    if len(distinct) > exact:
+        cells = Cells.of(vectors[distinct], distinct, seed)
+        return extend_in_cells(_nothing(len(vectors), k), cells, first)
     points = np.ascontiguousarray(vectors[distinct])
-    found = _cells(points, k, seed) if len(distinct) > exact else _all_pairs(points, points, k + 1)
+    found = _all_pairs(points, points, k + 1)
     indices, similarities = _without(np.arange(len(points)), *found)
     place = np.searchsorted(distinct, first)
     return Graph(distinct[indices].astype(np.int32)[place], similarities[place])
@@ -237,32 +242,6 @@ def _all_pairs(points: np.ndarray, queries: np.ndarray, k: int) -> tuple[np.ndar
                 metric=faiss.METRIC_INNER_PRODUCT,
             )
     return indices, similarities
-
-
-def _cells(points: np.ndarray, k: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """The neighbours of each, itself among them, that lie in the cells nearest to it."""
-    faiss = optional("faiss", "faiss-cpu", "collection")
-    count, width = points.shape
-    cells = 4 * math.isqrt(count)
-    index = faiss.IndexIVFFlat(faiss.IndexFlatIP(width), width, cells, faiss.METRIC_INNER_PRODUCT)
-    index.cp.seed, index.cp.spherical, index.cp.niter = seed + 1, True, 10
-    index.cp.max_points_per_centroid = 64
-    index.train(points)
-    for part in _blocks(count):
-        index.add(points[part])
-    index.nprobe = min(CELLS_SEARCHED, cells)
-    indices = np.empty((count, k + 1), np.int64)
-    similarities = np.empty((count, k + 1), np.float32)
-    for part in _blocks(count):
-        similarities[part], indices[part] = index.search(points[part], k + 1)
-    _fill(points, indices, similarities)
-    return indices, similarities
-
-
-def _fill(points: np.ndarray, indices: np.ndarray, similarities: np.ndarray) -> None:
-    """Compare with all those rows again whose cells held too few."""
-    short = np.flatnonzero((indices < 0).any(1))
-    indices[short], similarities[short] = _all_pairs(points, points[short], indices.shape[1])
 
 
 def _without(
@@ -339,5 +318,83 @@ def _look_among(
     merged = np.concatenate([similarities[rows], cosines], 1)
     best = np.argsort(-merged, axis=1, kind="stable")[:, :k]
     candidates = np.concatenate([indices[rows], added[found]], 1)
+    indices[rows] = np.take_along_axis(candidates, best, 1)
+    similarities[rows] = np.take_along_axis(merged, best, 1)
+
+
+_GONE, _UNKNOWN = -1, -2
+
+
+def moved(
+    graph: Graph, before: np.ndarray, rows: np.ndarray, distinct: np.ndarray, k: int = NEIGHBOURS
+) -> Graph:
+    """What a graph says of the pictures now, for :func:`extend_in_cells`.
+
+    Args:
+        graph: of pictures before; where most are new, nothing is taken of it.
+        before: their rows, in order.
+        rows: of the P pictures now, in order.
+        distinct: positions of the first of each content among the P.
+    """
+    made = _nothing(len(rows), k)
+    where = np.full(max(before.max(initial=0), rows.max(initial=0)) + 1, _GONE, np.int32)
+    where[rows[distinct]] = distinct
+    now = where[before]
+    old = np.flatnonzero(now >= 0)
+    if graph.indices.shape[1] != k or 4 * len(old) < 3 * len(distinct):
+        return made
+    for part in _blocks(len(old)):
+        made.indices[now[old[part]]] = now[graph.indices[old[part]]]
+        made.similarities[now[old[part]]] = graph.similarities[old[part]]
+    return made
+
+
+def _nothing(count: int, k: int) -> Graph:
+    """The lists of pictures that are new."""
+    return Graph(np.full((count, k), _UNKNOWN, np.int32), np.zeros((count, k), np.float32))
+
+
+def extend_in_cells(graph: Graph, cells: Cells, first: np.ndarray) -> Graph:
+    """The graph of very many pictures, at the cost of what changed; ``graph`` is written into.
+
+    Args:
+        graph: what is known of the P pictures now, as :func:`moved` gives it.
+        cells: of the first of each content, numbered by position among the P.
+        first: for each of P the position of the first that has the same content.
+    """
+    indices, similarities = graph
+    k = indices.shape[1]
+    if not k:
+        return graph
+    new = indices[cells.numbers, 0] == _UNKNOWN
+    wanted = (indices[cells.numbers] < 0).any(1)
+    for asked, around in cells.batches(wanted, max(SCANNED, k + 1)):
+        own, others, points = cells.numbers[asked], cells.numbers[around], cells.at(around)
+        found, cosines = _all_pairs(points, cells.at(asked), k + 1)
+        indices[own], similarities[own] = _without(own, others[found], cosines)
+        if not new.all() and new[asked].any():
+            told = np.flatnonzero(~wanted[around])
+            added = asked[new[asked]]
+            _tell(graph, others[told], points[told] @ cells.at(added).T, cells.numbers[added])
+    copies = np.flatnonzero(first != np.arange(len(first)))
+    indices[copies], similarities[copies] = indices[first[copies]], similarities[first[copies]]
+    return graph
+
+
+def _tell(graph: Graph, rows: np.ndarray, cosines: np.ndarray, added: np.ndarray) -> None:
+    """Put those of ``added`` that are nearer than some neighbour into the lists of ``rows``.
+
+    Args:
+        cosines: of rows and added, n x m.
+    """
+    indices, similarities = graph
+    nearer = np.flatnonzero(cosines.max(1) > similarities[rows, -1])
+    rows, cosines = rows[nearer], cosines[nearer]
+    k = indices.shape[1]
+    merged = np.concatenate([similarities[rows], cosines], 1)
+    candidates = np.concatenate(
+        [indices[rows], np.broadcast_to(added.astype(np.int32), cosines.shape)], 1
+    )
+    best = np.argsort(-merged, axis=1, kind="stable")[:, :k]
     indices[rows] = np.take_along_axis(candidates, best, 1)
     similarities[rows] = np.take_along_axis(merged, best, 1)

@@ -12,10 +12,17 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from zoo.collection.decisions import Decisions, Read, State, fold, regrouped, valid_name
-from zoo.collection.derived import Neighbours, groups_of, neighbours_of, uncentred
+from zoo.collection.derived import (
+    Searched,
+    compared,
+    groups_of,
+    searched,
+    uncentred,
+    vectors_of,
+)
 from zoo.collection.grouping import DEFAULT, Layer
 from zoo.collection.naming import Naming, Question, name_all, propose, spans
-from zoo.collection.neighbours import Graph, Projection
+from zoo.collection.neighbours import EXACT, Graph, Projection, first_of_each
 from zoo.collection.odd import Odd, scores
 from zoo.collection.store import Pictures, Store
 from zoo.errors import InputError
@@ -97,18 +104,34 @@ class Opened:
     # -- what was computed -------------------------------------------------------------------------
 
     @cached_property
-    def _neighbours(self) -> Neighbours:
-        return neighbours_of(self.store, self.pictures)
+    def _compared(self) -> tuple[Projection, Graph]:
+        return compared(self.store, self.pictures)
+
+    @cached_property
+    def searched(self) -> Searched | None:
+        """What the pictures are searched by, if they are too many to look at each."""
+        if len(self.pictures) <= EXACT:
+            return None
+        found = searched(self.store)
+        if found is None:
+            self._compared  # noqa: B018  which keeps it
+            found = searched(self.store)
+        return found
 
     @property
     def projection(self) -> Projection:
         """How features become the vectors that are compared."""
-        return self._neighbours[0]
+        return self._compared[0] if self.searched is None else self.searched.projection
 
-    @property
+    @cached_property
     def vectors(self) -> np.ndarray:
         """The pictures as unit vectors, P x d float32."""
-        return self._neighbours[1]
+        return vectors_of(self.store, self.projection, self.pictures)
+
+    @cached_property
+    def first(self) -> np.ndarray:
+        """For each picture the position of the first that has the same content, P int64."""
+        return first_of_each(self.pictures.hashes)
 
     @cached_property
     def odd(self) -> Odd:
@@ -119,7 +142,7 @@ class Opened:
     @property
     def graph(self) -> Graph:
         """The nearest neighbours of each picture."""
-        return self._neighbours[2]
+        return self._compared[1]
 
     @cached_property
     def model(self) -> "ZooModel":
@@ -153,7 +176,10 @@ class Opened:
     def naming(self) -> Naming:
         """The names of all pictures."""
         labels, sureness = self.layers[0][1:] if self.layers else (None, None)
-        return name_all(self.state, self.pictures.hashes, self.graph, labels, sureness)
+        none = np.empty((len(self.pictures), 0), np.int32)
+        is_any = self.state.pictures or self.state.members
+        graph = self.graph if is_any else Graph(none, none)  # which nothing is asked of
+        return name_all(self.state, self.pictures.hashes, graph, labels, sureness)
 
     def questions(self, count: int = 10) -> list[Question]:
         """What is most worth asking, the best first."""

@@ -1,0 +1,167 @@
+"""Very many pictures: neighbours and what is like a picture, by cells; here of some hundreds."""
+
+import numpy as np
+import pytest
+
+from zoo.collection import cells, derived, neighbours, opened
+from zoo.collection.cells import Cells
+from zoo.collection.derived import CELLS, neighbours_of
+from zoo.collection.finding import like, nearest
+from zoo.collection.opened import Opened
+from zoo.collection.store import COLUMNS, MEASURES, Manifest, Shard, Store
+
+pytest.importorskip("faiss")
+
+WIDTH = 24
+
+
+@pytest.fixture(autouse=True)
+def many(monkeypatch):
+    """A hundred pictures are very many, and so few are scanned that it is seen."""
+    for module in (derived, opened, neighbours):
+        monkeypatch.setattr(module, "EXACT", 100)
+    monkeypatch.setattr(neighbours, "BLOCK", 128)
+
+
+def scanned(monkeypatch, count):
+    for module in (cells, neighbours):
+        monkeypatch.setattr(module, "SCANNED", count)
+
+
+def cloud(count: int, seed: int = 0) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    return (rng.normal(size=(count, WIDTH)) * np.geomspace(4, 0.5, WIDTH)).astype(np.float32)
+
+
+def grown(folder, features: np.ndarray, contents: list[int]) -> Store:
+    """A collection with more pictures, whose contents are numbered."""
+    if not Store.exists(folder):
+        folder.mkdir()
+        facts = {"name": "made-up", "sha256": None, "weights": None, "features": WIDTH}
+        Store(folder, Manifest(facts, {}, ["/pictures"])).save()
+    store, count = Store.open(folder), len(contents)
+    start = len(store)
+    columns = {name: [None] * count for name in COLUMNS}
+    columns |= {
+        "path": [f"{start + i:04}.png" for i in range(count)], "source": [0] * count,
+        "hash": [f"{each:064x}" for each in contents], "bytes": [9] * count,
+        "mtime": [0] * count, "width": [32] * count, "height": [32] * count,
+        "removed": [False] * count, **dict.fromkeys(MEASURES, [0.5] * count),
+    }  # fmt: skip
+    store.append(Shard(columns, features, np.zeros((count, 32, 32, 3), np.uint8)))
+    return store
+
+
+def remove(store: Store, rows: list[int]) -> None:
+    import pyarrow
+
+    table = store.table(0)
+    gone = [row in rows for row in range(len(table))]
+    at = table.schema.get_field_index("removed")
+    store.rewrite(0, table.set_column(at, "removed", pyarrow.array(gone)))
+
+
+@pytest.fixture
+def collection(tmp_path):
+    """Four hundred pictures, the last forty of which are copies."""
+    contents = [*range(360), *range(0, 80, 2)]
+    grown(tmp_path / "many", cloud(360)[contents], contents)
+    return tmp_path / "many"
+
+
+def as_exact(store: Store) -> None:
+    """What is kept is what comparing all pairs finds, as exactly as 16 bits are."""
+    pictures = store.pictures()
+    _, vectors, graph = neighbours_of(store, pictures)
+    exact = neighbours.connect(vectors, pictures.hashes, exact=10**6)
+    assert np.allclose(graph.similarities, exact.similarities, atol=2e-3)
+    assert np.allclose(
+        np.einsum("pd,pkd->pk", vectors, vectors[graph.indices]), graph.similarities, atol=2e-3
+    )
+    distinct = [len(set(row)) for row in graph.indices.tolist()]
+    assert set(distinct) == {graph.indices.shape[1]}, "none twice"
+    first = neighbours.first_of_each(pictures.hashes)
+    assert np.isin(graph.indices, first).all(), "the first of each content"
+    assert (graph.indices != first[:, None]).all(), "never itself"
+
+
+def test_where_all_cells_are_scanned_the_graph_is_exact(collection, monkeypatch):
+    scanned(monkeypatch, 10**6)
+    as_exact(Store.open(collection))
+    assert float(Cells.facts(collection / CELLS)["recall"]) == 1
+
+
+def test_where_few_are_scanned_nearly_all_are_found(collection, monkeypatch):
+    scanned(monkeypatch, 150)
+    _, vectors, graph = neighbours_of(Store.open(collection))
+    hashes = Store.open(collection).pictures().hashes
+    exact = neighbours.connect(vectors, hashes, exact=10**6)
+    found = [len({*a} & {*b}) / len(a) for a, b in zip(exact.indices, graph.indices, strict=True)]
+    assert 0.7 < np.mean(found) < 1
+    assert 0.7 < float(Cells.facts(collection / CELLS)["recall"]) <= 1
+
+
+def test_an_update_is_exact_where_all_cells_are_scanned(collection, monkeypatch):
+    scanned(monkeypatch, 10**6)
+    neighbours_of(Store.open(collection))
+    remove(Store.open(collection), [0, 3, 50, 51, 399])  # of 0 a copy is left
+    as_exact(grown(collection, cloud(40, 1), [*range(1000, 1040)]))
+
+
+def test_an_update_looks_only_around_what_changed(collection, monkeypatch):
+    scanned(monkeypatch, 60)
+    neighbours_of(Store.open(collection))
+    asked = []
+    real = neighbours._all_pairs
+
+    def counted(points, queries, k):
+        asked.append(len(queries))
+        return real(points, queries, k)
+
+    monkeypatch.setattr(neighbours, "_all_pairs", counted)
+    monkeypatch.setattr(derived, "_recall", lambda made: 1.0)
+    monkeypatch.setattr(Cells, "of", None)  # they are not made anew
+    store = grown(collection, cloud(3, 1), [1000, 1001, 1002])
+    _, vectors, graph = neighbours_of(store)
+    assert sum(asked) == 3
+    for new in (400, 401, 402):
+        near = graph.indices[new, 0]
+        mutual = vectors[near] @ vectors[new] > graph.similarities[near, -1] + 1e-3
+        assert not mutual or new in graph.indices[near], "who is near is told"
+    assert any((graph.indices[:400] == new).any() for new in (400, 401, 402))
+
+
+@pytest.mark.parametrize("damage", [b"", b"\x08\0\0\0\0\0\0\0nonsense", None])
+def test_cells_that_are_damaged_are_made_again(collection, monkeypatch, damage):
+    scanned(monkeypatch, 10**6)
+    neighbours_of(Store.open(collection))
+    path = collection / CELLS
+    path.write_bytes(path.read_bytes()[:-1000] if damage is None else damage)
+    assert derived.searched(Store.open(collection)) is None
+    as_exact(grown(collection, cloud(2, 1), [1000, 1001]))
+    assert derived.searched(Store.open(collection)) is not None
+
+
+def test_what_is_like_a_picture_is_found_with_its_copies(collection, monkeypatch):
+    scanned(monkeypatch, 10**6)
+    made = Opened(collection)
+    assert made.searched is not None
+    for row in (1, 8, 362):
+        found = like(made, [made.pictures.paths[row]], number=25)
+        own = np.flatnonzero(made.first == made.first[row]).tolist()
+        exact = nearest([made.vectors], made.vectors[row], 25, own)
+        assert np.allclose(found.similarities, exact.similarities, atol=2e-3)
+        assert not set(own) & set(found.pictures.tolist())
+        assert len(set(found.pictures.tolist())) == 25
+        assert np.allclose(made.vectors[found.pictures] @ made.vectors[row], found.similarities,
+                           atol=2e-3)  # fmt: skip
+
+
+def test_a_search_needs_neither_the_graph_nor_all_vectors(collection, monkeypatch):
+    first = Opened(collection)
+    assert first.searched is not None
+    monkeypatch.setattr(opened, "compared", None)
+    monkeypatch.setattr(opened, "vectors_of", None)
+    again = Opened(collection)
+    assert len(like(again, [again.pictures.paths[5]]).pictures) == 10
+    assert again.naming.named.sum() == 0
