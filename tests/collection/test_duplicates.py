@@ -338,7 +338,7 @@ def test_files_of_one_content_are_in_the_set_of_their_picture(three):
 def test_neighbours_by_features_are_candidates_too(three, monkeypatch):
     monkeypatch.setattr(matching, "_ASKED", matching._ASKED[:1])
     seen = []
-    monkeypatch.setattr(matching, "candidates", lambda *a, more=None: seen.append(more) or more)
+    monkeypatch.setattr(matching, "candidates", lambda *a, more: seen.extend(more) or seen[0])
     graph = Graph(np.array([[1], [2], [0]], np.int32), np.ones((3, 1), np.float32))
     assert three.found(graph=graph) == [("a.png", "b.png", "c.png")]
     assert seen[0].tolist() == [[0, 1], [0, 2], [1, 2]]
@@ -385,12 +385,17 @@ def test_turning_is_known_of_descriptions(noise, orientation):
     np.testing.assert_array_equal(back, noise[:4])
 
 
-def test_candidates_are_few_and_have_each_turned_copy(noise):
+def test_candidates_are_few_and_have_each_turned_copy(noise, monkeypatch):
     turned = np.stack([matching.turned(noise[i], i % 8) for i in range(300)])
     both = np.concatenate([noise, turned])
     pairs = matching.candidates(lambda rows: both[rows], 600)
+    monkeypatch.setattr(matching, "_EXACT", 100)
+    monkeypatch.setattr(matching, "_SCANNED", 300)
+    monkeypatch.setattr(matching, "_SEARCHED", 200)
+    by_cells = matching.candidates(lambda rows: both[rows], 600)
     wanted = {(i, i + 300) for i in range(300)}
     assert wanted <= set(map(tuple, pairs.tolist()))
+    assert wanted <= set(map(tuple, by_cells.tolist()))
     assert len(pairs) <= 600 * 20
     fits = matching.fit_small(lambda rows: both[rows], np.array(sorted(wanted)))
     found = [matching._inverse(int(each)) for each in fits.misfit.argmin(1)]

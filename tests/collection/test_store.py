@@ -6,6 +6,7 @@ import os
 import numpy as np
 import pytest
 
+from zoo.collection import store as store_module
 from zoo.collection.store import MANIFEST, MEASURES, Manifest, Shard, Store
 from zoo.errors import CollectionError
 
@@ -66,6 +67,15 @@ def test_what_was_written_is_read(made, tmp_path):
     assert store.features(slice(None)).shape == (9, 3)
     with pytest.raises(IndexError):
         store.features(np.array([9]))
+
+
+def test_few_shards_stay_mapped_into_memory(made, monkeypatch):
+    monkeypatch.setattr(store_module, "MAPPED", 20_000)
+    store = Store.open(made.folder)
+    small = store.small(np.arange(9))
+    assert [small[row, 0, 0, 0] for row in range(9)] == [0, 1, 2, 3, 4, 5, 6, 7, 8]
+    assert 0 < sum(each.nbytes for each in store._maps.values()) <= 20_000
+    assert (store.features(np.array([8, 0, 5]))[:, 0] == [8, 0, 5]).all()
 
 
 def test_rows_beyond_the_manifest_are_not_there(made, monkeypatch):

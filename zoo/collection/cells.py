@@ -150,12 +150,12 @@ class Cells:
             with safetensors.safe_open(path, "np") as file:
                 if {**(file.metadata() or {}), **facts} != file.metadata():
                     return None
-                small = [file.get_tensor(name) for name in ("centres", "starts", "numbers")]
+                centres, starts, numbers = map(file.get_tensor, ("centres", "starts", "numbers"))
                 shape = tuple(file.get_slice("vectors").get_shape())
             mapped = np.memmap(path, np.float16, "r", _offset(path), shape)
         except (OSError, ValueError, KeyError, safetensors.SafetensorError):
             return None
-        found = cls(*small, vectors=mapped)
+        found = cls(centres, starts, numbers, mapped)
         return found if found._is_whole() else None
 
     @staticmethod

@@ -117,12 +117,11 @@ def _sorted(sets: Iterable[Set]) -> list[Set]:
 def same_file(pictures: Pictures, state: State | None = None) -> list[Set]:
     """Files with the same bytes."""
     state = state or State()
-    by_hash: dict[str, list[int]] = {}
-    for i, one in enumerate(pictures.hashes):
-        by_hash.setdefault(one, []).append(i)
-    return _sorted(
-        _set("same_file", each, pictures, state) for each in by_hash.values() if len(each) > 1
-    )
+    first = first_of_each(pictures.hashes)
+    copied: dict[int, list[int]] = {}
+    for i in np.flatnonzero(first != np.arange(len(first))).tolist():
+        copied.setdefault(int(first[i]), [int(first[i])]).append(i)
+    return _sorted(_set("same_file", each, pictures, state) for each in copied.values())
 
 
 # -- same picture --------------------------------------------------------------------------------
@@ -220,30 +219,33 @@ def same_picture(
     judge = _Judge(pictures, distinct, lambda rows: small(distinct[rows]), decode, verdicts)
     judge.apart = state.are_apart
     pairs = matching.candidates(
-        judge.small, len(distinct), more=None if graph is None else _pairs_of(graph, place)
+        judge.small, len(distinct), more=() if graph is None else _pairs_of(graph, place)
     )
     families = judge.families(pairs)
     groups: list[list[int]] = []
     for done, found in enumerate(in_order(judge.sets, families), 1):
         groups += found
         progress(done, len(families))
-    copies: dict[int, list[int]] = {}
-    for i, content in enumerate(place.tolist()):
-        copies.setdefault(content, []).append(i)
+    order = np.argsort(place, kind="stable")  # the copies of each content, one behind the other
+    ends = np.bincount(place).cumsum()
+    copies = {c: order[ends[c - 1] if c else 0 : ends[c]].tolist() for g in groups for c in g}
     return _sorted(
         _set("same_picture", (i for content in group for i in copies[content]), pictures, state)
         for group in groups
     )
 
 
-def _pairs_of(graph: Graph, place: np.ndarray) -> np.ndarray:
-    """Pairs of distinct contents that are neighbours."""
-    count, k = graph.indices.shape
-    asked, near = np.repeat(np.arange(count), k), graph.indices.ravel()
-    there = near >= 0
-    return matching.ordered(np.stack([place[asked[there]], place[near[there]]], 1))
+def _pairs_of(graph: Graph, place: np.ndarray) -> Iterator[np.ndarray]:
+    """Pairs of distinct contents that are neighbours, in blocks."""
+    k = graph.indices.shape[1]
+    for begin in range(0, len(place), _BLOCK):
+        near = graph.indices[begin : begin + _BLOCK].ravel()
+        asked = np.repeat(place[begin : begin + _BLOCK], k)
+        there = near >= 0
+        yield matching.ordered(np.stack([asked[there], place[near[there]]], 1))
 
 
+_BLOCK = 65536
 _CERTAIN = 0.12
 """A misfit of small pixels that asks for the files at once: bricks, so small, say little more."""
 

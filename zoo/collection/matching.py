@@ -15,9 +15,10 @@ brightness and two of colour. Turning and mirroring change only signs and swap r
 """
 
 import functools
+import itertools
 import math
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -119,21 +120,35 @@ def _unturned(waves: Floats) -> Floats:
 _ASKED = ((0, 0), (3, 3))
 """The crops (of rows, of columns) whose neighbours are looked for: none, and all round."""
 _EXACT = 50_000
+"""Pictures up to which the descriptions of all are compared, as 32-bit numbers."""
+_SCANNED = 4096
+"""Descriptions that each is compared with where there are more."""
 _BLOCK = 1024
+_SEARCHED = 65536
 
 
-def candidates(small: Rows, count: int, k: int = 10, more: Array | None = None) -> Array:
+def candidates(small: Rows, count: int, k: int = 10, more: Iterable[Array] = ()) -> Array:
     """Pairs (i < j) of pictures that may be the same, M x 2; at most ``2 k`` a picture.
 
     Args:
         small: of ``count`` pictures.
-        more: pairs of other origin, such as neighbours by features, to be looked at as well.
+        more: pairs of other origin, such as neighbours by features, to be looked at as well; in
+            blocks, since of very many pictures they are too many.
     """
-    from zoo.optional import optional
+    asked, contrast = _described(small, count)
+    index = _index(asked[0])
+    kept = [np.empty((0, 2), np.int64)]
+    for pairs in itertools.chain(more, _found(index, asked, min(k + 1, count))):
+        for part in np.array_split(pairs, len(pairs) // 65536 + 1):
+            limit = LIKELY * (contrast[part].max(1) + _NOISE)
+            kept.append(part[_apart(asked, part) <= limit])
+    return ordered(np.concatenate(kept))
 
-    faiss = optional("faiss", "faiss-cpu", "collection")
-    width = 3 * _COSINES**2
-    asked = np.empty((len(_ASKED), count, width), np.float32)
+
+def _described(small: Rows, count: int) -> tuple[Floats, Floats]:
+    """The descriptions of all pictures, whole and cropped all round, and their contrast."""
+    kind = np.float32 if count <= _EXACT else np.float16
+    asked = np.empty((len(_ASKED), count, 3 * _COSINES**2), kind)
     contrast = np.empty(count, np.float32)
     for begin in range(0, count, _BLOCK):
         part = np.arange(begin, min(begin + _BLOCK, count))
@@ -141,27 +156,52 @@ def candidates(small: Rows, count: int, k: int = 10, more: Array | None = None) 
         contrast[part] = _contrast(waves)
         for found, (rows, columns) in zip(asked, _ASKED, strict=True):
             found[part] = _unturned(waves[:, rows, columns])
-    index = faiss.IndexFlatL2(width) if count <= _EXACT else faiss.IndexHNSWFlat(width, 32)
-    index.add(asked[0])
-    pairs = [np.empty((0, 2), np.int64) if more is None else more]
+    return asked, contrast
+
+
+def _index(described: Floats) -> Any:
+    """What finds the nearest descriptions: of very many nearly always, by cells of 8-bit codes."""
+    from zoo.optional import optional
+
+    faiss = optional("faiss", "faiss-cpu", "collection")
+    count, width = described.shape
+    if count <= _EXACT:
+        index = faiss.IndexFlatL2(width)
+    else:
+        cells = 4 * math.isqrt(count)
+        index = faiss.IndexIVFScalarQuantizer(
+            faiss.IndexFlatL2(width), width, cells, faiss.ScalarQuantizer.QT_8bit
+        )
+        index.cp.niter, index.cp.max_points_per_centroid = 6, 40
+        index.cp.min_points_per_centroid = 1
+        index.nprobe = max(_SCANNED * cells // count, 1)
+        step = max(count // (40 * cells), 1)
+        index.train(described[::step].astype(np.float32))
+    for begin in range(0, count, _SEARCHED):
+        index.add(described[begin : begin + _SEARCHED].astype(np.float32))
+    return index
+
+
+def _found(index: Any, asked: Floats, k: int) -> Iterator[Array]:
+    """The pairs of each picture and the nearest descriptions, in blocks."""
     for queries in asked:
-        _, near = index.search(queries, min(k + 1, count))
-        pairs.append(np.stack([np.repeat(np.arange(count), near.shape[1]), near.ravel()], 1))
-    found = ordered(np.concatenate(pairs))
-    kept = [
-        part[_apart(asked, part) <= LIKELY * (contrast[part].max(1) + _NOISE)]
-        for part in np.array_split(found, len(found) // 65536 + 1)
-    ]
-    result: Array = np.concatenate(kept)
-    return result
+        for begin in range(0, len(queries), _SEARCHED):
+            block = queries[begin : begin + _SEARCHED].astype(np.float32)
+            _, near = index.search(block, k)
+            own = np.repeat(np.arange(begin, begin + len(block)), k)
+            yield ordered(np.stack([own, near.ravel()], 1))
 
 
 def _apart(asked: Floats, pairs: Array) -> Floats:
     """The least distance of the descriptions of pairs, whole or cropped all round."""
     first, second = pairs.T
-    both = [(asked[0], asked[0]), (asked[0], asked[1]), (asked[1], asked[0])]
+    both = [(0, 0), (0, 1), (1, 0)]
     found: Floats = np.min(
-        [np.sqrt(np.square(a[first] - b[second]).sum(1)) for a, b in both], axis=0
+        [
+            np.sqrt(np.square(asked[a][first].astype(np.float32) - asked[b][second]).sum(1))
+            for a, b in both
+        ],
+        axis=0,
     )
     return found
 

@@ -52,6 +52,8 @@ SMALL = 32
 """Height and width of the small pixels."""
 MANIFEST = "collection.json"
 LOCK = "collection.lock"
+MAPPED = 128 << 20
+"""Bytes of shards that stay mapped into memory: what is read of them counts as this process's."""
 WAIT = 10.0
 """Seconds that a command waits for another one to end its writing."""
 WEIGHTS = "model"
@@ -301,6 +303,8 @@ class Store:
                 f"expected {rows} x {shape} {np.dtype(dtype)}, got {array.shape} {array.dtype}",
             )
         self._maps[name] = array
+        while sum(each.nbytes for each in [*self._maps.values()]) > MAPPED and len(self._maps) > 1:
+            self._maps.pop(next(iter([*self._maps])), None)
         return array
 
     # -- writing ---------------------------------------------------------------------------------
