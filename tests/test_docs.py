@@ -122,16 +122,14 @@ def test_every_pip_command_that_is_shown_works():
 
 
 @pytest.mark.slow
-def test_weights_of_ones_own(tmp_path):
+def test_weights_of_ones_own(preloaded, tmp_path):
     """The section on zoo.save runs, block by block, in an empty folder."""
     guide = (TREE / "docs" / "training.md").read_text("utf-8")
     section = guide.partition("## Weights that `zoo train` did not make")[2].partition("\n## ")[0]
     blocks = re.findall(r"^```(\w+)\n(.*?)^```", section, re.MULTILINE | re.DOTALL)
     assert [kind for kind, _ in blocks] == ["python", "sh"]
     for kind, text in blocks:
-        text = re.sub(r"^zoo ", f"{shlex.quote(sys.executable)} -m zoo.cli ", text, flags=re.M)
-        command = ["bash", "-euc", text] if kind == "sh" else [sys.executable, "-c", text]
-        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+        done = preloaded.block(kind, text, tmp_path)
         assert done.returncode == 0, f"{text}\n{done.stdout}\n{done.stderr}"
     card = (tmp_path / "weights" / "mine" / "README.md").read_text("utf-8")
     assert "256 pictures of noise" in card
@@ -147,9 +145,9 @@ exec {python} -m pip install --quiet --no-index --no-build-isolation --no-deps \
 
 
 @pytest.fixture
-def place(clean_env, core_wheel, hub, tmp_path):
+def place(clean_env, preload, core_wheel, hub, tmp_path):
     """A folder with pictures, a new environment with the core alone, and somebody logged in."""
-    env = clean_env(core_wheel)
+    env = preload(clean_env(core_wheel))
     pip = env.folder / "bin" / "pip"
     pip.write_text(PIP.format(python=shlex.quote(str(env.python))))
     pip.chmod(0o755)
@@ -161,14 +159,10 @@ def place(clean_env, core_wheel, hub, tmp_path):
         "    Image.fromarray(pixels).save(f'pictures/{i}.png')",
     )
     hub.add_user("you", "secret-token")
-    environ = hub.env(tmp_path / "home", token="secret-token")
-    environ["PATH"] = f"{env.folder / 'bin'}{os.pathsep}{os.environ['PATH']}"
+    environ = os.environ | hub.env(tmp_path / "home", token="secret-token")
 
     def run(kind: str, text: str) -> None:
-        command = ["bash", "-euc", text] if kind == "sh" else [str(env.python), "-c", text]
-        done = subprocess.run(
-            command, cwd=env.folder, env={**os.environ, **environ}, capture_output=True, text=True
-        )
+        done = env.server.block(kind, text, env.folder, environ)
         assert done.returncode == 0, f"{text}\n{done.stdout}\n{done.stderr}"
 
     run.folder = env.folder

@@ -1,7 +1,6 @@
 """What README says is run, and its figures are those that were measured."""
 
 import json
-import os
 import re
 import shutil
 import subprocess
@@ -44,24 +43,27 @@ def folder(tmp_path, monkeypatch):
     return tmp_path
 
 
-def ask(text, folder, *show):
-    """Run ``text`` in a process of its own, and return these expressions of it."""
-    text += f"\nimport json\nprint(json.dumps([{', '.join(show)}]))"
-    done = subprocess.run(
-        [sys.executable, "-c", text], capture_output=True, text=True, cwd=folder, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout.splitlines()[-1])
+@pytest.fixture
+def ask(preloaded, folder):
+    """``ask(text, *show)`` runs ``text`` in a process of its own, and returns these expressions."""
+
+    def ask(text, *show):
+        text += f"\nimport json\nprint(json.dumps([{', '.join(show)}]))"
+        done = preloaded.run("-c", text, cwd=folder)
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout.splitlines()[-1])
+
+    return ask
 
 
-def test_python(folder):
+def test_python(ask):
     text = next(b for b in blocks(README, "python") if "zoo.load" in b)
     shapes = [f"list({name}.shape)" for name in ("images", "codes", "rebuilt", "scores", "made")]
     error = "[float(((a - images) ** 2).mean()) for a in (rebuilt, images.mean((2, 3), True))]"
     same = "bool((made == model.generate(16, seed=0)).all())"
     other = "bool((made == model.generate(16, seed=1)).all())"
     *shapes, rebuilt, same, other, features = ask(
-        text, folder, *shapes, error, same, other, "len(features)"
+        text, *shapes, error, same, other, "len(features)"
     )
     pictures, picture = [2, 1, 28, 28], [16, 1, 28, 28]
     assert shapes == [pictures, [2, 30], pictures, [2], picture]
@@ -85,25 +87,25 @@ def test_digits_that_are_asked_for(folder):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("text", [README, page("sharing")], ids=["README", "sharing"])
-def test_torch_hub(folder, text):
+def test_torch_hub(ask, text):
     text = next(b for b in blocks(text, "python") if "torch.hub.load" in b)
     assert 'tree = "."' in text
     text = text.replace('tree = "."', f"tree = {str(TREE)!r}")
-    shape, spread = ask(text, folder, "list(clothes.shape)", "float(clothes.std(0).mean())")
+    shape, spread = ask(text, "list(clothes.shape)", "float(clothes.std(0).mean())")
     assert shape == [64, 1, 28, 28]
     assert spread > 0.1, "they are not all the same"
 
 
-def shell(text, folder):
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    return subprocess.run(
-        ["bash", "-euc", text],
-        check=True,
-        cwd=folder,
-        env={**os.environ, "PATH": path},
-        stdout=subprocess.PIPE,
-        text=True,
-    ).stdout
+@pytest.fixture
+def shell(preloaded, folder):
+    """``shell(text)``: what these commands print."""
+
+    def shell(text):
+        done = preloaded.block("sh", text, folder)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    return shell
 
 
 def tiles(path, columns):
@@ -115,10 +117,10 @@ def tiles(path, columns):
 
 
 @pytest.mark.slow
-def test_shell(folder):
+def test_shell(folder, shell):
     commands = [b for b in blocks(README, "sh") if b.startswith("zoo ")]
     assert len(commands) == 2
-    said = "".join(shell(text, folder) for text in commands)
+    said = "".join(map(shell, commands))
     assert "stacked_gan" in said, "zoo list"
     assert "deep_ae.olivetti" in said, "zoo info deep_ae"
 
@@ -155,13 +157,12 @@ def test_shell(folder):
 
 
 @pytest.mark.slow
-def test_tour(folder):
+def test_tour(folder, ask, shell):
     from zoo.sample import sample
 
     text = "\n".join(blocks(page("tutorial"), "python"))
     names, nearest, strangest, error, spread, between = ask(
         text,
-        folder,
         "[path.stem for path in paths]",
         "[path.stem for path in nearest]",
         "strangest",
@@ -176,20 +177,20 @@ def test_tour(folder):
     assert error < spread / 4
     assert min(between) > error, "neither of the two"
     (commands,) = blocks(page("tutorial"), "sh")
-    said = shell(commands, folder)
+    said = shell(commands)
     assert "psnr" in said
     assert "peak signal-to-noise ratio" in (folder / "runs/tour/weights/README.md").read_text()
 
 
 @pytest.mark.slow
-def test_training_guide(folder):
+def test_training_guide(folder, shell):
     text = (TREE / "docs" / "training.md").read_text("utf-8")
     (folder / "recipe.toml").write_text("epochs = 1\nbatch_size = 8\n")
     # tests/test_docs.py runs those on weights of one's own.
     commands = re.findall(r"^```sh\n(zoo train .*?)^```", text, re.MULTILINE | re.DOTALL)
     assert len(commands) == 3
     for command in commands:
-        shell(command, folder)
+        shell(command)
     for run in ("mine", "other", "repair"):
         weights = zoo.load(f"local-dir:{folder / 'runs' / run}")
         assert weights.generate(1, seed=0).shape[0] == 1
@@ -199,18 +200,18 @@ def test_training_guide(folder):
 
 
 @pytest.mark.slow
-def test_measuring_guide(folder):
+def test_measuring_guide(folder, shell):
     from zoo.evaluation import PROTOCOLS
 
     text = (TREE / "docs" / "evaluation.md").read_text("utf-8")
     rows = re.findall(r"^\| `(\w+)` \|.*\| (yes|no) \|$", text, re.MULTILINE)
     assert dict(rows) == {p.name: "yes" if p.standard else "no" for p in PROTOCOLS.values()}
     train = "zoo train ae --data pictures --out runs/mine --epochs 1 --set batch_size=8"
-    shell(train, folder)
+    shell(train)
     commands = re.findall(r"^```sh\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
     assert len(commands) == 3
     for command in commands:
-        shell(command, folder)
+        shell(command)
     card = (folder / "runs" / "mine" / "weights" / "README.md").read_text()
     assert "peak signal-to-noise ratio" in card, "the card has the figures"
 
@@ -278,10 +279,11 @@ def test_readme_is_short():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("plugin", sorted((TREE / "plugins").iterdir()), ids=lambda p: p.name)
-def test_plugin_readme(plugin):
+def test_plugin_readme(plugin, preloaded):
     text = (plugin / "README.md").read_text("utf-8")
     example = re.search(r"^```python\n(.*?)^```", text, re.MULTILINE | re.DOTALL)[1]
-    subprocess.run([sys.executable, "-c", example], check=True)
+    done = preloaded.run("-c", example)
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.parametrize("text", [README, page("models")], ids=["README", "models"])

@@ -3,8 +3,6 @@ who gets the same outputs, also when the Hub is gone."""
 
 import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -40,15 +38,15 @@ def hub():
 
 
 @pytest.fixture(scope="module")
-def published(hub, tmp_path_factory):
+def published(hub, preloaded, tmp_path_factory):
     """The folder in which the page's first block was run."""
     folder = tmp_path_factory.mktemp("team")
     (folder / "pictures").mkdir()
     for i, pixels in enumerate(sample()[0][:40]):
         Image.fromarray(pixels).save(folder / "pictures" / f"{i}.png")
     (_, commands), *_ = BLOCKS
-    process(hub, folder, "bash", "-euc", commands, token="hf_you")
-    process(hub, folder, sys.executable, "-c", OUTPUTS, "local-dir:runs/clothes", "before")
+    shell(hub, preloaded, folder, commands, token="hf_you")
+    python(hub, preloaded, folder, OUTPUTS, "local-dir:runs/clothes", "before")
     return folder
 
 
@@ -60,25 +58,25 @@ def colleague(published, tmp_path_factory):
     return folder
 
 
-def process(hub, folder, *command, token=None, **environ):
-    """Run ``command`` in ``folder``, where the Hub's client has its home too."""
+def environment(hub, folder, token=None):
+    """That of ``folder``, where the Hub's client has its home too."""
     clean = {k: v for k, v in os.environ.items() if not k.startswith(("HF_", "ZOO_"))}
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    done = subprocess.run(
-        command,
-        cwd=folder,
-        env={**clean, **hub.env(folder / "home", token), "PATH": path, **environ},
-        capture_output=True,
-        text=True,
-    )
+    return clean | hub.env(folder / "home", token)
+
+
+def shell(hub, preloaded, folder, commands, token=None):
+    """What ``commands`` print in ``folder``."""
+    done = preloaded.block("sh", commands, folder, environment(hub, folder, token))
     assert done.returncode == 0, done.stderr
     assert token is None or token not in done.stdout + done.stderr
-    return done
+    return done.stdout
 
 
-def outputs(hub, folder, name, **environ):
-    process(hub, folder, sys.executable, "-c", OUTPUTS, name, "after", **environ)
-    return safetensors.torch.load_file(folder / "after")
+def python(hub, preloaded, folder, code, *arguments, **environ):
+    """Run ``code`` in ``folder``."""
+    env = environment(hub, folder) | environ
+    done = preloaded.run("-c", code, *arguments, cwd=folder, env=env)
+    assert done.returncode == 0, done.stderr
 
 
 def same(one, two):
@@ -86,7 +84,11 @@ def same(one, two):
 
 
 @pytest.mark.slow
-def test_the_circle(hub, published, colleague):
+def test_the_circle(hub, preloaded, published, colleague):
+    def outputs(**environ):
+        python(hub, preloaded, colleague, OUTPUTS, pinned, "after", **environ)
+        return safetensors.torch.load_file(colleague / "after")
+
     before = safetensors.torch.load_file(published / "before")
     (sha,) = {hub.tags(REPO)["v1"], hub.commits(REPO)[0].sha}
     assert len(hub.commits(REPO)) == 2, "the initial commit, and one of all files"
@@ -94,29 +96,29 @@ def test_the_circle(hub, published, colleague):
     assert not (colleague / "home").exists()
 
     hub.requests.clear()
-    assert same(outputs(hub, colleague, pinned), before)
+    assert same(outputs(), before)
     assert hub.requests, "it was fetched"
 
     hub.requests.clear()
-    assert same(outputs(hub, colleague, pinned), before)
+    assert same(outputs(), before)
     assert hub.requests == [], "pinned and cached"
 
-    assert same(outputs(hub, colleague, pinned, HF_HUB_OFFLINE="1"), before)
+    assert same(outputs(HF_HUB_OFFLINE="1"), before)
     assert hub.requests == []
 
     hub.stop()
     try:
-        assert same(outputs(hub, colleague, pinned), before)
+        assert same(outputs(), before)
     finally:
         hub.start()
     assert hub.requests == []
 
 
 @pytest.mark.slow
-def test_what_readme_says_to_the_colleague(hub, published, colleague):
-    (_, python), (_, commands) = BLOCKS[1:]
-    process(hub, colleague, sys.executable, "-c", python)
-    said = process(hub, colleague, "bash", "-euc", commands).stdout
+def test_what_readme_says_to_the_colleague(hub, preloaded, published, colleague):
+    (_, code), (_, commands) = BLOCKS[1:]
+    python(hub, preloaded, colleague, code)
+    said = shell(hub, preloaded, colleague, commands)
     assert hub.tags(REPO)["v1"] in said, "what to pin"
     assert f"hf-hub:{REPO}" in said
     assert "psnr" in said, "what was measured"
