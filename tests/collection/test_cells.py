@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from zoo.collection import cells, derived, neighbours, opened
+from zoo.collection import cells, derived, grouping, neighbours, opened
 from zoo.collection.cells import Cells
-from zoo.collection.derived import CELLS, neighbours_of
+from zoo.collection.derived import CELLS, GROUPS, groups_of, neighbours_of, regroup
 from zoo.collection.finding import like, nearest
 from zoo.collection.opened import Opened
 from zoo.collection.store import COLUMNS, MEASURES, Manifest, Shard, Store
@@ -105,7 +105,9 @@ def test_an_update_is_exact_where_all_cells_are_scanned(collection, monkeypatch)
     scanned(monkeypatch, 10**6)
     neighbours_of(Store.open(collection))
     remove(Store.open(collection), [0, 3, 50, 51, 399])  # of 0 a copy is left
-    as_exact(grown(collection, cloud(40, 1), [*range(1000, 1040)]))
+    monkeypatch.setattr(derived, "_recall", lambda made: 0.5)
+    as_exact(grown(collection, cloud(45, 1), [*range(1000, 1045)]))
+    assert float(Cells.facts(collection / CELLS)["recall"]) == 0.5, "measured again, of so many new"
 
 
 def test_an_update_looks_only_around_what_changed(collection, monkeypatch):
@@ -119,7 +121,7 @@ def test_an_update_looks_only_around_what_changed(collection, monkeypatch):
         return real(points, queries, k)
 
     monkeypatch.setattr(neighbours, "_all_pairs", counted)
-    monkeypatch.setattr(derived, "_recall", lambda made: 1.0)
+    monkeypatch.setattr(derived, "_recall", None)  # it is not measured again
     monkeypatch.setattr(Cells, "of", None)  # they are not made anew
     store = grown(collection, cloud(3, 1), [1000, 1001, 1002])
     _, vectors, graph = neighbours_of(store)
@@ -129,6 +131,28 @@ def test_an_update_looks_only_around_what_changed(collection, monkeypatch):
         mutual = vectors[near] @ vectors[new] > graph.similarities[near, -1] + 1e-3
         assert not mutual or new in graph.indices[near], "who is near is told"
     assert any((graph.indices[:400] == new).any() for new in (400, 401, 402))
+
+
+def test_groups_of_very_many_pictures_stay_and_new_ones_join_them(collection, monkeypatch):
+    pytest.importorskip("sknetwork")
+    monkeypatch.setattr(grouping, "LARGE", 100)
+    first = regroup(collection)
+    monkeypatch.setattr(grouping, "weights", None)  # of all pictures
+    assert [x.labels.tolist() for x in regroup(collection)] == [x.labels.tolist() for x in first]
+    remove(Store.open(collection), [0, 1])  # of 0 a copy is left
+    store = grown(collection, cloud(5, 1), [1000, 1001, 1002, 3, 1002])
+    again = regroup(collection)
+    for was, now in zip(first, again, strict=True):
+        assert (now.labels[:398] == was.labels[2:]).all()
+        assert now.labels[401] == was.labels[3], "a copy"
+        assert now.labels[400] == now.labels[402]
+        assert (now.labels[398:] >= 0).all()
+    assert groups_of(store, store.pictures())[1].labels.tolist() == again[1].labels.tolist()
+    import pyarrow.parquet
+
+    kept = pyarrow.parquet.read_table(collection / GROUPS)["hash"].to_pylist()
+    assert f"{1:064x}" in kept, "which may come back"
+    assert len(kept) == len(set(kept)) == 363
 
 
 @pytest.mark.parametrize("damage", [b"", b"\x08\0\0\0\0\0\0\0nonsense", None])

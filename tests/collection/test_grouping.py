@@ -210,6 +210,44 @@ def test_a_kind_that_is_new_is_a_new_group(wide_crowd):
         assert min(new) > max(old.values())
 
 
+def test_of_very_many_pictures_only_what_is_near_to_new_ones_is_grouped(monkeypatch):
+    features, truth = blobs([90, 60, 40, 25, 15])
+    features = np.concatenate([features, features[:12] + 20])  # a kind that is new
+    truth = np.concatenate([truth, np.full(12, 5)])
+    order = np.random.default_rng(0).permutation(len(features))
+    new = (truth[order] == 5) | (np.arange(len(order)) < 4)
+    hashes = [f"h{i}" for i in order]
+    vectors = build(features)[1][order]
+    old = [one for one, is_new in zip(hashes, new, strict=True) if not is_new]
+    layers = grouping.group(connect(vectors[~new], old), old)
+    before = []
+    for layer in layers:
+        labels, sureness = np.full(len(new), FEW, np.int32), np.zeros(len(new), np.float32)
+        labels[~new], sureness[~new] = layer.labels, layer.sureness
+        before.append(grouping.Layer(layer.name, labels, sureness))
+    seen = []
+    real = grouping._communities
+    monkeypatch.setattr(
+        grouping,
+        "_communities",
+        lambda near, *more: seen.append(near.shape[0]) or real(near, *more),
+    )
+    unused = [50, 60, 70]
+    after = grouping.refine(connect(vectors, hashes), hashes, before, new, unused)
+    assert max(seen) < 140
+    for was, now, number in zip(before, after, unused, strict=True):
+        kept = was.labels >= 0
+        assert (now.labels[kept] == was.labels[kept]).all()
+        assert (now.sureness[~new] == was.sureness[~new]).all()
+        assert set(now.labels[truth[order] == 5]) == {number}
+        assert (now.sureness[new] > 0.4).all()
+    middles = next(layer for layer in after if layer.name == "middle").labels
+    for i in range(4):
+        if truth[order[i]] != 5:
+            same = ~new & (truth[order] == truth[order[i]])
+            assert middles[i] in middles[same]
+
+
 def test_more_of_a_kind_that_was_there_are_no_new_group():
     """Though most of the kind is new."""
     features, truth = blobs([40, 50, 60])
@@ -234,6 +272,6 @@ def test_a_group_that_is_made_of_parts_of_others_is_none_of_the_new():
     parts = np.r_[0:4, 10:14]
     for added, is_new in ((8, False), (9, True)):
         members = np.isin(np.arange(29), [*parts, *range(20, 20 + added)])
-        assert grouping._is_new(old, members) is is_new
+        assert grouping._is_new(old, members, np.array([10, 10])) is is_new
     most_of_the_first = np.isin(np.arange(29), [*range(6), *range(20, 29)])
-    assert not grouping._is_new(old, most_of_the_first)
+    assert not grouping._is_new(old, most_of_the_first, np.array([10, 10]))

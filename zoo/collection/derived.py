@@ -55,6 +55,8 @@ MADE_BY = b"zoo"
 """The key of what the file of groups says of how they were found."""
 ADDED = 0.25
 """The share of pictures that are put into the groups of the others; with more, all are grouped."""
+MEASURED = 0.1
+"""The share of pictures that may come or go until it is measured again what a search finds."""
 SEED = 0
 
 
@@ -192,6 +194,16 @@ def searched(store: Store) -> Searched | None:
     return Searched(projection, cells, float(Cells.facts(store.folder / CELLS)["recall"]))
 
 
+def _measured(path: Path, cells: Cells, facts: Mapping[str, str]) -> dict[str, str]:
+    """What share a search finds, and of how many pictures that was measured: anew only of more."""
+    count = len(cells.numbers)
+    if Cells.open(path, {key: facts[key] for key in ("model", "projection")}) is not None:
+        before = Cells.facts(path)
+        if abs(count - int(before["measured_of"])) <= MEASURED * count:
+            return {key: before[key] for key in ("recall", "measured_of")}
+    return {"recall": f"{_recall(cells):.4f}", "measured_of": str(count)}
+
+
 def _recall(cells: Cells, number: int = 10, queries: int = 100) -> float:
     """The share of the ``number`` nearest, of some of the vectors, that a search finds."""
     rng = np.random.default_rng(SEED)
@@ -278,7 +290,8 @@ def _keep(store: Store, made: _Made, rows: np.ndarray, fingerprint: str) -> None
     with contextlib.suppress(OSError, ZooError), Store.writing(store.folder, wait=0):
         if made.cells is not None:
             facts = {**_facts(store, made.projection), "fingerprint": fingerprint}
-            made.cells.save(store.folder / CELLS, {**facts, "recall": f"{_recall(made.cells):.4f}"})
+            facts |= _measured(store.folder / CELLS, made.cells, facts)
+            made.cells.save(store.folder / CELLS, facts)
         with replacing(store.folder / NEIGHBOURS) as file:
             np.savez(file, allow_pickle=False, **arrays)
 
@@ -297,8 +310,14 @@ def groups_of(store: Store, pictures: Pictures) -> list[Layer]:
     table = _table(store)
     if table is None:
         return []
-    place = {one: i for i, one in enumerate(table["hash"].to_pylist())}
-    at = np.array([place.get(one, -1) for one in pictures.hashes], np.int64)
+    return _layers_of(table, _places(table, pictures.hashes))
+
+
+def _layers_of(table: Any, at: np.ndarray) -> list[Layer]:
+    """The layers of a table of groups, of pictures at some places of it, or none for -1."""
+    if not len(table):
+        at = np.full(len(at), -1)
+        return [Layer(name, at.astype(np.int32), np.zeros(len(at), np.float32)) for name in LAYERS]
     return [
         Layer(
             name,
@@ -307,6 +326,15 @@ def groups_of(store: Store, pictures: Pictures) -> list[Layer]:
         )
         for name in LAYERS
     ]
+
+
+def _places(table: Any, hashes: list[str]) -> np.ndarray:
+    """Where in a table of groups each content is; -1 where it is not."""
+    arrow = optional("pyarrow", "pyarrow", "collection")
+    compute = optional("pyarrow.compute", "pyarrow", "collection")
+    found = compute.index_in(arrow.array(hashes, arrow.string()), table["hash"].combine_chunks())
+    places: np.ndarray = found.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int64)
+    return places
 
 
 def regroup(
@@ -331,7 +359,7 @@ def regroup(
     """
     store = Store.open(folder)
     pictures = store.pictures()
-    graph = neighbours_of(store, pictures).graph
+    _, graph = compared(store, pictures)
     made_by = {"number": number, "seed": seed, "model": _model(store)}
     while True:
         written = _written(store)
@@ -339,6 +367,8 @@ def regroup(
         since = _since(before, made_by, pictures.hashes)
         if since is None or anew:
             layers, since = _anew(graph, pictures.hashes, number, seed, before), 0
+        elif number is None and len(pictures) > grouping.LARGE:
+            layers = _refined(graph, pictures.hashes, seed, before)
         else:
             layers = grouping.group(graph, pictures.hashes, number, seed, before.numbers())
         with Store.writing(folder):
@@ -360,15 +390,15 @@ def _written(store: Store) -> str:
 class _Before(NamedTuple):
     """The groups of the last time."""
 
-    of: Mapping[str, Mapping[str, tuple[int, float]]]
-    """Of each layer, the group of each content and how sure it was."""
+    table: Any
+    """As the file has it: of each content the group in each layer, and how sure it was."""
     made_by: Mapping[str, Any]
     """How they were found, and ``since``: how many contents have been put into them since then."""
 
     def numbers(self) -> dict[str, dict[str, int]]:
+        hashes = self.table["hash"].to_pylist()
         return {
-            name: {one: group for one, (group, _) in groups.items()}
-            for name, groups in self.of.items()
+            name: dict(zip(hashes, self.table[name].to_pylist(), strict=True)) for name in LAYERS
         }
 
 
@@ -377,12 +407,23 @@ def _since(before: _Before, made_by: Mapping[str, Any], hashes: list[str]) -> in
     since = before.made_by.get("since")
     if before.made_by != {**made_by, "since": since} or not isinstance(since, int):
         return None
-    grouped, present = before.of[grouping.DEFAULT], set(hashes)
-    since += len(present - grouped.keys())
-    groups = {grouped[one][0] for one in present if one in grouped}
+    present = [*dict.fromkeys(hashes)]
+    at = _places(before.table, present)
+    since += int((at < 0).sum())
+    groups = np.unique(before.table[grouping.DEFAULT].to_numpy()[at[at >= 0]])
     if since > ADDED * len(present) or made_by["number"] not in (None, len(groups)):
         return None
     return since
+
+
+def _refined(graph: Graph, hashes: list[str], seed: int, before: _Before) -> list[Layer]:
+    """The groups before, and what is new in them or in groups of its own."""
+    at = _places(before.table, hashes)
+    layers = _layers_of(before.table, at)
+    if (at >= 0).all():
+        return layers
+    unused = [int(before.table[name].to_numpy().max(initial=FEW)) + 1 for name in LAYERS]
+    return grouping.refine(graph, hashes, layers, at < 0, unused, seed)
 
 
 def _anew(
@@ -404,20 +445,23 @@ def _before(store: Store) -> _Before:
     except CollectionError:
         table = None
     if table is None:
-        return _Before({name: {} for name in LAYERS}, {})
-    hashes = table["hash"].to_pylist()
-    of = {
-        name: dict(
-            zip(
-                hashes,
-                zip(table[name].to_pylist(), table[f"{name}_sureness"].to_pylist(), strict=True),
-                strict=True,
-            )
-        )
-        for name in LAYERS
-    }
+        return _Before(_groups_table([], [_layer_of_none(name) for name in LAYERS]), {})
     made_by = (table.schema.metadata or {}).get(MADE_BY)
-    return _Before(of, {} if made_by is None else json.loads(made_by))
+    return _Before(table, {} if made_by is None else json.loads(made_by))
+
+
+def _layer_of_none(name: str) -> Layer:
+    return Layer(name, np.zeros(0, np.int32), np.zeros(0, np.float32))
+
+
+def _groups_table(hashes: list[str], layers: list[Layer]) -> Any:
+    """As the file has them."""
+    arrow = optional("pyarrow", "pyarrow", "collection")
+    columns: dict[str, Any] = {"hash": arrow.array(hashes, arrow.string())}
+    for layer in layers:
+        columns[layer.name] = arrow.array(layer.labels, arrow.int32())
+        columns[f"{layer.name}_sureness"] = arrow.array(layer.sureness, arrow.float32())
+    return arrow.table(columns)
 
 
 def _write(
@@ -430,19 +474,17 @@ def _write(
     """A row a content, those of pictures that are gone for the time being among them."""
     arrow = optional("pyarrow", "pyarrow", "collection")
     parquet = optional("pyarrow.parquet", "pyarrow", "collection")
-    first = {one: i for i, one in reversed(list(enumerate(hashes)))}
-    gone = [one for one in before.of[layers[0].name] if one not in first]
-    columns: dict[str, Any] = {"hash": [*first, *gone]}
-    at = list(first.values())
-    for layer in layers:
-        was = [before.of[layer.name][one] for one in gone]
-        labels, sureness = layer.labels[at].tolist(), layer.sureness[at].tolist()
-        columns[layer.name] = arrow.array([*labels, *(g for g, _ in was)], arrow.int32())
-        columns[f"{layer.name}_sureness"] = arrow.array(
-            [*sureness, *(s for _, s in was)], arrow.float32()
-        )
+    at = np.unique(first_of_each(hashes))
+    table = _groups_table(
+        [hashes[i] for i in at.tolist()],
+        [Layer(name, labels[at], sureness[at]) for name, labels, sureness in layers],
+    )
+    compute = optional("pyarrow.compute", "pyarrow", "collection")
+    there = compute.is_in(before.table["hash"], table["hash"].combine_chunks())
+    gone = before.table.filter(compute.invert(there)).select(table.column_names)
+    table = arrow.concat_tables([table, gone.replace_schema_metadata(None)])
     written = io.BytesIO()
-    table = arrow.table(columns, metadata={MADE_BY: json.dumps(made_by)})
+    table = table.replace_schema_metadata({MADE_BY: json.dumps(made_by)})
     parquet.write_table(table, written, compression="zstd")
     with replacing(store.folder / GROUPS) as file:
         file.write(written.getvalue())

@@ -15,11 +15,21 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from zoo.collection.neighbours import Graph, first_of_each
+from zoo.collection.neighbours import BLOCK, Graph, first_of_each
 from zoo.errors import InputError
 from zoo.optional import optional
 
-__all__ = ["DEFAULT", "FEW", "LAYERS", "Layer", "group", "keep_identity", "weights"]
+__all__ = [
+    "DEFAULT",
+    "FEW",
+    "LARGE",
+    "LAYERS",
+    "Layer",
+    "group",
+    "keep_identity",
+    "refine",
+    "weights",
+]
 
 FEW = -1
 """The number of the one group of all pictures that have few of their kind."""
@@ -34,6 +44,8 @@ SCALE = 7
 """How near a picture's neighbours are is told by the distance of this one."""
 LEAST = 4
 """Pictures: a smaller group is none."""
+LARGE = 100_000
+"""Pictures from which on those that are new are grouped by themselves: :func:`refine`."""
 
 _RESOLUTIONS = (0.5, 1.0, 2.0, 4.0)
 _ORDERS = 8, 4, 1
@@ -82,7 +94,7 @@ def group(
     first = np.arange(len(graph.indices)) if hashes is None else first_of_each(hashes)
     distinct = np.unique(first)
     if hashes is not None:  # in an order that does not change when files are moved
-        distinct = distinct[np.argsort(np.array(hashes)[distinct])]
+        distinct = _by_hash(distinct, hashes)
     place = np.empty(len(first), np.int64)
     place[distinct] = np.arange(len(distinct))
     place = place[first]
@@ -100,6 +112,67 @@ def group(
     return [
         Layer(name, labels[place], _sureness(near, labels)[place]) for name, labels in found.items()
     ]
+
+
+def _by_hash(positions: np.ndarray, hashes: Sequence[str]) -> np.ndarray:
+    """Some positions in the order of their hashes."""
+    return positions[np.argsort(np.array([hashes[i] for i in positions.tolist()], "S"))]
+
+
+def refine(
+    graph: Graph,
+    hashes: Sequence[str],
+    before: Sequence[Layer],
+    new: np.ndarray,
+    unused: Sequence[int],
+    seed: int = 0,
+) -> list[Layer]:
+    """The groups of very many pictures of which few are new, at the cost of what is new.
+
+    Groups are found among the new pictures and their neighbours alone. What is in a group stays.
+
+    Args:
+        graph: of the neighbours of P pictures.
+        hashes: of their contents.
+        before: the layers of the last time, FEW for what is new.
+        new: P bool, the pictures whose contents were not there then.
+        unused: of each layer the least number that no group has had.
+    """
+    first = first_of_each(hashes)
+    added = np.unique(first[new])
+    nodes = _by_hash(np.union1d(added, graph.indices[added, :NEIGHBOURS]), hashes)
+    near = _weights_among(graph, nodes)
+    agreed = _agreed(near, seed)
+    is_new = np.isin(nodes, added)
+    layers = []
+    found = _found(near, agreed, None, seed).values()
+    for layer, now, number in zip(before, found, unused, strict=True):
+        sizes = np.bincount(layer.labels[layer.labels >= 0], minlength=number)
+        joined = _with_new(layer.labels[nodes], now, number, sizes)
+        for each in (agreed, near):
+            joined = _joining(each, joined, now)
+        labels, sureness = layer.labels.copy(), layer.sureness.copy()
+        labels[nodes] = joined
+        sureness[added] = _sureness(near, joined)[is_new][np.argsort(nodes[is_new])]
+        layers.append(Layer(layer.name, labels[first], sureness[first]))
+    return layers
+
+
+def _weights_among(graph: Graph, nodes: np.ndarray) -> Any:
+    """As :func:`weights`, of some of the pictures and the edges between them."""
+    sparse = optional("scipy.sparse", "scipy", "collection")
+    place = np.full(len(graph.indices), -1)
+    place[nodes] = np.arange(len(nodes))
+    indices, similarities = (of[nodes, :NEIGHBOURS] for of in graph)
+    scale = np.sqrt(_squares(similarities[:, min(SCALE, similarities.shape[1]) - 1]))
+    rows, columns = np.nonzero(place[indices] >= 0)
+    ends = place[indices[rows, columns]]
+    near = np.exp(-_squares(similarities[rows, columns]) / (scale[rows] * scale[ends]))
+    near = np.maximum(near.round(_DIGITS), 10.0**-_DIGITS)
+    directed = sparse.csr_matrix((near, (rows, ends)), shape=(len(nodes), len(nodes)))
+    both = ((directed + directed.T) / 2).tocsr()
+    both.sort_indices()
+    return both
 
 
 def _found(near: Any, agreed: Any, number: int | None, seed: int) -> dict[str, np.ndarray]:
@@ -135,14 +208,18 @@ def _extended(
     return found
 
 
-def _with_new(old: np.ndarray, now: np.ndarray, unused: int) -> np.ndarray:
+def _with_new(
+    old: np.ndarray, now: np.ndarray, unused: int, sizes: np.ndarray | None = None
+) -> np.ndarray:
     """The groups before, FEW for what was in none, and those found today that are new ones.
 
-    New ones are numbered from ``unused`` on.
+    New ones are numbered from ``unused`` on. ``sizes``: of the groups before, if ``old`` is of a
+    part of their pictures.
     """
+    sizes = np.bincount(old[old != FEW]) if sizes is None else sizes
     extended = old.copy()
     for group in np.unique(now[(old == FEW) & (now != FEW)]):
-        if _is_new(old, now == group):
+        if _is_new(old, now == group, sizes):
             extended[(old == FEW) & (now == group)] = unused
             unused += 1
     return extended
@@ -162,7 +239,7 @@ def _joining(graph: Any, labels: np.ndarray, now: np.ndarray) -> np.ndarray:
     return joined
 
 
-def _is_new(old: np.ndarray, members: np.ndarray) -> bool:
+def _is_new(old: np.ndarray, members: np.ndarray, sizes: np.ndarray) -> bool:
     """Whether a group that is found today is none of those before.
 
     Most of its members were in none, and of none of those it has most.
@@ -170,9 +247,7 @@ def _is_new(old: np.ndarray, members: np.ndarray) -> bool:
     groups, counts = np.unique(old[members & (old != FEW)], return_counts=True)
     if 2 * counts.sum() >= members.sum():
         return False
-    return not any(
-        2 * count > (old == group).sum() for group, count in zip(groups, counts, strict=True)
-    )
+    return not (2 * counts > sizes[groups]).any()
 
 
 def _among(graph: Graph, distinct: np.ndarray, place: np.ndarray) -> Graph:
@@ -185,17 +260,27 @@ def weights(graph: Graph) -> Any:
     """The symmetric graph P x P, sparse: nearness in (0, 1] against that of both's neighbours."""
     sparse = optional("scipy.sparse", "scipy", "collection")
     count, k = graph.indices.shape
-    squares = np.maximum(2 - 2 * graph.similarities.astype(np.float64), _LEAST_DISTANCE)
-    scale = np.sqrt(squares[:, min(SCALE, k) - 1]) if k else np.ones(count)
-    nearness = np.exp(-squares / (scale[:, None] * scale[graph.indices]))
-    nearness = np.maximum(nearness.round(_DIGITS), 10.0**-_DIGITS)
+    scale = np.sqrt(_squares(graph.similarities[:, min(SCALE, k) - 1])) if k else np.ones(count)
+    nearness = np.empty((count, k))
+    for begin in range(0, count, BLOCK):
+        part = slice(begin, begin + BLOCK)
+        indices = graph.indices[part]
+        near = np.exp(-_squares(graph.similarities[part]) / (scale[part, None] * scale[indices]))
+        nearness[part] = np.maximum(near.round(_DIGITS), 10.0**-_DIGITS)
     starts = np.arange(count + 1) * k
     directed = sparse.csr_matrix(
         (nearness.ravel(), graph.indices.ravel(), starts), shape=(count, count)
     )
-    both = ((directed + directed.T) / 2).tocsr()
+    both = (directed + directed.T).tocsr()
+    both.data /= 2
     both.sort_indices()
     return both
+
+
+def _squares(similarities: np.ndarray) -> np.ndarray:
+    """The squared distances of vectors with such cosines."""
+    squares: np.ndarray = np.maximum(2 - 2 * similarities.astype(np.float64), _LEAST_DISTANCE)
+    return squares
 
 
 def _communities(near: Any, resolution: float, seed: int) -> np.ndarray:
@@ -212,12 +297,12 @@ def _communities(near: Any, resolution: float, seed: int) -> np.ndarray:
 def _agreed(near: Any, seed: int) -> Any:
     """The graph with each edge weighted by the share of runs that put its ends together."""
     orders = _ORDERS[(near.shape[0] >= 5_000) + (near.shape[0] >= 100_000)]
-    rows = np.repeat(np.arange(near.shape[0]), np.diff(near.indptr))
-    together = np.zeros(near.nnz, np.int32)
+    counts = np.diff(near.indptr)
+    together = np.zeros(near.nnz, np.uint8)
     for resolution in _RESOLUTIONS:
         for order in range(orders):
-            labels = _communities(near, resolution, seed * max(_ORDERS) + order)
-            together += labels[rows] == labels[near.indices]
+            labels = _communities(near, resolution, seed * max(_ORDERS) + order).astype(np.int32)
+            together += np.repeat(labels, counts) == labels[near.indices]
     agreed = near.copy()
     agreed.data = near.data * (together / (orders * len(_RESOLUTIONS))) ** _SHARPENED
     agreed.eliminate_zeros()
