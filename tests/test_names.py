@@ -3,7 +3,15 @@
 import pytest
 
 from zoo.errors import InvalidName, ModelNameError
-from zoo.names import FolderName, HubName, PluginName, PrefixName, parse_name
+from zoo.names import (
+    FolderName,
+    HubName,
+    PluginName,
+    PrefixName,
+    parse_name,
+    parse_repo,
+    unpinned,
+)
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
@@ -147,3 +155,16 @@ def test_message_on_a_very_long_name_is_short(prefix: str):
 def test_what_is_no_text_is_refused(thing: object):
     with pytest.raises(InvalidName, match=r"expected a name such as 'deep_ae\.mnist', got "):
         parse_name(thing)
+
+
+def test_repository_with_and_without_a_revision():
+    assert parse_repo("org/name") == HubName("hf-hub:org/name", "org/name")
+    assert parse_repo("org/name@v1") == HubName("hf-hub:org/name@v1", "org/name", "v1")
+    with pytest.raises(InvalidName, match="write hf-hub:org/name"):
+        parse_repo("name")
+
+
+def test_name_without_its_revision():
+    for name in ("timm:a.b", "timm:hf-hub:org/a", "timm:a.b#size=96"):
+        address, hash_, options = name.partition("#")
+        assert unpinned(f"{address}@refs/pr/1{hash_}{options}") == name == unpinned(name)

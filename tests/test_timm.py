@@ -122,6 +122,65 @@ answer(same)
     assert asked == {"config.json", "model.safetensors"}
 
 
+def test_of_another_size_the_same_as_timm_itself(hub, ask, listed):
+    """Positions are interpolated; the name has the commit, so that it means the same for ever."""
+    sha = hub.put(LISTED, listed)
+    name = "timm:test_vit.r160_in1k"
+    code = f"""
+import timm
+model = zoo.load("{name}#size=96x64,pool=avg")
+x = images(model)
+theirs = timm.create_model("test_vit.r160_in1k", pretrained=True, img_size=(96, 64), num_classes=0)
+theirs.reset_classifier(0, "avg")
+with torch.no_grad():
+    expected = theirs.eval()((x - model.mean) / model.std)
+answer([list(model.image_shape), float((model.encode(x) - expected).abs().max()),
+        float(expected.std()), model.name, [model.source.name, model.source.commit],
+        bool(torch.equal(zoo.load(model.source.name).encode(x), model.encode(x)))])
+"""
+    shape, apart, spread, called, source, again = ask(code)
+    assert shape == [3, 96, 64]
+    assert apart <= 1e-5
+    assert spread > 0.1
+    assert called == f"{name}#size=96x64,pool=avg"
+    assert source == [f"{name}@{sha}#size=96x64,pool=avg", sha]
+    assert again
+
+
+@pytest.mark.slow
+def test_a_net_of_fixed_size_is_one_message(hub, ask, tmp_path):
+    hub.put("org/levit", pushed(tmp_path, "levit_128s", 1))
+    kind, text = ask("answer(error_of(zoo.load, 'timm:hf-hub:org/levit#size=96'))")
+    assert kind == "TensorMismatch"
+    assert "timm:hf-hub:org/levit#size=96: model.safetensors of hf-hub:org/levit@" in text
+    assert "size mismatch" in text
+
+
+def test_an_efficientnet_beside_timms_own_pipeline(hub, ask, tmp_path):
+    """From a file to features, with weights under the name that timm lists."""
+    listed_as = "timm/tf_efficientnet_lite0.in1k"
+    hub.put(listed_as, pushed(tmp_path, "tf_efficientnet_lite0.in1k", 2))
+    path = tmp_path / "picture.png"
+    Image.radial_gradient("L").resize((310, 240)).convert("RGB").save(path)
+    code = f"""
+import timm
+from PIL import Image
+from timm.data import create_transform, resolve_data_config
+model = zoo.load("timm:tf_efficientnet_lite0", fit="library")
+net = timm.create_model("tf_efficientnet_lite0", pretrained=True, num_classes=0).eval()
+transform = create_transform(**resolve_data_config({{}}, model=net), is_training=False)
+with torch.no_grad():
+    theirs = net(transform(Image.open({str(path)!r}).convert("RGB"))[None])
+ours = model.features(model.preprocess({str(path)!r}))
+usual = model.prepare(fit="stretch")
+stretched = usual.features(usual.preprocess({str(path)!r}))
+answer([float((each - theirs).norm() / theirs.norm()) for each in (ours, stretched)])
+"""
+    as_timm, stretched = ask(code)
+    assert as_timm < 0.05, "untrained nets make much of half a level"
+    assert stretched > 3 * as_timm, "a test that can fail"
+
+
 def test_pull(hub, ask, listed):
     sha = hub.put(LISTED, listed)
     folder, commit = ask("""

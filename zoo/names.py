@@ -106,6 +106,22 @@ def parse_name(text: str, prefixes: Collection[str] = ()) -> Name:
     raise InvalidName(f"{shown} is not a name of the zoo. {_guess(text)}")
 
 
+def parse_repo(text: str) -> HubName:
+    """The parts of ``org/name`` or ``org/name@REVISION``, a repository on the Hub.
+
+    Raises:
+        InvalidName: it is no such name.
+    """
+    name = parse_name(f"hf-hub:{text}")
+    assert isinstance(name, HubName), "a name that begins with hf-hub: is one, or is refused"
+    return name
+
+
+def unpinned(name: str) -> str:
+    """``name`` without the revision that may follow it after ``@``."""
+    return re.sub("@[^#]*", "", name)
+
+
 def _checked_rest(prefix: str, rest: str, shown: str) -> str:
     if not rest.strip() or not rest.isprintable() or len(rest) > 300:
         raise InvalidName(

@@ -32,6 +32,7 @@ from zoo.collection.store import (
 )
 from zoo.errors import CollectionError, ImageError, InputError
 from zoo.files import HALF_WRITTEN, path_text
+from zoo.names import unpinned
 from zoo.optional import optional
 from zoo.otherkinds import names as other_kinds
 
@@ -116,7 +117,9 @@ def update(
 def refuse_another(store: Store, model: "ZooModel") -> None:
     """Raises: CollectionError: with another model, or of pictures that were prepared otherwise."""
     had, has = store.manifest.model, identity(model)
-    same = had["sha256"] == has["sha256"] if had["sha256"] else had["name"] == has["name"]
+    # Of before a name with a prefix had its commit: the name alone.
+    names = (has["name"], unpinned(has["name"]))
+    same = had["sha256"] == has["sha256"] if had["sha256"] else had["name"] in names
     prepared, prepares = store.manifest.preprocessing, model.preprocessing.to_dict()
     if same and prepared != prepares:
         keys = {**prepared, **prepares}  # a few are only there where they are needed

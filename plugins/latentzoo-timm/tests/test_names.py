@@ -77,6 +77,16 @@ def test_old_name_of_timm():
         ("resnet18@a/../b", InvalidName, "'hf-hub:timm/resnet18.a1_in1k@a/../b' is not"),
         ("resnet18@", InvalidName, "'hf-hub:timm/resnet18.a1_in1k@' is not"),
         ("gcvit_tiny@main", UnsafeWeights, "as a pickle alone"),
+        ("test_vit#96", InvalidName, "after # there is size=224"),
+        ("test_vit#pool=mean", InvalidName, "pool=token|avg|max"),
+        (
+            "test_vit#size=100",
+            CapabilityError,
+            "takes no pictures of 100 x 100: Input height (100)",
+        ),
+        ("hiera_tiny_224#size=112", CapabilityError, "takes no pictures of 112 x 112"),
+        ("test_vit#size=9999", CapabilityError, "whole numbers from 1 to 4096"),
+        ("test_resnet#pool=token", CapabilityError, "cannot make features by token"),
     ],
 )
 def test_refused_names(rest, kind, text):

@@ -13,6 +13,7 @@ from zoo_timm.source import find
 
 import zoo
 from zoo.errors import CollectionError, InputError
+from zoo.spec import Source
 
 LEVEL = 1 / 255
 SIZES = [(300, 200), (201, 333), (60, 40), (160, 160), (224, 224)]
@@ -111,3 +112,16 @@ def test_a_collection_keeps_it(tmp_path, monkeypatch):
     assert zoo.Collection(tmp_path / "index").model().preprocessing == model.preprocessing
     with pytest.raises(CollectionError, match=r"made of pictures with fit crop, keep 0\.95, and"):
         zoo.Collection.index(model.prepare(fit="stretch"), [], tmp_path / "index")
+
+
+def test_a_collection_of_before_goes_on_though_it_has_no_commit(tmp_path):
+    """Its record has the name alone; a model that was loaded today has its commit, too."""
+    path = picture(tmp_path / "picture.png", 90, 40)
+    model = zoo.create("timm:test_vit")
+    zoo.Collection.index(model, [path], tmp_path / "index")
+    for name in ("timm:test_vit@" + "a" * 40, "timm:test_vit"):
+        model.source = Source(kind="prefix", name=name)
+        assert zoo.Collection.index(model, [], tmp_path / "index").report.computed == 0
+    model.source = Source(kind="prefix", name="timm:test_vit2@" + "a" * 40)
+    with pytest.raises(CollectionError, match="was made with timm:test_vit, and not with"):
+        zoo.Collection.index(model, [], tmp_path / "index")

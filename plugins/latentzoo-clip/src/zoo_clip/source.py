@@ -11,16 +11,17 @@
 import copy
 import difflib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from zoo import hub
 from zoo.errors import InvalidConfig, UnknownModel, UnknownTag, UnsafeWeights, WeightsNotFound
 from zoo.folder import read_json
-from zoo.names import HubName, parse_name
+from zoo.names import parse_repo
 from zoo_clip.config import Pictures, checked_model, checked_pictures
 from zoo_clip.library import VERSION, factory, pretrained
 
+_HUB = "hf-hub:"
 CONFIG = "open_clip_config.json"
 TENSORS = ("open_clip_model.safetensors", "open_clip_pytorch_model.safetensors")
 """What open_clip pushes today, and what the Hub's own bot made of repositories of before."""
@@ -79,8 +80,9 @@ def find(rest: str) -> Source:
         CapabilityError: it is one that the zoo does not build.
         HubError: the repository cannot be found or reached.
     """
-    if rest.startswith("hf-hub:"):
-        return _pushed(*_repository(rest))
+    if rest.startswith(_HUB):
+        pushed = parse_repo(rest.removeprefix(_HUB))
+        return _pushed(pushed.repo, pushed.revision)
     name, at, revision = rest.partition("@")
     if ":" in name or "/" in name:
         raise UnknownModel(
@@ -91,15 +93,8 @@ def find(rest: str) -> Source:
     if not at:
         return source
     # So that a wrong revision is found here, with the usual message.
-    repo, commit = _repository(f"hf-hub:{source.require_weights()}@{revision}")
-    return Source(name, source.config, source.pictures, repo, commit, source.files)
-
-
-def _repository(text: str) -> tuple[str, str | None]:
-    """The repository and the revision of ``hf-hub:org/name@revision``."""
-    name = parse_name(text)
-    assert isinstance(name, HubName), "a name that begins with hf-hub: is one, or is refused"
-    return name.repo, name.revision
+    pinned = parse_repo(f"{source.require_weights()}@{revision}")
+    return replace(source, repo=pinned.repo, revision=pinned.revision)
 
 
 def _listed(name: str) -> Source:

@@ -20,7 +20,7 @@ from typing import Any
 from zoo import hub
 from zoo.errors import InvalidConfig, InvalidName, UnsafeWeights, WeightsNotFound
 from zoo.folder import CONFIG, read_json
-from zoo.names import HubName, parse_name
+from zoo.names import parse_repo
 
 INDEX, SCHEDULER, CARD = "model_index.json", "scheduler_config.json", "README.md"
 TENSORS = "diffusion_pytorch_model.safetensors"
@@ -111,13 +111,13 @@ def find(rest: str) -> Source:
         HubError: the repository cannot be found or reached.
     """
     address, hash_, folder = rest.partition("#")
-    name = parse_name(f"hf-hub:{address}") if ":" not in address else None
     good = re.fullmatch(r"\w[\w-]*(/\w[\w-]*)*", folder, re.ASCII) if hash_ else True
-    if not isinstance(name, HubName) or not good:
+    if ":" in address or not good:
         raise InvalidName(
             f"diffusers:{rest} is not a name like diffusers:madebyollin/taesd, "
             "diffusers:org/name@<commit> or diffusers:org/name#vae"
         )
+    name = parse_repo(address)
     first = [(f"{folder}/{CONFIG}",)] if folder else [(INDEX,), (CONFIG,)]
     choices = [(*names, CARD) for names in first]  # a cached one has the card, if there is one
     fetched, names = hub.fetch_first(name.repo, [*choices, *first], name.revision)

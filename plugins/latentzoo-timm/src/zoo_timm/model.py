@@ -28,6 +28,7 @@ from zoo.folder import CONFIG, TENSORS
 from zoo.isolation import isolated, on_meta_device
 from zoo.model import ZooModel
 from zoo.spec import INTERPOLATIONS
+from zoo.spec import Source as Loaded
 from zoo_timm.source import Source, find
 
 CAN = ("encode", "features")
@@ -91,7 +92,7 @@ class TimmModel(ZooModel):
             CapabilityError: it is a model of timm that makes no features of pictures.
         """
         source = find(rest)
-        looked_at = _described(source) if source.arguments else None
+        looked_at = _looked_at(source) if source.chosen else None
         commit = None
         if pretrained:
             source.require_weights()
@@ -100,6 +101,8 @@ class TimmModel(ZooModel):
             net = _create(source, InvalidConfig, "timm cannot build")
         model = _wrapped(net, source)
         model.spec = _spec(source, model, commit)
+        if commit is not None:  # a collection is searched by the very weights it was made with
+            model.source = Loaded(kind="prefix", name=source.pinned(commit), commit=commit)
         return model
 
     @classmethod
@@ -109,10 +112,7 @@ class TimmModel(ZooModel):
         Raises: as :meth:`from_name`.
         """
         source = find(rest)
-        model = _described(source)
-        with torch.no_grad():
-            model.to("meta")._encode(torch.empty(1, *model.image_shape, device="meta"))
-        return _spec(source, model, source.revision)
+        return _spec(source, _looked_at(source), source.revision)
 
     @classmethod
     def pull(cls, rest: str) -> hub.Fetched:
@@ -144,13 +144,44 @@ def _described(source: Source) -> TimmModel:
     return _wrapped(net, source)
 
 
+def _looked_at(source: Source) -> TimmModel:
+    """The model on the meta device, that has been seen to make features of its pictures."""
+    model = _described(source)
+    try:
+        with torch.no_grad():
+            model.to("meta")._encode(torch.empty(1, *model.image_shape, device="meta"))
+    except ZooError:
+        raise
+    except Exception as error:  # whatever a layer says of a size that it cannot take
+        if not source.chosen:
+            raise
+        sides = "{} x {}".format(*model.image_shape[1:])
+        raise CapabilityError(
+            f"timm:{source.name} takes no pictures of {sides}: {' '.join(str(error).split()):.200}."
+            f"\nzoo info timm:{source.name.partition('#')[0]} says what it takes"
+        ) from None
+    return model
+
+
 def _wrapped(net: nn.Module, source: Source) -> TimmModel:
+    if source.pool is not None:
+        _pool(net, source)
     try:
         model = TimmModel(net)
     except SpecError as error:  # of its images
         raise CapabilityError(f"timm:{source.name} takes no pictures of the zoo: {error}") from None
     model.name = f"timm:{source.name}"
     return model
+
+
+def _pool(net: Any, source: Source) -> None:
+    try:
+        net.reset_classifier(0, source.pool)
+    except Exception as error:  # mostly assertions, and a TypeError where there is no choice
+        raise CapabilityError(
+            f"timm:{source.name}: {source.architecture} cannot make features by {source.pool}: "
+            f"{' '.join(str(error).split()):.200}.\nWithout #pool= it makes them in its own way"
+        ) from None
 
 
 def _create(source: Source, kind: type[ZooError], what: str, **more: Any) -> nn.Module:

@@ -5,6 +5,8 @@
 ``resnet18``                           the architecture with timm's default weights
 ``resnet18.a1_in1k@<commit>``          those of this revision of their repository on the Hub
 ``hf-hub:org/name``, ``...@<commit>``  any repository on the Hub that timm's own tools pushed
+``resnet18#size=96``                   of pictures of this size, instead of that of the weights
+``vit_tiny_patch16_224#pool=avg``      with features of the mean, not of the class token
 =====================================  ===========================================================
 
 A repository's config.json is not trusted: it chooses among timm's architectures and gives them
@@ -13,9 +15,10 @@ numbers, and nothing else in it is used.
 
 import difflib
 import math
+import re
 import warnings
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import timm
@@ -30,10 +33,13 @@ from timm.models import (
 )
 
 from zoo import hub
-from zoo.errors import InvalidConfig, UnknownModel, UnknownTag, UnsafeWeights
+from zoo.errors import InvalidConfig, InvalidName, UnknownModel, UnknownTag, UnsafeWeights
 from zoo.folder import CONFIG, read_json
-from zoo.names import HubName, parse_name
+from zoo.names import parse_repo
 
+_HUB = "hf-hub:"
+POOLS = ("token", "avg", "max")
+"""How features can be made of a net's last maps: of the class token, or of all places."""
 _OURS = ("pretrained", "checkpoint", "cache", "features_only", "pruned", "scriptable", "exportable",
          "no_jit", "device", "dtype")  # fmt: skip
 """Beginnings of the arguments that a config may not give: they steer timm, not the architecture."""
@@ -51,6 +57,18 @@ class Source:
     revision: str | None = None
     arguments: Mapping[str, Any] = field(default_factory=dict)
     """Further arguments of the architecture, from a repository's config.json."""
+    pool: str | None = None
+    """How features are made of a net's last maps; None for its own way."""
+
+    @property
+    def chosen(self) -> bool:
+        """Whether something was chosen that the architecture may not be able to do."""
+        return "#" in self.name or bool(self.arguments)
+
+    def pinned(self, commit: str) -> str:
+        """The name that means this commit for ever."""
+        name, hash_, options = self.name.partition("#")
+        return f"timm:{name}@{commit}{hash_}{options}"
 
     def require_weights(self) -> None:
         """Make sure that there are weights which can be read safely.
@@ -82,9 +100,15 @@ def find(rest: str) -> Source:
         InvalidConfig: the repository's config.json does not describe a model of timm.
         HubError: the repository cannot be found or reached.
     """
-    if rest.startswith("hf-hub:"):
-        repo, revision = _repository(rest)
-        return _pushed(repo, revision)
+    address, hash_, options = rest.partition("#")
+    source = _addressed(address)
+    return _with_options(source, options) if hash_ else source
+
+
+def _addressed(rest: str) -> Source:
+    if rest.startswith(_HUB):
+        pushed = parse_repo(rest.removeprefix(_HUB))
+        return _pushed(pushed.repo, pushed.revision)
     name, at, revision = rest.partition("@")
     if ":" in name or "/" in name:
         raise UnknownModel(
@@ -97,15 +121,27 @@ def find(rest: str) -> Source:
     if source.repo is None:
         source.require_weights()
     # So that a wrong revision is found here, with the usual message.
-    _, revision = _repository(f"hf-hub:{source.repo}@{revision}")
-    return Source(name, source.architecture, source.cfg, source.repo, revision)
+    return replace(source, name=name, revision=parse_repo(f"{source.repo}@{revision}").revision)
 
 
-def _repository(text: str) -> tuple[str, str | None]:
-    """The repository and the revision of ``hf-hub:org/name@revision``."""
-    name = parse_name(text)
-    assert isinstance(name, HubName), "a name that begins with hf-hub: is one, or is refused"
-    return name.repo, name.revision
+def _with_options(source: Source, text: str) -> Source:
+    """The source with ``size=224,pool=token``, or one of the two."""
+    options = dict(item.partition("=")[::2] for item in text.split(","))
+    size = re.fullmatch(r"(\d{1,4})(?:x(\d{1,4}))?", options.pop("size", "1"), re.ASCII)
+    pool = options.pop("pool", None)
+    if options or size is None or pool not in (None, *POOLS):
+        raise InvalidName(
+            f"timm:{source.name}#{text}: after # there is size=224 (or size=HEIGHTxWIDTH), "
+            f"pool={'|'.join(POOLS)}, or both with a comma in between"
+        )
+    cfg, arguments = source.cfg, source.arguments
+    if "size=" in text:
+        sides = int(size[1]), int(size[2] or size[1])
+        # Where an architecture has positions, timm makes them for the size that stands here.
+        cfg = replace(cfg, input_size=(cfg.input_size[0], *sides))
+        arguments = {k: sides if k == "img_size" else v for k, v in arguments.items()}
+    name = f"{source.name}#{text}"
+    return replace(source, name=name, cfg=cfg, arguments=arguments, pool=pool)
 
 
 def _listed(name: str) -> Source:
