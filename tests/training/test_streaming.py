@@ -1,7 +1,9 @@
 """Training on pictures that stay in their files: the order, the ends, the processes."""
 
+import gzip
 import io
 import json
+import tarfile
 import threading
 from pathlib import Path
 
@@ -13,10 +15,12 @@ import safetensors.torch
 import torch
 from PIL import Image
 
+from zoo.collection.indexing import update
 from zoo.data import load_data, split_validation, stream
 from zoo.data.feed import feed_of
 from zoo.data.stream import Stream
 from zoo.errors import DataError, ImageError, RunStopped, TrainingError
+from zoo.model import ZooModel
 from zoo.sample import sample
 from zoo.spec import Preprocessing
 
@@ -50,7 +54,25 @@ def of_files(folder: Path, bad: tuple[int, ...] = ()) -> Path:
     return folder
 
 
-KINDS = {"parquet": of_parquet, "files": of_files}
+def of_tars(folder: Path, bad: tuple[int, ...] = ()) -> Path:
+    """Two shards as WebDataset writes them: a class and a caption beside each picture."""
+    folder.mkdir()
+    for shard, rows in enumerate((range(70), range(70, COUNT))):
+        with tarfile.open(folder / f"train-{shard:06}.tar", "w") as archive:
+            for i in rows:
+                add(archive, f"{i:03}.cls", str(i).encode())
+                add(archive, f"{i:03}.png", b"x" if i in bad else encoded(i))
+                add(archive, f"{i:03}.json", b"{}")
+    return folder
+
+
+def add(archive, name, data):
+    info = tarfile.TarInfo(name)
+    info.size = len(data)
+    archive.addfile(info, io.BytesIO(data))
+
+
+KINDS = {"parquet": of_parquet, "files": of_files, "tars": of_tars}
 
 
 @pytest.fixture(scope="module", params=KINDS)
@@ -112,7 +134,7 @@ def test_it_goes_on_at_any_step(folder, processes):
     feed = feed_of(streamed(folder).images, torch.arange(10, COUNT))
     for process in range(processes):
         whole = epoch(feed, 4, 10, 0, process, processes)
-        for start in range(len(whole) + 1):
+        for start in (1, 3, 4, 5, 13, 14):  # around the end of a window
             assert epoch(feed, 4, 10, start, process, processes) == whole[start:]
 
 
@@ -135,6 +157,9 @@ def test_what_cannot_be_read_is_named_and_replaced(damaged):
     assert sorted(reason[:20] for _, reason in data.skipped) == ["not a picture of a k"] * 3
     named = {path.name for path, _ in data.skipped}
     assert named in ({"003.png", "077.png", "078.png"}, {"row 3", "row 7", "row 8"})
+    held = load_data(str(damaged), "train", SIZE)
+    assert sorted(held.skipped) == sorted(data.skipped)
+    assert numbers(held.images) == good
     rng = torch.Generator().manual_seed(0)
     rest = list(feed_of(streamed(damaged).images, torch.arange(COUNT)).epoch(rng, 10, 7, 0, 1))
     assert [numbers(x) for x, _ in rest] == [numbers(x) for x, _ in batches[7:]]
@@ -202,6 +227,66 @@ def test_labels_that_are_missing(tmp_path):
     assert len(batches) == (COUNT - 35) // 5
 
 
+def test_samples_of_several_pictures(tmp_path):
+    with tarfile.open(tmp_path / "a.tar", "w") as archive:
+        for i in range(4):
+            add(archive, f"a/{i}.left.png", encoded(i))
+            add(archive, f"a/{i}.right.png", encoded(10 + i))
+    with pytest.raises(DataError, match=r"several pictures: left\.png, right\.png.*tar#left\.png"):
+        load_data(str(tmp_path / "a.tar"), "train", SIZE)
+    data = load_data(f"{tmp_path / 'a.tar'}#right.png", "train", SIZE)
+    assert numbers(data.images) == [10, 11, 12, 13]
+    assert data.notes == ["4 members of tar files are no pictures: left out"]
+
+
+@pytest.mark.parametrize("damage", ["cut off", "compressed", "none"])
+def test_tars_that_are_none(tmp_path, damage):
+    path = of_tars(tmp_path / "set") / "train-000000.tar"
+    data = path.read_bytes()
+    bad = {"cut off": data[:50_000], "compressed": gzip.compress(data), "none": b"x" * 2000}
+    path.write_bytes(bad[damage])
+    with pytest.raises(DataError, match=r"train-000000\.tar is damaged"):
+        load_data(str(tmp_path / "set"), "train", SIZE)
+
+
+def test_classes_that_are_no_numbers(tmp_path):
+    with tarfile.open(tmp_path / "a.tar", "w") as archive:
+        add(archive, "1.png", encoded(1))
+        add(archive, "1.cls", b"cat")
+    data = load_data(str(tmp_path / "a.tar"), "train", SIZE)
+    assert data.labels is None
+    assert "1.cls should hold a whole number, it holds b'cat'" in data.notes[-1]
+
+
+class Means(ZooModel):
+    """A model for a collection."""
+
+    image_shape = (1, 28, 28)
+    name = "means"
+
+    def _features(self, images):
+        return images.mean((2, 3))
+
+
+def test_a_collection(tmp_path):
+    """Of files and an archive; without what is gone or no picture."""
+    files, archives = of_files(tmp_path / "files", BAD), tmp_path / "archives"
+    of_tars(archives)
+    for path in sorted(files.iterdir())[20:]:
+        path.unlink()
+    (tmp_path / "c").mkdir()
+    update(tmp_path / "c", Means(), [files, archives])
+    data = streamed(tmp_path / "c")
+    assert len(data) == 19 + COUNT
+    feed = feed_of(data.images, torch.arange(len(data)))
+    expected = sorted([*(i for i in range(20) if i != 3), *range(COUNT)])
+    assert sorted(i for part in feed.once() for i in numbers(part)) == expected
+    assert torch.equal(load_data(str(tmp_path / "c"), "train", SIZE).images, data.images[:])
+    (files / "007.png").unlink()
+    with pytest.raises(DataError, match=r"007\.png was there when the run began"):
+        list(feed.once())
+
+
 # -- runs ------------------------------------------------------------------------------------------
 
 
@@ -213,7 +298,7 @@ def same(a, b):
     return a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a)
 
 
-@pytest.mark.parametrize("model", ["deep_ae", "ae"])
+@pytest.mark.parametrize("model", ["deep_ae", pytest.param("ae", marks=pytest.mark.slow)])
 def test_a_run_that_stops_anywhere_goes_on(tmp_path, train, damaged, model):
     more = {"data": str(damaged), "data_dir": None, "memory": 0}
     whole = train(model, tmp_path / "whole", **more)

@@ -55,7 +55,7 @@ class Bytes(click.ParamType):  # type: ignore[type-arg]  # older click has no ar
     "--data",
     required=True,
     metavar="SET|PATH",
-    help="A named set (mnist, cifar10, ...), a folder of pictures, .npz or .parquet.",
+    help="A named set (mnist, ...), a folder of pictures or a collection, .npz, .parquet or .tar.",
 )
 @click.option("--out", required=True, type=UserPath(), help="The run's folder.")
 @click.option("--data-dir", type=UserPath(), help="Where named data sets are stored.")

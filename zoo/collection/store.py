@@ -239,6 +239,19 @@ class Store:
         (path,) = self._paths(table, [member])
         return (path if member is None else path.removesuffix(f"/{member}")), member
 
+    def readable(self, number: int) -> np.ndarray:
+        """The rows of a shard whose pictures are there and could be read."""
+        return np.flatnonzero(_there(self.table(number, ("reason", "removed"))))
+
+    def places(self, number: int, rows: np.ndarray) -> list[tuple[str, str | None]]:
+        """As :meth:`place`, for some rows of a shard."""
+        table = self.table(number, ("path", "raw", "member", "source")).take(rows)
+        members = table["member"].to_pylist()
+        return [
+            (path if member is None else path.removesuffix(f"/{member}"), member)
+            for path, member in zip(self._paths(table, members), members, strict=True)
+        ]
+
     def features(self, rows: np.ndarray | slice) -> np.ndarray:
         """The features of rows, n x F float32; NaN where a file could not be read."""
         return self._gathered(features_name, rows, (self.width,), np.float16).astype(np.float32)

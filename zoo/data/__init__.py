@@ -27,6 +27,7 @@ from zoo.data.parquet import open_parquet
 from zoo.data.shards import Shards
 from zoo.data.source import SPLITS, Source, cache_folder
 from zoo.data.stream import Stream
+from zoo.data.tar import open_tar
 from zoo.errors import DataError
 from zoo.files import path_text, write_atomically
 from zoo.images import nothing_read, refuse_unreadable, skipped_text
@@ -177,6 +178,10 @@ def load_data(
               that part. Of several configurations (by their folders, or as the README says), of
               several columns of pictures or of labels, one is chosen by its name after a ``#``:
               ``folder#small``, ``file.parquet#depth``, ``folder#small,depth,kind``;
+            - a tar file, or a folder of them, with pictures and perhaps their classes, as
+              WebDataset writes them (``0001.png``, ``0001.cls``), not compressed. Of several
+              pictures in a sample one is chosen by its ending after a ``#``: ``folder#seg.png``;
+            - a folder with a collection, for the pictures that it is of;
             - a data set, which is only checked.
         preprocessing: makes pictures the model's images. Arrays must have the model's size.
         data_dir: where to look for a named set first; ``ZOO_DATA_DIR`` by default.
@@ -239,13 +244,15 @@ def _open(
             return open_npz(path, split, preprocessing)
         if path.suffix.lower() == ".parquet" and path.is_file():
             return open_parquet(path, [path], "all", preprocessing, asked, [], [])
+        if path.suffix.lower() == ".tar" and path.is_file():
+            return open_tar(path, [path], "all", preprocessing, asked, [], [])
         if is_any_size(path):
             return ANY_SIZE[str(path)](split, preprocessing, data_dir)
     except OSError as error:
         raise DataError(f"{error.filename or path} cannot be read: {error.strerror}") from error
     raise DataError(
         f"no data set {str(path)!r}: expected {', '.join([*NAMED, *ANY_SIZE])}, a folder of "
-        "pictures or of Parquet files, a .npz or a .parquet file (there is none at "
+        "pictures or of Parquet files, a .npz, .parquet or .tar file (there is none at "
         f"{path.absolute()})"
     )
 

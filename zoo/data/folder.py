@@ -12,6 +12,7 @@ from zoo.data.layout import METADATA, of_parquet, of_pictures
 from zoo.data.parquet import holds_pictures, open_parquet
 from zoo.data.shards import Shards
 from zoo.data.source import Part, Source
+from zoo.data.tar import open_tar
 from zoo.errors import DataError
 from zoo.files import path_text
 from zoo.images import chunk_size, decode_many, why_not_opened
@@ -28,6 +29,12 @@ def open_folder(path: Path, split: str, preprocessing: Preprocessing, asked: lis
     Args:
         asked: the configuration and the columns of Parquet that a user named after a ``#``.
     """
+    if (path / "collection.json").is_file() and (path / "pictures-00000.parquet").is_file():
+        if asked:
+            raise DataError(f"{path_text(path)} has no {asked[0]}: it is a collection")
+        from zoo.data.collected import open_collection
+
+        return open_collection(path, preprocessing)
     listing = list_folder(path)
     ignored = [n for n in listing.names if os.path.basename(n).lower() in METADATA]
     names = [n for n in listing.names if os.path.basename(n).lower() not in METADATA]
@@ -51,6 +58,15 @@ def open_folder(path: Path, split: str, preprocessing: Preprocessing, asked: lis
         return open_parquet(
             path, files, layout.split, preprocessing, columns, notes, listing.skipped
         )
+    tars = [name for name in names if name.lower().endswith(".tar")]
+    if tars and not pictures:
+        layout = of_parquet(path, tars, split, asked)
+        files = [path / name for name in layout.names]
+        endings = [name for name in asked if name != layout.configuration]
+        return open_tar(
+            path, files, layout.split, preprocessing, endings, notes + layout.notes,
+            listing.skipped,
+        )  # fmt: skip
     if asked:
         raise DataError(f"{path_text(path)} has no {asked[0]}: it is a folder of pictures")
     layout = of_pictures(path, names, pictures, split)

@@ -2,15 +2,19 @@
 
 import hashlib
 import os
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from zoo.boundary import user_path
 from zoo.data.shards import Shards
+from zoo.images import chunk_size, decode_many
+from zoo.spec import Preprocessing
 
 SPLITS = ("train", "test")
 
@@ -72,6 +76,35 @@ def to_labels(values: np.ndarray, count: int) -> list[int]:
         raise ValueError(f"expected whole numbers under 2**63, got up to {values.max()}")
     labels: list[int] = np.maximum(values.astype(np.int64), UNKNOWN).tolist()
     return labels
+
+
+def parts_of(
+    shards: Shards, preprocessing: Preprocessing, unread: list[tuple[Path, str]]
+) -> Iterator[Part]:
+    """All pictures of ``shards``, decoded in their order; ``unread`` could not be read before."""
+    shape = (0, preprocessing.channels, preprocessing.height, preprocessing.width)
+    yield Part(torch.empty(shape, dtype=torch.uint8), [], unread)
+    labels, done = shards.labels(), 0
+    under_way: deque[tuple[int, np.ndarray]] = deque()
+    size = chunk_size(preprocessing)
+
+    def chunks() -> Iterator[list[str | bytes]]:
+        for block, count in enumerate(shards.counts.tolist()):
+            for first in range(0, count, size):
+                inside = np.arange(first, min(first + size, count))
+                under_way.append((block, inside))
+                yield [*shards.read(block, inside)]
+
+    for images, reasons in decode_many(chunks(), preprocessing):
+        block, inside = under_way.popleft()
+        skipped = [(shards.place(block, i), why) for i, why in zip(inside, reasons, strict=True)
+                   if why]  # fmt: skip
+        some: list[int] | str = labels
+        if labels and not isinstance(labels, str):
+            here = labels[done : done + len(inside)]
+            some = [label for label, why in zip(here, reasons, strict=True) if not why]
+        done += len(inside)
+        yield Part(images, some, skipped)
 
 
 def key_of(files: Iterable[Path]) -> str:

@@ -1,0 +1,85 @@
+"""The pictures of a collection, as a data set: where its index says that they lie."""
+
+import itertools
+from collections.abc import Iterator
+from functools import lru_cache, partial
+from pathlib import Path
+
+import numpy as np
+
+from zoo.collection.entries import Entry, members
+from zoo.collection.store import Store
+from zoo.data.shards import Shards
+from zoo.data.source import Source, parts_of
+from zoo.spec import Preprocessing
+
+BLOCK = 64
+"""Pictures that stay together in the order in which they are read for training."""
+
+
+def open_collection(path: Path, preprocessing: Preprocessing) -> Source:
+    """A source of the pictures that a collection has and that could be read when it was made."""
+    store = Store.open(path)
+    blocks = [
+        (number, rows[at : at + BLOCK])
+        for number in range(len(store.manifest.shards))
+        for rows in [store.readable(number).astype(np.int32)]
+        for at in range(0, len(rows), BLOCK)
+    ]
+    shards = _shards(store, blocks)
+    return Source(
+        name=path.resolve().name,
+        path=path,
+        split="all",
+        most=int(shards.counts.sum()),
+        shape=(preprocessing.channels, preprocessing.height, preprocessing.width),
+        key=store.fingerprint(),
+        parts=partial(parts_of, shards, preprocessing, []),
+        notes=["the pictures are those of the collection, as it was last indexed"],
+        shards=shards,
+    )
+
+
+def _shards(store: Store, blocks: list[tuple[int, np.ndarray]]) -> Shards:
+    @lru_cache(maxsize=2)
+    def hashes(number: int) -> list[str]:
+        found: list[str] = store.table(number, ("hash",))["hash"].to_pylist()
+        return found
+
+    def read(block: int, inside: np.ndarray) -> Iterator[str | bytes]:
+        number, rows = blocks[block]
+        places = store.places(number, rows[inside])
+        for (path, archived), some in itertools.groupby(places, lambda p: (p[0], p[1] is not None)):
+            if archived:
+                yield from _members(path, [str(member) for _, member in some])
+            else:
+                yield from (path for _ in some)
+
+    def place(block: int, row: int) -> Path:
+        number, rows = blocks[block]
+        ((path, member),) = store.places(number, rows[[row]])
+        return Path(path, member or "")
+
+    def key(block: int, first: int, last: int) -> bytes:
+        number, rows = blocks[block]
+        return " ".join(hashes(number)[row] for row in rows[first:last]).encode()
+
+    return Shards(
+        counts=np.array([len(rows) for _, rows in blocks], np.int64),
+        read=read,
+        place=place,
+        key=key,
+        labels=lambda: [],
+    )
+
+
+def _members(path: str, wanted: list[str]) -> list[bytes]:
+    """The bytes of some members of an archive, which is read up to the last of them."""
+    left, found = set(wanted), dict[str, bytes]()
+    for entry in members(Entry(0, "", path, 0, 0), []):
+        if entry.member in left and entry.data is not None:
+            found[entry.member] = entry.data
+            left.remove(entry.member)
+            if not left:
+                break
+    return [found.get(name, b"") for name in wanted]
