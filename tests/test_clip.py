@@ -161,7 +161,9 @@ answer([untouched, float((model.encode(x) - expected).abs().max()), float(expect
 def test_weights_that_open_clip_lists(hub, ask, made):
     """By open_clip's own table: its repository, its pictures' mean, its form of GELU."""
     hub.put("laion/tiny", {
-        "open_clip_pytorch_model.safetensors": files_of(made / "vit")["open_clip_model.safetensors"]
+        "open_clip_pytorch_model.safetensors":
+            files_of(made / "vit")["open_clip_model.safetensors"],
+        "README.md": b"---\nlicense: mit\n---\n",
     })  # fmt: skip
     config = {**CONFIGS["vit"], "quick_gelu": False}
     got = ask(f"""
@@ -177,7 +179,8 @@ with torch.no_grad():
 pinned = model.source.name
 online = model.encode(x)
 answer([float((online - expected).abs().max()), model.preprocessing.fit, pinned,
-        zoo.info("clip:Tiny.any").capabilities, error_of(zoo.load, "clip:Tiny")])
+        zoo.info("clip:Tiny.any").capabilities, error_of(zoo.load, "clip:Tiny"),
+        model.spec.summary, zoo.info("clip:Tiny.any").summary])
 """)
     assert got[0] <= 1e-5
     assert got[1] == "crop"
@@ -185,6 +188,8 @@ answer([float((online - expected).abs().max()), model.preprocessing.fit, pinned,
     assert got[3] == ["encode", "features", "embed_text"]
     assert got[4][0] == "UnknownTag"
     assert "There are: clip:Tiny.any" in got[4][1]
+    assert got[5].endswith("; licence: mit")
+    assert got[6].endswith("; licence: see https://huggingface.co/laion/tiny"), "nothing is asked"
 
 
 def test_the_second_load_needs_no_hub(hub, ask, made):
@@ -242,23 +247,26 @@ def with_tokenizer(ask, made):
 
 
 def test_words_by_the_tokenizer_beside_the_weights(hub, ask, with_tokenizer):
-    hub.put("org/siglip", with_tokenizer)
+    hub.put("org/siglip", {**with_tokenizer, "README.md": b"---\nlicense: 'apache-2.0'\n---\n"})
     names = ["open_clip_config.json", "open_clip_model.safetensors"]
     hub.put("org/wordless", {name: with_tokenizer[name] for name in names})
     got = ask("""
 model = zoo.load("clip:hf-hub:org/siglip")
 a = model.embed_text(["A red, dog!", "a unicorn", "a " * 40])
-numbers = model._reader(["A red, dog!", "a unicorn", "a " * 40])
+numbers, cut = model._reader(["A red, dog!", "a unicorn", "a " * 40])
 with torch.no_grad():
     b = model.net.encode_text(numbers)
 wordless = zoo.load("clip:hf-hub:org/wordless")
 answer([numbers.tolist(), float((a - b).abs().max()), wordless.capabilities,
-        error_of(wordless.embed_text, ["a"])])
+        error_of(wordless.embed_text, ["a"]), cut,
+        zoo.info("clip:hf-hub:org/siglip").summary])
 """)
     assert got[0] == [[3, 4, 5] + [1] * 13, [3, 2] + [1] * 14, [3] * 15 + [1]]
     assert got[1] <= 1e-5
     assert got[2] == ["encode", "features"]
     assert got[3][0] == "CapabilityError"
+    assert got[4] == 1, "how many were cut off"
+    assert got[5].endswith("; licence: apache-2.0")
     assert not [r for r in hub.requests if "stranger" in r.path]
 
 

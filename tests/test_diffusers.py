@@ -212,6 +212,27 @@ answer([untouched, bool(torch.equal(ours, y)), list(ours.shape), list(model.imag
     assert set(options) <= set(got[7])
 
 
+def test_a_class_by_its_name(hub, ask, tmp_path):
+    files = saved(tmp_path, pipeline("DiTPipeline"))
+    names = {"1": "goldfish, Carassius auratus", "7": "cock", "1000": "beyond", "x": "a", "8": 3}
+    index = {**json.loads(files["model_index.json"]), "id2label": names}
+    hub.put("org/net", {**files, "model_index.json": json.dumps(index).encode()})
+    got = ask("""
+model = zoo.load("diffusers:org/net")
+make = lambda **how: model.generate(1, seed=5, steps=1, **how)
+answer([sorted(model.labels.items()),
+        bool(torch.equal(make(named="Carassius auratus"), make(label=1))),
+        error_of(make, named="godfish"), error_of(make, named="beyond"),
+        error_of(make, named="cock", label=1)])
+""")
+    assert got[0] == [["Carassius auratus", 1], ["cock", 7], ["goldfish", 1]]
+    assert got[1]
+    assert [kind for kind, _ in got[2:]] == ["InputError"] * 3
+    assert got[2][1] == "diffusers:org/net has no class named 'godfish'. Try: 'goldfish'"
+    assert got[3][1].endswith("has no class named 'beyond'. Try: one such as 'goldfish'")
+    assert got[4][1] == "diffusers:org/net: either label=1 or named='cock', not both"
+
+
 @pytest.fixture(scope="module")
 def vae(tmp_path_factory):
     return saved(tmp_path_factory.mktemp("vae"), network("AutoencoderKL"))

@@ -10,6 +10,7 @@ from zoo.hub.browsing import describe, peek, search
 from zoo.hub.cache import cache_folder
 from zoo.hub.errors import hub_errors
 from zoo.hub.fetching import Fetched, FetchedWeights, fetch, fetch_files, fetch_first
+from zoo.hub.foreign import stated_licence
 from zoo.hub.revisions import Commit, resolve
 
 __all__ = [
@@ -25,4 +26,5 @@ __all__ = [
     "peek",
     "resolve",
     "search",
+    "stated_licence",
 ]

@@ -1,10 +1,12 @@
 """Recognises repositories of other libraries, and says what loads them."""
 
+import re
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from zoo.errors import UnsafeWeights, WeightsNotFound, ZooError
-from zoo.folder import CONFIG, PICKLES
+from zoo.folder import CARD, CONFIG, PICKLES
 from zoo.hub.errors import clean
 from zoo.installing import install_command
 from zoo.registry import usual_owner
@@ -51,6 +53,17 @@ def foreign(
     elif files:
         lines.append(f"It has: {clean(', '.join(sorted(files)), 300)}")
     return WeightsNotFound("\n".join(lines))
+
+
+def stated_licence(folder: Path) -> str | None:
+    """The licence that a repository's card states, if it lies in the folder and does."""
+    card = folder / CARD
+    if not card.is_file():
+        return None
+    with card.open(encoding="utf-8", errors="replace") as file:
+        head = file.read(5000)
+    found = re.search(r"^license:[ \t]*['\"]?([\w.+-]{1,60})", head.partition("\n---")[0], re.M)
+    return found and found[1]
 
 
 def _library(files: set[str], config: Mapping[str, Any]) -> str | None:

@@ -99,10 +99,15 @@ def test_records(name, size, features, fit):
     assert find(name).pictures.fit == fit
 
 
-def test_untrained():
+def test_untrained(caplog):
     """The smallest that open_clip has: words are read by its own vocabulary."""
     model = zoo.create("clip:ViT-S-32-alt")
     assert model.embed_text(["a", "b"], templates=["a {}", "the {}"]).shape == (2, 256)
+    assert not caplog.records
+    fits, longer = "a " * 75, "a " * 76
+    model.embed_text([fits, longer, "b"])
+    (said,) = caplog.messages
+    assert said.startswith("1 of 3 texts are longer than what clip:ViT-S-32-alt reads, 77 tokens")
     assert model.preprocessing.background == 1.0
     with pytest.raises(CapabilityError, match="clip:ViT-S-32-alt cannot decode"):
         model.decode(model.code_shape)

@@ -6,6 +6,8 @@ they fetch what is missing, read pickles, and set up logging for the whole proce
 """
 
 import copy
+import logging
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +33,7 @@ from zoo.spec import Source as Loaded
 from zoo_clip.config import Pictures
 from zoo_clip.library import VERSION, coca_model
 from zoo_clip.library import model as towers
-from zoo_clip.source import SAFE, TENSORS, Source, find
+from zoo_clip.source import SAFE, TENSORS, Source, find, with_card
 from zoo_clip.tokens import SETTINGS, TOKENIZER, Reader, Words
 
 CAN = ("encode", "features", "embed_text")
@@ -71,7 +73,13 @@ class ClipModel(ZooModel):
     def _embed_text(self, texts: list[str]) -> Tensor:
         if self._reader is None:
             self._reader = self._read_words()
-        vectors: Tensor = self.net.encode_text(self._reader(texts).to(self.device), normalize=False)
+        numbers, cut = self._reader(texts)
+        if cut:
+            logging.getLogger("zoo").warning(
+                f"{cut} of {len(texts)} texts are longer than what {self.name} reads, "
+                f"{numbers.shape[1]} tokens: their ends were left out"
+            )
+        vectors: Tensor = self.net.encode_text(numbers.to(self.device), normalize=False)
         return vectors
 
     def _read_words(self) -> Reader:
@@ -162,6 +170,7 @@ def _build(source: Source) -> nn.Module:
 def _trained(kind: type[ClipModel], source: Source) -> ClipModel:
     """The model with the weights of one commit, from which all its tensors have to be."""
     fetched, name, words = _fetched(source)
+    source = replace(source, licence=hub.stated_licence(fetched.folder))
     path, where = fetched.folder / name, f"{name} of hf-hub:{source.repo}@{fetched.commit}"
     looked_at = _described(source)
     _check_size(path, where, looked_at.net)
@@ -200,7 +209,7 @@ def _fetched(source: Source) -> tuple[hub.Fetched, str, Words | None]:
 def _tensors(repo: str, source: Source) -> tuple[hub.Fetched, str]:
     """The tensors under the first of their names that the repository has."""
     try:
-        fetched, (name,) = hub.fetch_first(repo, [(n,) for n in source.files], source.revision)
+        fetched, (name, *_) = hub.fetch_first(repo, with_card(*source.files), source.revision)
     except (WeightsNotFound, UnsafeWeights) as error:
         raise type(error)(
             f"{error}.\nOf open_clip's repositories the zoo reads {', '.join(source.files)} and "
@@ -256,7 +265,8 @@ class _WithoutInitialValues(TorchFunctionMode):
 
 def _spec(source: Source, model: ClipModel, can: tuple[str, ...], commit: str | None) -> ModelSpec:
     weights = f"{source.repo}" + (f"@{commit}" if commit else "") if source.repo else "none"
-    licence = f"; licence: see https://huggingface.co/{source.repo}" if source.repo else ""
+    licence = source.licence or f"see https://huggingface.co/{source.repo}"
+    licence = f"; licence: {licence}" if source.repo else ""
     return ModelSpec(
         name=_identifier(source.name),
         family="towers",

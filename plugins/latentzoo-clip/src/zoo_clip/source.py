@@ -16,7 +16,7 @@ from typing import Any
 
 from zoo import hub
 from zoo.errors import InvalidConfig, UnknownModel, UnknownTag, UnsafeWeights, WeightsNotFound
-from zoo.folder import read_json
+from zoo.folder import CARD, read_json
 from zoo.names import parse_repo
 from zoo_clip.config import Pictures, checked_model, checked_pictures
 from zoo_clip.library import VERSION, factory, pretrained
@@ -43,6 +43,8 @@ class Source:
     revision: str | None = None
     files: tuple[str, ...] = TENSORS
     """Names that the tensors may have there, the first that exists."""
+    licence: str | None = None
+    """As the repository's card names it, where that was fetched."""
 
     @property
     def tokenizer(self) -> bool:
@@ -140,7 +142,7 @@ def _close(name: str) -> str:
 def _pushed(repo: str, revision: str | None) -> Source:
     """The model of a repository that was written by open_clip's ``push_to_hf_hub`` or otherwise."""
     try:
-        fetched = hub.fetch_files(repo, (CONFIG,), revision)
+        fetched, _ = hub.fetch_first(repo, with_card(CONFIG), revision)
     except WeightsNotFound as error:
         raise WeightsNotFound(
             f"{error}.\nWithout {CONFIG} it is no repository of open_clip. If open_clip lists its "
@@ -158,4 +160,11 @@ def _pushed(repo: str, revision: str | None) -> Source:
         checked_pictures(config.get("preprocess_cfg", {}), where),
         repo,
         fetched.commit,
+        licence=hub.stated_licence(fetched.folder),
     )
+
+
+def with_card(*names: str) -> list[tuple[str, ...]]:
+    """The choices for :func:`zoo.hub.fetch_first`: one of these files, with the repository's card
+    if it has one."""
+    return [(name, *more) for more in ((CARD,), ()) for name in names]

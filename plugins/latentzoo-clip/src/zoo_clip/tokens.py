@@ -62,9 +62,11 @@ class Reader:
         """Args: size: how many words its vocabulary has."""
         self._call, self.size = call, size
 
-    def __call__(self, texts: Sequence[str]) -> Tensor:
+    def __call__(self, texts: Sequence[str]) -> tuple[Tensor, int]:
+        """The numbers, and how many of the texts are longer, and were cut off."""
         numbers: Tensor = self._call(list(texts))
-        return numbers
+        room = numbers.shape[1] - 2  # beside the marks of beginning and end
+        return numbers, sum(len(self._call.encode(text)) > room for text in texts)
 
 
 class _FileReader(Reader):
@@ -92,12 +94,12 @@ class _FileReader(Reader):
         strip = words.strip_sep_token
         self._dropped = _number(found, settings, "sep_token", folder) if strip else None
 
-    def __call__(self, texts: Sequence[str]) -> Tensor:
+    def __call__(self, texts: Sequence[str]) -> tuple[Tensor, int]:
         found = self._call.encode_batch([self._clean(text) for text in texts])
         numbers = torch.tensor([each.ids for each in found], dtype=torch.long)
-        return (
-            numbers if self._dropped is None else numbers.masked_fill(numbers == self._dropped, 0)
-        )
+        if self._dropped is not None:
+            numbers = numbers.masked_fill(numbers == self._dropped, 0)
+        return numbers, sum(bool(each.overflowing) for each in found)
 
 
 def _settings(folder: Path) -> dict[str, Any]:

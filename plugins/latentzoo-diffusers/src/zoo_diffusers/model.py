@@ -5,6 +5,7 @@ safetensors are read, from one commit, into classes of a fixed table, every tens
 """
 
 import copy
+import difflib
 import math
 from collections.abc import Mapping
 from dataclasses import replace
@@ -182,8 +183,18 @@ class GeneratorModel(DiffusersModel):
 
     can = ("generate",)
 
-    def __init__(self, kind: str, networks: Mapping[str, nn.Module], scheduler: Any):
-        """Args: kind: of a pipeline, one of :data:`zoo_diffusers.source.PIPELINES`."""
+    def __init__(
+        self,
+        kind: str,
+        networks: Mapping[str, nn.Module],
+        scheduler: Any,
+        labels: Mapping[str, int] | None = None,
+    ):
+        """
+        Args:
+            kind: of a pipeline, one of :data:`zoo_diffusers.source.PIPELINES`.
+            labels: the numbers of classes by their names.
+        """
         super().__init__()
         self.kind, self.scheduler = kind, scheduler
         self.networks = nn.ModuleDict(dict(networks))
@@ -199,6 +210,7 @@ class GeneratorModel(DiffusersModel):
             channels, factor = settings.out_channels, 2 ** (len(_levels(settings)) - 1)
         self.image_shape = (channels, height * factor, width * factor)
         self.classes = self._classes(config)
+        self.labels = {k: v for k, v in (labels or {}).items() if v < self.classes}
         self.options = self._options()
         self._preprocessing = self.preprocessing  # which pictures have to be grey or in colour for
 
@@ -230,6 +242,10 @@ class GeneratorModel(DiffusersModel):
                 default=-1, minimum=-1, maximum=self.classes - 1,
                 summary="the class to draw; -1 for any, drawn by the seed",
             )  # fmt: skip
+        if self.labels:
+            options["named"] = Option(
+                default="", summary="the class by its name, instead of its label"
+            )
         if self.kind == "DiTPipeline":
             options["guidance"] = Option(
                 default=4.0, minimum=1, maximum=100,
@@ -245,6 +261,7 @@ class GeneratorModel(DiffusersModel):
         steps: int = 1,
         sampler: str = "own",
         label: int = -1,
+        named: str = "",
         guidance: float = 4.0,
     ) -> Tensor:
         # A scheduler has a state, and two threads may generate at once.
@@ -254,7 +271,7 @@ class GeneratorModel(DiffusersModel):
         pipeline.set_progress_bar_config(disable=True)
         asked: dict[str, Any] = {"num_inference_steps": steps, "generator": generator}
         if self.classes:
-            asked["class_labels"] = self._labels(n, label, generator)
+            asked["class_labels"] = self._labels(n, self._number(named, label), generator)
         if self.kind == "DiTPipeline":
             asked["guidance_scale"] = guidance
         else:
@@ -263,6 +280,18 @@ class GeneratorModel(DiffusersModel):
         if kind == "LDMPipeline":
             images = torch.from_numpy(images).permute(0, 3, 1, 2).contiguous()
         return images.float().to(self.device)  # type: ignore[no-any-return]
+
+    def _number(self, named: str, label: int) -> int:
+        """The label that is meant."""
+        if not named:
+            return label
+        if label >= 0:
+            raise InputError(f"{self.name}: either label={label} or named={named!r:.80}, not both")
+        if named not in self.labels:
+            close = difflib.get_close_matches(named, self.labels, n=3)
+            hint = " or ".join(map(repr, close)) or f"one such as {next(iter(self.labels))!r}"
+            raise InputError(f"{self.name} has no class named {named!r:.80}. Try: {hint}")
+        return self.labels[named]
 
     def _labels(self, n: int, label: int, generator: torch.Generator) -> list[int]:
         if label >= 0:
@@ -283,7 +312,7 @@ def _wrapped(source: Source, networks: Mapping[str, nn.Module]) -> DiffusersMode
         if source.kind in PIPELINES:
             assert source.scheduler is not None, "a pipeline has one, or is refused"
             scheduler = built(source, source.scheduler)
-            model = GeneratorModel(source.kind, networks, scheduler)
+            model = GeneratorModel(source.kind, networks, scheduler, source.labels)
         else:
             model = AutoencoderModel(next(iter(networks.values())))
         model.spec = _spec(source, model)

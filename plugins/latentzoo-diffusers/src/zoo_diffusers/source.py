@@ -13,16 +13,16 @@ A repository's files are not trusted: they choose among the classes in :data:`PI
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from zoo import hub
 from zoo.errors import InvalidConfig, InvalidName, UnsafeWeights, WeightsNotFound
-from zoo.folder import CONFIG, read_json
+from zoo.folder import CARD, CONFIG, read_json
 from zoo.names import parse_repo
 
-INDEX, SCHEDULER, CARD = "model_index.json", "scheduler_config.json", "README.md"
+INDEX, SCHEDULER = "model_index.json", "scheduler_config.json"
 TENSORS = "diffusion_pytorch_model.safetensors"
 SHARDS = f"{TENSORS}.index.json"
 
@@ -95,6 +95,8 @@ class Source:
     scheduler: Part | None = None
     licence: str = "see there"
     snapshot: Path = field(default_factory=Path)
+    labels: Mapping[str, int] = field(default_factory=dict)
+    """The numbers of classes by their names, where the pipeline's file has them."""
 
     @property
     def where(self) -> str:
@@ -151,7 +153,7 @@ class _Opened:
             role: self._part(index, role, CONFIG, kinds) for role, kinds in PIPELINES[kind].items()
         }
         scheduler = self._part(index, "scheduler", SCHEDULER, SCHEDULERS[kind])
-        return self._source(kind, parts, scheduler)
+        return replace(self._source(kind, parts, scheduler), labels=_labels(index.get("id2label")))
 
     def _source(
         self, kind: str, parts: Mapping[str, Part], scheduler: Part | None = None
@@ -159,7 +161,7 @@ class _Opened:
         commit, requested = self.fetched.commit, self.fetched.requested
         return Source(
             self.name, self.repo, commit, requested, kind, parts, scheduler,
-            _licence(self.fetched.folder / CARD), self.fetched.folder,
+            hub.stated_licence(self.fetched.folder) or "see there", self.fetched.folder,
         )  # fmt: skip
 
     def _part(self, index: Mapping[str, Any], role: str, file: str, kinds: tuple[str, ...]) -> Part:
@@ -224,14 +226,15 @@ def _plain(key: str, value: Any, depth: int = 0) -> bool:
     return value is None or type(value) is bool or (type(value) is str and len(value) <= 200)
 
 
-def _licence(card: Path) -> str:
-    """The licence that a repository's card states."""
-    if not card.is_file():
-        return "see there"
-    with card.open(encoding="utf-8", errors="replace") as file:
-        head = file.read(5000)
-    found = re.search(r"^license:[ \t]*['\"]?([\w.+-]{1,60})", head.partition("\n---")[0], re.M)
-    return found[1] if found else "see there"
+def _labels(declared: Any) -> dict[str, int]:
+    """The classes by each of their names, from ``{"1": "goldfish, Carassius auratus"}``."""
+    return {
+        name.strip(): int(number)
+        for number, names in (declared.items() if isinstance(declared, dict) else ())
+        if re.fullmatch(r"\d{1,4}", number, re.ASCII) and isinstance(names, str)
+        for name in names[:500].split(",")
+        if name.strip().isprintable()
+    }
 
 
 def fetch_tensors(source: Source, part: Part) -> list[Path]:
