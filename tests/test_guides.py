@@ -4,8 +4,6 @@ import csv
 import functools
 import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -17,7 +15,7 @@ from zoo.sample import sample
 TREE = Path(__file__).resolve().parents[1]
 
 
-def run(page: str) -> dict:
+def run(page: str, preloaded) -> dict:
     """Everything that the page's blocks define, run in the current folder."""
     text = (TREE / "docs" / page).read_text("utf-8")
     defined: dict = {"__name__": "page"}
@@ -29,12 +27,14 @@ def run(page: str) -> dict:
             for line in block.splitlines():
                 zoo, *args = line.split()
                 assert zoo == "zoo"
-                subprocess.run([sys.executable, "-m", "zoo.cli", *args], check=True)
+                done = preloaded.run("-m", "zoo.cli", *args)
+                print(done.stdout)
+                assert done.returncode == 0, done.stderr
     return defined
 
 
 @pytest.mark.slow
-def test_finetuning(tmp_path, monkeypatch):
+def test_finetuning(tmp_path, monkeypatch, preloaded):
     for module in ("onnxruntime", "onnxscript"):
         pytest.importorskip(module)
     monkeypatch.chdir(tmp_path)
@@ -42,7 +42,7 @@ def test_finetuning(tmp_path, monkeypatch):
     eager = functools.partial(torch.compile, backend="eager")
     monkeypatch.setattr(torch, "compile", eager)
     with torch.random.fork_rng(devices=[]):
-        page = run("finetuning.md")
+        page = run("finetuning.md", preloaded)
     assert page["probed"] > 0.6
     assert page["accuracy"](page["net"]) > 0.6
     model, images = page["model"], page["images"][200:]
@@ -59,7 +59,7 @@ def test_finetuning(tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
-def test_collections(tmp_path, monkeypatch, capfd):
+def test_collections(tmp_path, monkeypatch, capsys, preloaded):
     for module in ("faiss", "sknetwork"):
         pytest.importorskip(module)
     for i, pixels in enumerate(sample()[0]):
@@ -67,15 +67,15 @@ def test_collections(tmp_path, monkeypatch, capfd):
         path.parent.mkdir(exist_ok=True)
         Image.fromarray(pixels).save(path)
     monkeypatch.chdir(tmp_path)
-    page = run("collections.md")
+    page = run("collections.md", preloaded)
     assert len(page["pictures"].paths) == 280
     rows = list(csv.DictReader((tmp_path / "table.csv").read_text("utf-8").splitlines()))
     assert {row["name"] for row in rows} >= {"shoes", "tops"}
     assert sum(len(files) for _, _, files in os.walk("by-name")) == 280
-    assert "280 pictures in index, by" in capfd.readouterr().out
+    assert "280 pictures in index, by" in capsys.readouterr().out
 
 
-def test_using(tmp_path, monkeypatch, capsys):
+def test_using(tmp_path, monkeypatch, capsys, preloaded):
     for module in ("torchvision", "sklearn"):
         pytest.importorskip(module)
     for i, (pixels, cls) in enumerate(zip(*sample(), strict=True)):
@@ -83,7 +83,7 @@ def test_using(tmp_path, monkeypatch, capsys):
         path.parent.mkdir(exist_ok=True, parents=True)
         Image.fromarray(pixels).save(path)
     monkeypatch.chdir(tmp_path)
-    page = run("using.md")
+    page = run("using.md", preloaded)
     assert page["features"].shape == (300, 30)
     assert page["scores"].mean() > 0.6
     assert "name: deep_ae.fashion_mnist" in capsys.readouterr().out
