@@ -28,13 +28,13 @@ def features():
 
 
 def test_all_are_found_where_all_cells_are_searched(benchmark, features, monkeypatch):
-    monkeypatch.setattr(neighbours, "SCANNED", 700)
+    monkeypatch.setattr(neighbours, "CELLS_SEARCHED", 1000)
     found = benchmark.measured(features)
     assert (found["pictures"], found["found"], found["nearest"]) == (700, 1, 1)
 
 
 def test_what_is_not_found_is_counted(benchmark, features, monkeypatch):
-    monkeypatch.setattr(neighbours, "SCANNED", 120)
+    monkeypatch.setattr(neighbours, "CELLS_SEARCHED", 8)
     found = benchmark.measured(features)
     assert found["found"] < found["nearest"] < 1
 

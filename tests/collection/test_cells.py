@@ -26,6 +26,7 @@ def many(monkeypatch):
 def scanned(monkeypatch, count):
     for module in (cells, neighbours):
         monkeypatch.setattr(module, "SCANNED", count)
+    monkeypatch.setattr(neighbours, "CELLS_SEARCHED", count)
 
 
 def cloud(count: int, seed: int = 0) -> np.ndarray:
@@ -125,7 +126,7 @@ def test_an_update_looks_only_around_what_changed(collection, monkeypatch):
     monkeypatch.setattr(Cells, "of", None)  # they are not made anew
     store = grown(collection, cloud(3, 1), [1000, 1001, 1002])
     _, vectors, graph = neighbours_of(store)
-    assert sum(asked) == 3
+    assert asked == [1] * 6, "each twice: around it, and among the neighbours of its neighbours"
     for new in (400, 401, 402):
         near = graph.indices[new, 0]
         mutual = vectors[near] @ vectors[new] > graph.similarities[near, -1] + 1e-3

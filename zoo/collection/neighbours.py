@@ -45,6 +45,12 @@ EXACT = 50_000
 """Distinct pictures up to which all pairs are compared; above, those of the nearest cells alone:
 :mod:`zoo.collection.cells`."""
 
+NEAREST = 10
+"""Neighbours whose neighbours are looked at as well, where cells are used."""
+
+CELLS_SEARCHED = 64
+"""By each where all are new, at most: they have no more than :data:`SCANNED` vectors on average."""
+
 BLOCK = 4096
 """Rows at once, which bounds the memory."""
 
@@ -357,6 +363,9 @@ def _nothing(count: int, k: int) -> Graph:
 def extend_in_cells(graph: Graph, cells: Cells, first: np.ndarray) -> Graph:
     """The graph of very many pictures, at the cost of what changed; ``graph`` is written into.
 
+    Of new pictures the neighbours are first those in the cells around, then those among the
+    neighbours of these. Where all are new, each is compared with the cells that it is nearest to.
+
     Args:
         graph: what is known of the P pictures now, as :func:`moved` gives it.
         cells: of the first of each content, numbered by position among the P.
@@ -366,28 +375,65 @@ def extend_in_cells(graph: Graph, cells: Cells, first: np.ndarray) -> Graph:
     k = indices.shape[1]
     if not k:
         return graph
+    where = np.zeros(len(indices), np.int64)
+    where[cells.numbers] = np.arange(len(cells.numbers))
     new = indices[cells.numbers, 0] == _UNKNOWN
     wanted = (indices[cells.numbers] < 0).any(1)
+    if new.all():
+        _look_for_all(graph, cells)
+        wanted[:] = False
     for asked, around in cells.batches(wanted, max(SCANNED, k + 1)):
-        own, others, points = cells.numbers[asked], cells.numbers[around], cells.at(around)
-        found, cosines = _all_pairs(points, cells.at(asked), k + 1)
-        indices[own], similarities[own] = _without(own, others[found], cosines)
-        if not new.all() and new[asked].any():
-            told = np.flatnonzero(~wanted[around])
-            added = asked[new[asked]]
-            _tell(graph, others[told], points[told] @ cells.at(added).T, cells.numbers[added])
+        _look(graph, cells, asked, around)
+    for asked, around in cells.batches(wanted, max(SCANNED, k + 1)):
+        own = cells.numbers[asked]
+        theirs = indices[indices[own, :NEAREST]]
+        near = where[np.unique(np.concatenate([own, indices[own].ravel(), theirs.ravel()]))]
+        _look(graph, cells, asked, near)
+        if new[asked].any():
+            told = np.union1d(near, around)
+            _tell(graph, cells, told[~wanted[told]], asked[new[asked]])
     copies = np.flatnonzero(first != np.arange(len(first)))
     indices[copies], similarities[copies] = indices[first[copies]], similarities[first[copies]]
     return graph
 
 
-def _tell(graph: Graph, rows: np.ndarray, cosines: np.ndarray, added: np.ndarray) -> None:
-    """Put those of ``added`` that are nearer than some neighbour into the lists of ``rows``.
+def _look_for_all(graph: Graph, cells: Cells) -> None:
+    """Find the neighbours of all that is in cells, each in those that it is nearest to itself."""
+    faiss = optional("faiss", "faiss-cpu", "collection")
+    (count, width), k = cells.vectors.shape, graph.indices.shape[1]
+    centres = faiss.IndexFlatIP(width)
+    centres.add(cells.centres)
+    index = faiss.IndexIVFFlat(centres, width, len(cells.centres), faiss.METRIC_INNER_PRODUCT)
+    index.train(cells.at(np.arange(1)))  # nothing is left to learn: it has its centres
+    parts = [np.arange(count)[part] for part in _blocks(count)]
+    for part in parts:
+        index.add(cells.at(part))
+    index.nprobe = min(CELLS_SEARCHED, max(SCANNED * len(cells.centres) // count, 1))
+    for part in parts:
+        cosines, found = index.search(cells.at(part), k + 1)
+        short = (found < 0).any(1)
+        own = cells.numbers[part[~short]]
+        graph.indices[own], graph.similarities[own] = _without(
+            own, cells.numbers[found[~short]], cosines[~short]
+        )
+        if short.any():  # its cells hold too few
+            _look(graph, cells, part[short], np.arange(count))
 
-    Args:
-        cosines: of rows and added, n x m.
-    """
+
+def _look(graph: Graph, cells: Cells, asked: np.ndarray, among: np.ndarray) -> None:
+    """Find the neighbours of what is at some places, itself left out, among other places."""
+    own = cells.numbers[asked]
+    found, cosines = _all_pairs(cells.at(among), cells.at(asked), graph.indices.shape[1] + 1)
+    graph.indices[own], graph.similarities[own] = _without(
+        own, cells.numbers[among[found]], cosines
+    )
+
+
+def _tell(graph: Graph, cells: Cells, places: np.ndarray, new: np.ndarray) -> None:
+    """Put what is new, and nearer than some neighbour, into the lists of what is at ``places``."""
     indices, similarities = graph
+    cosines = cells.at(places) @ cells.at(new).T
+    rows, added = cells.numbers[places], cells.numbers[new]
     nearer = np.flatnonzero(cosines.max(1) > similarities[rows, -1])
     rows, cosines = rows[nearer], cosines[nearer]
     k = indices.shape[1]
