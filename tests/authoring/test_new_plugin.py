@@ -165,7 +165,7 @@ def as_if_installed(folder: Path, name: str) -> dict[str, str]:
         ("features", ["encode", "features"]),
     ],
 )
-def test_each_kind(kind, calls, tmp_path):
+def test_each_kind(kind, calls, preloaded, tmp_path):
     """Its own tests, ``zoo check``, and a short training whose weights are checked as well."""
     folder = tmp_path / "mine"
     made = CliRunner().invoke(main, ["new-plugin", "mine", "--kind", kind, "--out", str(folder)])
@@ -174,9 +174,7 @@ def test_each_kind(kind, calls, tmp_path):
     env = as_if_installed(folder, "mine")
 
     def run(*command: str) -> str:
-        done = subprocess.run(
-            [sys.executable, "-m", *command], cwd=tmp_path, env=env, capture_output=True, text=True
-        )
+        done = preloaded.run("-m", *command, cwd=tmp_path, env=env)
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
 
@@ -256,7 +254,7 @@ def install(env, url: str, *requirements: str) -> None:
 
 @pytest.mark.slow
 def test_from_nothing_to_weights_that_others_load(
-    clean_env, core_wheel, build_wheel, index, hub, tmp_path
+    clean_env, preload, core_wheel, build_wheel, index, hub, tmp_path
 ):
     """Written, tested, built, put into an index, installed elsewhere, trained there, published,
     and loaded by a third environment; every tool as it is, and the package untouched."""
@@ -269,7 +267,7 @@ def test_from_nothing_to_weights_that_others_load(
         (licence,) = (n for n in files.namelist() if n.endswith(".dist-info/licenses/LICENSE"))
         assert files.read(licence) == (package / "LICENSE").read_bytes()
     author.install(wheel)
-    tested = author.run("-m", "pytest", "-q", str(package), "-p", "no:cacheprovider")
+    tested = preload(author).run("-m", "pytest", "-q", str(package), "-p", "no:cacheprovider")
     assert " passed" in tested.stdout
     assert "failed" not in tested.stdout
 
@@ -279,6 +277,7 @@ def test_from_nothing_to_weights_that_others_load(
     assert json.loads(user.run("-m", "zoo.cli", "list", "--json").stdout)[0]["name"] == "mine"
     (found,) = json.loads(user.run("-m", "zoo.cli", "plugins", "--json").stdout)
     assert (found["distribution"], found["fault"]) == ("latentzoo-mine", None)
+    preload(user)
     checked = user.run("-m", "zoo.cli", "check", "latentzoo-mine", "--json")
     assert json.loads(checked.stdout)["well"]
 
@@ -312,7 +311,7 @@ def test_from_nothing_to_weights_that_others_load(
     other = clean_env()
     install(other, url, "latentzoo-mine")
     home = hub.env(tmp_path / "home-of-other")
-    after = other.run("-c", figures, f"hf-hub:you/mine@{commit}", env=home).stdout
+    after = preload(other).run("-c", figures, f"hf-hub:you/mine@{commit}", env=home).stdout
     assert after.splitlines()[-1] == before.splitlines()[-1]
     checked = other.run("-m", "zoo.cli", "check", f"hf-hub:you/mine@{commit}", "--json", env=home)
     assert json.loads(checked.stdout)["well"]
