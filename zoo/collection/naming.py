@@ -168,8 +168,10 @@ def _walk(
     ends = np.float32(GROUP) * degree[:, None] * told
     lost = np.pad(lost, (0, more), constant_values=LOST)
     total = np.maximum(degree * (1 + lost) + ends.sum(1), _TINY)
-    inner = sparse.diags(total[free]) - near[free][:, free]
-    arriving = near[free] @ certain + ends[free]
+    near = near[free]
+    inner = sparse.diags(total[free]) - near[:, free]
+    arriving = near @ certain + ends[free]
+    del near  # of a million pictures, hundreds of megabytes
     chances = certain
     chances[free] = _solve(inner.tocsr(), arriving, total[free])
     return chances[:count]
