@@ -7,7 +7,9 @@ FOLDER has a folder of pictures for each category. Each model indexes them as ``
 into a collection in CACHE, which is used again at the next run. ``--tower`` is a model of timm's
 whose weights are FILE; it gets them from a Hub on loopback. ``--shipped`` measures all models whose
 weights lie in the plugins' wheels, those first whose features are the best by their own records.
-The table is that of docs/collections.md; ``--json`` prints more columns.
+The table is that of docs/collections.md; ``--json`` prints more columns. ``--fit`` prepares
+pictures in another way; ``--beside-timm`` only says how far the tower's features of 200 pictures
+are from those of timm's own pipeline, from the file to the vector.
 
 1-NN     the share of pictures whose nearest neighbour, copies left out, is of their category
 AMI      adjusted mutual information of categories and groups, without the number of groups; what
@@ -43,6 +45,7 @@ from zoo.collection.grouping import DEFAULT, group
 from zoo.collection.neighbours import Graph, build, connect, first_of_each
 from zoo.collection.odd import misfits, scores
 from zoo.evaluation.grouping import agreement
+from zoo.images import MAX_PIXELS
 
 SEEDS = range(3)
 STRANGERS = 3
@@ -212,6 +215,34 @@ def hub_with(name: str, weights: Path, home: Path) -> Iterator[None]:
         yield
 
 
+def apart_from_timm(name: str, folder: Path, fit: str | None) -> Row:
+    """The distance of features from timm's own, over their length, of 200 pictures."""
+    import timm
+    import torch
+    from PIL import Image
+    from timm.data.config import resolve_data_config
+    from timm.data.transforms_factory import create_transform
+
+    model = zoo.load(name, fit=fit)
+    net = timm.create_model(name.removeprefix("timm:"), pretrained=True, num_classes=0).eval()
+    transform = create_transform(**resolve_data_config({}, model=net), is_training=False)
+    files = sorted(path for path in folder.rglob("*.png"))
+    found = []
+    for path in files[:: max(1, len(files) // 200)]:
+        with Image.open(path) as opened:
+            if opened.width * opened.height > MAX_PIXELS:
+                continue
+            picture = opened.convert("RGBA")
+        white = Image.new("RGBA", picture.size, "white")
+        white.alpha_composite(picture)  # timm itself would show what lies under the transparency
+        with torch.no_grad():
+            theirs = net(transform(white.convert("RGB"))[None])
+        ours = model.features(model.preprocess(path))
+        found.append(float((ours - theirs).norm() / theirs.norm()))
+    values = np.array(found)
+    return {"pictures": len(found), "mean": values.mean(), "greatest": values.max()}
+
+
 def shipped() -> list[str]:
     """All models whose weights lie in the plugins' wheels and that have features, the best first.
 
@@ -228,10 +259,13 @@ def shipped() -> list[str]:
     return [name for _, _, name in sorted(found)]
 
 
-def rows_of(folder: Path, out: Path, names: list[str], others: int) -> Iterator[tuple[str, Row]]:
+def rows_of(
+    folder: Path, out: Path, names: list[str], others: int, fit: str | None
+) -> Iterator[tuple[str, Row]]:
     """A row for each model, for pixels, and for the other methods on the first models' features."""
     for i, name in enumerate(names):
-        made = zoo.Collection.index(name, [folder], out / name.replace(":", "-"))
+        place = out / (name.replace(":", "-") + (f"-{fit}" if fit else ""))
+        made = zoo.Collection.index(name, [folder], place, fit=fit)
         data = Data(made)
         _, vectors, graph = neighbours_of(made.store, data.pictures)
         yield name, data.row(made.features(), vectors, graph)
@@ -281,6 +315,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="where the collections lie")
     parser.add_argument("--tower", help="a model of timm's, such as timm:tf_efficientnet_lite0")
     parser.add_argument("--weights", type=Path, help="its weights, safetensors of timm's layout")
+    parser.add_argument("--fit", choices=("crop", "pad", "stretch", "library"))
+    parser.add_argument("--beside-timm", action="store_true", help="the tower beside timm alone")
     parser.add_argument("--shipped", action="store_true", help="all models that ship, too")
     parser.add_argument(
         "--others", type=int, default=1, help="models on whose features other methods are measured"
@@ -295,7 +331,7 @@ def main() -> None:
         parser.error("name a model, --shipped, or --tower with its --weights")
 
     found: dict[str, Any] = {}
-    if not given.json:
+    if not (given.json or given.beside_timm):
         print("| features or method | " + " | ".join(COLUMNS) + " |")
         print("|---|" + "--:|" * len(COLUMNS))
 
@@ -309,9 +345,12 @@ def main() -> None:
 
     if given.tower:
         with hub_with(given.tower, given.weights, given.out / "hub"):
-            show(rows_of(given.folder, given.out, [given.tower, *names], given.others))
+            if given.beside_timm:
+                print(json.dumps(apart_from_timm(given.tower, given.folder, given.fit)))
+                return
+            show(rows_of(given.folder, given.out, [given.tower, *names], given.others, given.fit))
     else:
-        show(rows_of(given.folder, given.out, names, given.others))
+        show(rows_of(given.folder, given.out, names, given.others, given.fit))
     if given.json:
         print(json.dumps(found, indent=2))
 
