@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from hubserver import HubServer
+from preloaded import shared
 
 pytest.importorskip("open_clip")
 pytest.importorskip("zoo_clip")
@@ -42,16 +43,12 @@ class Shell:
         )  # fmt: skip
 
     def run(self, *arguments: str) -> str:
-        process = self.start(*arguments)
-        out, err = process.communicate(timeout=300)
-        assert process.returncode == 0, out + err
-        return out
+        done = shared().run("-m", "zoo", *arguments, env=self.env, cwd=self.folder, timeout=300)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
 
     def python(self, code: str) -> str:
-        done = subprocess.run(
-            [sys.executable, "-c", code], env=self.env, cwd=self.folder, capture_output=True,
-            text=True,
-        )  # fmt: skip
+        done = shared().run("-c", code, env=self.env, cwd=self.folder)
         assert done.returncode == 0, done.stderr
         return done.stdout
 
