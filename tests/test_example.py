@@ -42,7 +42,17 @@ def test_found_alone(alone):
 @pytest.mark.slow
 def test_its_own_tests_and_the_contract(alone):
     tests = str(EXAMPLE / "tests")
-    done = alone.run("-m", "pytest", "-q", "-p", "no:cacheprovider", "--rootdir", tests, tests)
+    done = alone.run(
+        "-m",
+        "pytest",
+        "-q",
+        "-p",
+        "no:cacheprovider",
+        "--rootdir",
+        tests,
+        f"--confcutdir={tests}",
+        tests,
+    )
     assert re.search(r"^\d+ passed", done.stdout.splitlines()[-1]), done.stdout
     said = json.loads(alone.run(*ZOO, "check", "latentzoo-example", "--json").stdout)
     assert said["well"]
