@@ -587,8 +587,19 @@ class ZooModel(nn.Module):
 
     def _batched(self, call: Callable[[Tensor], Tensor], batch: Tensor) -> Tensor:
         if len(batch) <= self._at_once:
-            return call(batch)
-        return torch.cat([call(part) for part in batch.split(self._at_once)])
+            return call(self._laid_out(batch))
+        return torch.cat([call(self._laid_out(part)) for part in batch.split(self._at_once)])
+
+    def _laid_out(self, batch: Tensor) -> Tensor:
+        """The same images or codes in the layout in which the network computes faster.
+
+        Convolutions follow the layout of what they are given, and many are up to twice as fast
+        where channels come last; the tensors of the model stay as they are. Results differ in the
+        sixth digit.
+        """
+        if batch.ndim != 4 or not any(isinstance(each, nn.Conv2d) for each in self.modules()):
+            return batch
+        return batch.contiguous(memory_format=torch.channels_last)
 
     def _generated(self, n: int, seed: int, **options: Any) -> Iterator[Tensor]:
         """The images of :meth:`generate`, a batch at a time."""
@@ -605,7 +616,7 @@ class ZooModel(nn.Module):
             codes = sample_codes(n, torch.Generator().manual_seed(seed), **options).to(self.device)
         for part in codes.split(self._at_once):
             with self._answering(seed):
-                images = self._decode(part)
+                images = self._decode(self._laid_out(part))
             yield images
 
     def _blocks(self, n: int, seed: int) -> Iterator[tuple[int, int]]:

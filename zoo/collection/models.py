@@ -37,12 +37,8 @@ def loaded(name: str, preprocessing: Mapping[str, Any] | None = None, **chosen: 
 
     Raises: as :func:`zoo.load`, and CapabilityError.
     """
-    import torch
-
     model = zoo.load(name)
     model._require("features")
-    # Convolutions are up to twice as fast so; features differ in the sixth digit.
-    model.to(memory_format=torch.channels_last)
     if preprocessing is not None:
         recorded = Preprocessing.from_dict(preprocessing)
         model._preprocessing = replace(
