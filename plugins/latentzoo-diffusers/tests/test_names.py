@@ -44,22 +44,6 @@ def test_values_of_a_config(key, value, good):
     assert source._plain(key, value) is good
 
 
-@pytest.mark.parametrize(
-    ("card", "licence"),
-    [
-        ("---\nlicense: mit\n---\n", "mit"),
-        ("---\ntags:\n- x\nlicense: 'cc-by-nc-4.0'\n---\n", "cc-by-nc-4.0"),
-        ("---\ntags: []\n---\nlicense: mit\n", "see there"),
-        ("---\nlicense: \x1b[31mred\n---\n", "see there"),
-        (None, "see there"),
-    ],
-)
-def test_licence(tmp_path, card, licence):
-    if card is not None:
-        (tmp_path / "README.md").write_text(card, "utf-8")
-    assert source._licence(tmp_path / "README.md") == licence
-
-
 @pytest.mark.slow
 def test_the_list_imports_nothing_heavy_and_a_missing_library_names_the_command():
     code = """
