@@ -284,18 +284,32 @@ def test_whitened_features_of_three_maps(tmp_path):
         out = zoo.train(
             "simclr", data=data, out=tmp_path / str(power), device="cpu",
             config={"width": 4, "size": 16, "channels": 3, "halvings": 3, "levels": 3,
-                    "whiten": power or 1e-9},
+                    "grid": 1, "whiten": power or 1e-9},
             settings={"epochs": 1, "batch_size": 20, "shrink": 2, "average": 0.0},
         )  # fmt: skip
         model = zoo.load(f"local-dir:{out}")
         assert model.encoder.widths == [4, 8, 16, 32]
         features = model.features(images)
-        assert features.shape == (60, 4 * 8 + 4 * 16 + 128)
-        parts = features.split([32, 64, 128], dim=1)
+        assert model.grids == [3, 2, 1]
+        assert features.shape == (60, 9 * 8 + 4 * 16 + 32)
+        parts = features.split([72, 64, 32], dim=1)
         assert all(torch.allclose(part.norm(dim=1), torch.ones(60), atol=1e-3) for part in parts)
         variances = parts[0].var(0)
         shares.append(float(variances.max() / variances.sum()))
     assert shares[0] > shares[1] > shares[2]
+
+
+def test_a_picture_and_its_mirror_image_have_the_same_features():
+    config = {"width": 4, "channels": 3, "size": 16, "whiten": 0.5}
+    model = zoo.create("simclr", **config, mirror=True)
+    plain = zoo.create("simclr", **config)
+    plain.load_state_dict(model.state_dict())
+    images = torch.rand(5, 3, 16, 16)
+    features = model.features(images)
+    assert torch.allclose(features, model.features(images.flip(-1)), atol=1e-6)
+    both = (plain.features(images) + plain.features(images.flip(-1))) / 2
+    assert torch.allclose(features, both, atol=1e-6)
+    assert not torch.allclose(features, plain.features(images), atol=1e-3)
 
 
 @pytest.mark.parametrize("setting", [{"halvings": 9}, {"levels": 0}, {"whiten": 1.5}])

@@ -7,7 +7,7 @@ __all__ = ["zoo_models"]
 CAPABILITIES = ("encode", "features", "score")
 ENCODER = {
     "channels": 1, "size": 28, "width": 32, "encoder": "resnet", "grid": 2,
-    "halvings": 0, "levels": 2, "whiten": 0.0,
+    "halvings": 0, "levels": 2, "whiten": 0.0, "mirror": False,
 }  # fmt: skip
 
 

@@ -97,12 +97,12 @@ class ResNet(nn.Module):
 class Whitening(nn.Module):
     """The principal directions of D numbers, each divided by a power of its deviation.
 
-    With ``power`` 1 all directions count alike, with 0 as they are; between, the few that say
-    most about colour and light no longer drown those that tell one kind of thing from another.
-    The result has length 1.
+    With ``power`` 0 they are as they are, with 1 all count alike: the few that say most about
+    colour and light no longer drown those that tell one kind of thing from another. What comes out
+    has length 1.
     """
 
-    DIRECTIONS = 128  # at most
+    DIRECTIONS = 256  # at most
 
     mean: Tensor
     directions: Tensor
@@ -123,7 +123,7 @@ class Whitening(nn.Module):
         self.directions.copy_(vectors.flip(1)[:, : self.DIRECTIONS] * scales)
 
     def forward(self, numbers: Tensor) -> Tensor:
-        """N x D to N x min(D, 128)."""
+        """N x D to N x min(D, 256)."""
         return F.normalize((numbers - self.mean) @ self.directions, dim=1)
 
 
@@ -172,7 +172,9 @@ class TwoViews(ZooModel):
     al. 2020, section 4.2). ``features`` are averages over each part of a grid instead, which also
     say where things are; and of the map before the last too, which keeps more of what differs
     between views: with both, probes and neighbours were better on held-out images. With
-    ``whiten``, the averages of each map are whitened in part (:class:`Whitening`). ``score`` is the
+    ``whiten``, the averages of each map are whitened (:class:`Whitening`), and each map before has
+    a finer grid, as it knows better where things are; with ``mirror``, all is the mean of a picture
+    and its mirror image. ``score`` is the
     distance to the mean of the training codes in units of their covariance: SSD (Sehwag et
     al. 2021, arXiv:2103.12051, section 3).
 
@@ -186,6 +188,7 @@ class TwoViews(ZooModel):
             wide.
         levels: ``features`` are made of so many maps, counted from the last.
         whiten: the power of the whitening, from 0 (none) to 1 (all).
+        mirror: whether ``features`` are those of the picture and of its mirror image.
 
     Raises:
         SettingsError: a setting is out of its range.
@@ -208,6 +211,7 @@ class TwoViews(ZooModel):
         halvings: int,
         levels: int,
         whiten: float,
+        mirror: bool,
     ):
         super().__init__()
         if not (channels in (1, 3) and 8 <= size <= 512 and width > 0 and 1 <= grid <= 4):
@@ -229,9 +233,15 @@ class TwoViews(ZooModel):
         code = self.encoder.widths[-1]
         self.code_shape = (code,)
         self.density = GaussianMixture(code, components=1)
-        self.levels = levels
-        widths = self.encoder.widths[-levels:] if whiten else []
-        self.whitenings = nn.ModuleList(Whitening(grid**2 * each, whiten) for each in widths)
+        widths = self.encoder.widths[-levels:]
+        finer = range(len(widths))[::-1] if whiten else [0] * len(widths)
+        self.grids = [grid + by for by in finer]
+        self.mirror = mirror
+        self.whitenings = nn.ModuleList(
+            Whitening(parts**2 * width, whiten)
+            for parts, width in zip(self.grids, widths, strict=True)
+            if whiten
+        )
 
     def losses(self, one: Tensor, two: Tensor, recipe: Any) -> dict[str, Tensor]:
         """The named parts of the loss, which is their sum.
@@ -247,15 +257,21 @@ class TwoViews(ZooModel):
         return codes
 
     def _features(self, images: Tensor) -> Tensor:
+        if self.mirror:
+            return (self._of_maps(images) + self._of_maps(images.flip(-1))) / 2
+        return self._of_maps(images)
+
+    def _of_maps(self, images: Tensor) -> Tensor:
         parts = self._averages(images)
         if self.whitenings:
             parts = [w(part) for w, part in zip(self.whitenings, parts, strict=True)]
-        return torch.cat(parts, dim=1)  # N x grid² (4w + 8w), or N x 128 levels
+        return torch.cat(parts, dim=1)  # N x grid² (4w + 8w), or N x 256 levels
 
     def _averages(self, images: Tensor) -> list[Tensor]:
         """Of each map, N x grid² channels."""
-        maps = self.encoder(images * 2 - 1)[-self.levels :]
-        return [F.adaptive_avg_pool2d(each, self.grid).flatten(1) for each in maps]
+        maps = self.encoder(images * 2 - 1)[-len(self.grids) :]
+        each = zip(maps, self.grids, strict=True)
+        return [F.adaptive_avg_pool2d(of, grid).flatten(1) for of, grid in each]
 
     def _score(self, images: Tensor) -> Tensor:
         away = self._encode(images) - self.density.means[0]  # N x latent_dim

@@ -58,11 +58,12 @@ class VICReg(TwoViews):
         halvings: int = 0,
         levels: int = 2,
         whiten: float = 0.0,
+        mirror: bool = False,
         projection: int = 512,
     ):
         super().__init__(
             channels=channels, size=size, width=width, encoder=encoder, grid=grid,
-            halvings=halvings, levels=levels, whiten=whiten,
+            halvings=halvings, levels=levels, whiten=whiten, mirror=mirror,
         )  # fmt: skip
         if projection < 1:
             raise SettingsError(f"expected a positive projection, got {projection=}")
