@@ -299,6 +299,14 @@ def test_whitened_features_of_three_maps(tmp_path):
     assert shares[0] > shares[1] > shares[2]
 
 
+def test_fitting_holds_no_gradients():
+    model = zoo.create("simclr", width=2, size=8, levels=1, whiten=0.5)
+    model.fit(lambda: iter(torch.rand(40, 1, 8, 8).split(20)), seed=0)
+    (whitening,) = model.whitenings
+    assert not whitening.directions.requires_grad
+    assert whitening.mean.abs().sum() > 0
+
+
 def test_a_picture_and_its_mirror_image_have_the_same_features():
     config = {"width": 4, "channels": 3, "size": 16, "whiten": 0.5}
     model = zoo.create("simclr", **config, mirror=True)

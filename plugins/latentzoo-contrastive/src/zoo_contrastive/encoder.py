@@ -311,6 +311,7 @@ class TwoViews(ZooModel):
         if self.whitenings:
             self._fit_whitenings(images())
 
+    @torch.no_grad()
     def _fit_whitenings(self, images: Iterator[Tensor]) -> None:
         averages: list[list[Tensor]] = []
         for batch in images:  # in random order
