@@ -4,7 +4,7 @@
 
 FOLDER has a folder of pictures for each category; the encoders never see them in training. The same
 network, narrower than the one that ships, learns from the photographs of the data set ``general``
-alone, from its made pictures alone, and from both, from about as many views each; beside them stands
+alone, its made pictures alone, and from both, from about as many views each; beside them stands
 the network that has learnt nothing. All are measured as benchmarks/collection.py does it, which
 says what the columns are. A run that is in RUNS is only measured.
 """

@@ -116,6 +116,10 @@ DATASETS = {
     "cifar10": ("CIFAR-10", "uoft-cs/cifar10", "colour photographs of ten kinds of things"),
     "usps": ("USPS", None, "handwritten digits from envelopes, light on black"),
     "olivetti_faces": ("Olivetti faces", None, "grey photographs of the faces of 40 people"),
+    "general": (
+        "General pictures", None,
+        "colour photographs of ten kinds of things, and to learn from drawings and patterns beside",
+    ),
 }  # fmt: skip
 """Data sets by the zoo's name: what people call them, their name on the Hub, what they show."""
 
