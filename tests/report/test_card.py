@@ -83,7 +83,8 @@ HUB = {
     "MNIST": "ylecun/mnist",
     "Fashion-MNIST": "zalando-datasets/fashion_mnist",
     "CIFAR-10": "uoft-cs/cifar10",
-    "Olivetti faces": "olivetti_faces",  # which is not on the Hub
+    "Olivetti faces": "olivetti_faces",
+    "General pictures": "general",  # which is not on the Hub
 }
 
 
