@@ -115,4 +115,4 @@ def test_what_a_wheel_holds(wheels, project):
 
 def test_all_weights_stay_small():
     size = sum(p.stat().st_size for p in TREE.glob("plugins/*/src/*/weights/*/*"))
-    assert 0 < size < 60_000_000
+    assert 0 < size < 80_000_000  # what all of them may take together

@@ -369,7 +369,9 @@ class ZooModel(nn.Module):
         if tuple(images.shape[1:]) != self.image_shape:
             expected = "N x {} x {} x {}".format(*self.image_shape)
             raise InputError(f"expected images of shape {expected}, got {_shape(images)}")
-        return self._features(images).to(images.dtype)  # some compute a part in float32
+        return self._features(self._laid_out(images)).to(
+            images.dtype
+        )  # some compute a part in float32
 
     def preprocess(self, x: Any) -> Tensor:
         """A path, PIL image, array, tensor, or list of them, as images of this model, on the CPU.

@@ -34,7 +34,8 @@ def test_sizes(size, channels):
     assert model.reconstruct(images).shape == images.shape
     mean, log_std = model.posterior(images)
     assert mean.shape == log_std.shape == (2, 5)
-    assert torch.equal(model.encode(images), mean)
+    # The calls lay images out with channels last, which changes the last digits.
+    assert torch.allclose(model.encode(images), mean, rtol=1e-4, atol=1e-6)
 
 
 def test_bound_by_hand():
