@@ -61,7 +61,9 @@ def main() -> None:
     config = {**facts["config"], "width": given.width}
     preprocessing = Preprocessing.from_dict(facts["preprocessing"])
     sources = parts(load_data(GENERAL, "train", preprocessing))
+    recipe = facts["training"]["recipe"]
     if given.few:
+        recipe["batch_size"] = min(recipe["batch_size"], given.few // 4)
         sources = {k: replace(d, images=d.images[: given.few]) for k, d in sources.items()}
 
     def measure(name: str, model: "zoo.model.ZooModel") -> None:
@@ -86,7 +88,7 @@ def main() -> None:
             print(f"learning from {name}", file=sys.stderr)
             zoo.train(
                 "simclr", data=data, out=run, config=config, report=show,
-                settings={**facts["training"]["recipe"], "epochs": EPOCHS[name]},
+                settings={**recipe, "epochs": EPOCHS[name]},
                 resume=any(run.glob("checkpoint*.safetensors")),
                 fit=preprocessing.fit, background=preprocessing.background,
             )  # fmt: skip
