@@ -393,3 +393,28 @@ def test_only_a_model_that_embeds_words_has_the_call(model):
     assert "embed_text" not in model.capabilities
     with pytest.raises(CapabilityError, match="cannot embed_text"):
         model.embed_text(["cat"])
+
+
+@pytest.mark.parametrize(
+    ("name", "last"), [("simclr", True), ("conv_ae", True), ("dcgan", True), ("deep_ae", False)]
+)
+def test_channels_come_last_where_a_network_convolves(name, last, monkeypatch):
+    """In the calls and as a layer; the tensors of the model stay as they are."""
+    model, seen = zoo.create(name, **({"width": 2, "channels": 3} if last else {})), []
+
+    def features(images):
+        seen.append(images.stride())
+        return type(model)._features(model, images)
+
+    monkeypatch.setattr(model, "_features", features, raising=False)
+    before = {key: tensor.stride() for key, tensor in model.state_dict().items()}
+    images = torch.rand(3, *model.image_shape)
+    model.features(images)
+    with torch.no_grad():
+        model(images)
+    if last:
+        expected = images.contiguous(memory_format=torch.channels_last).stride()
+    else:
+        expected = images.stride()
+    assert seen == [expected, expected]
+    assert {key: tensor.stride() for key, tensor in model.state_dict().items()} == before

@@ -317,17 +317,7 @@ def _read(
             imagefile.write(images(), source.most, source.shape, path)
             _note(path, labels, unusable, skipped)
             kept = ImageFile(path)
-    return Dataset(
-        name=source.name,
-        split=source.split,
-        images=kept,
-        labels=None if unusable else _known(torch.tensor(labels)),
-        source=str(source.path),
-        licence=source.licence,
-        skipped=skipped,
-        classes=source.classes,
-        notes=[*source.notes, *([f"the labels are left out: {unusable}"] if unusable else [])],
-    )
+    return _dataset(source, kept, unusable or labels, skipped)
 
 
 def _streamed(
@@ -336,13 +326,23 @@ def _streamed(
     """A data set that stays in its files: nothing is decoded yet, and all labels are read."""
     if strict:
         refuse_unreadable(source.unread)
-    labels = shards.labels()
-    unusable = labels if isinstance(labels, str) else ""
     skipped = [*source.unread]
+    images = Stream(shards, preprocessing, skipped, strict=strict)
+    return _dataset(source, images, shards.labels(), skipped)
+
+
+def _dataset(
+    source: Source,
+    images: Tensor | ImageFile | Stream,
+    labels: list[int] | str,
+    skipped: list[tuple[Path, str]],
+) -> Dataset:
+    """The images of a source with their labels, or why these cannot be used."""
+    unusable = labels if isinstance(labels, str) else ""
     return Dataset(
         name=source.name,
         split=source.split,
-        images=Stream(shards, preprocessing, skipped, strict=strict),
+        images=images,
         labels=None if unusable else _known(torch.tensor(labels)),
         source=str(source.path),
         licence=source.licence,

@@ -32,10 +32,10 @@ def test_sizes(size, channels):
     model = zoo.create("conv_vae", size=size, channels=channels, width=4, latent_dim=5)
     images = torch.rand(2, channels, size, size)
     assert model.reconstruct(images).shape == images.shape
-    mean, log_std = model.posterior(images)
+    # As the calls lay images out: another layout changes the last digits.
+    mean, log_std = model.posterior(images.contiguous(memory_format=torch.channels_last))
     assert mean.shape == log_std.shape == (2, 5)
-    # The calls lay images out with channels last, which changes the last digits.
-    assert torch.allclose(model.encode(images), mean, rtol=1e-4, atol=1e-6)
+    assert torch.equal(model.encode(images), mean)
 
 
 def test_bound_by_hand():
