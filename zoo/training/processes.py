@@ -5,6 +5,7 @@ joins them, which sets variables of the environment and state of its own. A proc
 launched belongs to its user: there the run is alone and changes nothing outside of itself.
 """
 
+import atexit
 import json
 import os
 from dataclasses import dataclass
@@ -90,7 +91,10 @@ def processes_on(device: str) -> Any:
             return Alone(_best() if device == "auto" else usable_device(device))
         accelerate = optional("accelerate", "accelerate", "train")
         accelerate.state.AcceleratorState._reset_state()  # the run before may have had another
+        joined = torch.distributed.is_initialized()
         accelerator = accelerate.Accelerator(cpu=device == "cpu", mixed_precision="no")
+        if not joined:
+            atexit.register(_leave)
         if device not in ("auto", "cpu") and accelerator.num_processes == 1:
             accelerator.state.device = usable_device(device)
         return accelerator
@@ -101,6 +105,13 @@ def processes_on(device: str) -> Any:
             f"the device {device!r} cannot be used: {str(error).splitlines()[0]}\n"
             "Type: --device cpu, or leave it out for the best there is"
         ) from None
+
+
+def _leave() -> None:
+    """Leave the group that was joined, at the end of the process: the threads of gloo may abort a
+    process that ends before them. NCCL waits for the others there, which may have failed."""
+    if torch.distributed.is_initialized() and torch.distributed.get_backend() == "gloo":
+        torch.distributed.destroy_process_group()
 
 
 def _launched() -> bool:
