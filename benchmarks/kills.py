@@ -10,28 +10,49 @@ of them are the same.
 
 import argparse
 import hashlib
+import io
 import json
 import random
 import subprocess
 import sys
+import tarfile
 import tempfile
 import time
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
 ZOO = [sys.executable, "-c", "from zoo.cli import main; main()"]
 RUNS = {
-    "deep_ae": ["--epochs", "12"],
-    "dcgan": ["--epochs", "3", "--set", "encoder_epochs=3", "--config", "width=16"],
-}
+    "deep_ae": ["deep_ae", "--data", "mnist", "--epochs", "12"],
+    "dcgan": ["dcgan", "--data", "mnist", "--epochs", "3", "--set", "encoder_epochs=3",
+              "--config", "width=16"],
+    "streamed": ["deep_ae", "--data", "shards", "--epochs", "12", "--memory", "1kB"],
+}  # fmt: skip
 
 
-def command(model: str, data: Path, out: Path, every: float) -> list[str]:
+def command(run: str, data: Path, out: Path, every: float) -> list[str]:
+    model, _, name, *more = RUNS[run]
+    source = name if name == "mnist" else str(data / name)
     return [
-        *ZOO, "train", model, "--data", "mnist", "--data-dir", str(data), "--out", str(out),
-        "--device", "cpu", "--set", "batch_size=32", "--checkpoint-every", str(every), *RUNS[model],
+        *ZOO, "train", model, "--data", source, "--data-dir", str(data), "--out", str(out),
+        "--device", "cpu", "--set", "batch_size=32", "--checkpoint-every", str(every), *more,
     ]  # fmt: skip
+
+
+def make_shards(folder: Path, images: np.ndarray) -> None:
+    """Tar files of the images, one of which cannot be read."""
+    folder.mkdir()
+    for shard, part in enumerate(np.array_split(images, 3)):
+        with tarfile.open(folder / f"{shard}.tar", "w") as archive:
+            for i, pixels in enumerate(part):
+                file = io.BytesIO()
+                Image.fromarray(pixels).save(file, "PNG")
+                data = file.getvalue() if (shard, i) != (1, 5) else b"x"
+                info = tarfile.TarInfo(f"{i:04}.png")
+                info.size = len(data)
+                archive.addfile(info, io.BytesIO(data))
 
 
 def digest(out: Path) -> str:
@@ -63,10 +84,12 @@ def kill(process: subprocess.Popen, out: Path, rng: random.Random, every: float)
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--kills", type=int, default=20)
+    parser.add_argument("--run", action="append", choices=RUNS, help="this one alone")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", action="store_true", help="print JSON instead of the table")
     arguments = parser.parse_args()
     rng = random.Random(arguments.seed)
+    chosen = arguments.run or list(RUNS)
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE}
     rows = []
     with tempfile.TemporaryDirectory() as temporary:
@@ -77,13 +100,14 @@ def main() -> None:
         names = ("train_images", "train_labels", "test_images", "test_labels")
         parts = dict(zip(names, (images, labels) * 2, strict=True))
         np.savez(folder / "mnist.npz", **parts)
+        make_shards(folder / "shards", images)
         expected = {}
-        for model in RUNS:
+        for model in chosen:
             out = folder / f"{model}.whole"
             subprocess.run(command(model, folder, out, 60), check=True, **quiet)
             expected[model] = digest(out)
         for i in range(arguments.kills):
-            model, every = list(RUNS)[i % 2], 0.0 if i // 2 % 2 == 0 else 0.3
+            model, every = chosen[i % len(chosen)], 0.0 if i // len(chosen) % 2 == 0 else 0.3
             out = folder / f"{model}.{i}"
             process = subprocess.Popen(command(model, folder, out, every), **quiet)
             doing = kill(process, out, rng, every)

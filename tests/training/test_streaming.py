@@ -3,8 +3,12 @@
 import gzip
 import io
 import json
+import os
+import subprocess
+import sys
 import tarfile
 import threading
+import time
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +27,7 @@ from zoo.errors import DataError, ImageError, RunStopped, TrainingError
 from zoo.model import ZooModel
 from zoo.sample import sample
 from zoo.spec import Preprocessing
+from zoo.training import checkpoint
 
 SIZE = Preprocessing(height=28, width=28, channels=1)
 COUNT = 150
@@ -298,8 +303,8 @@ def same(a, b):
     return a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a)
 
 
-@pytest.mark.parametrize("model", ["deep_ae", pytest.param("ae", marks=pytest.mark.slow)])
-def test_a_run_that_stops_anywhere_goes_on(tmp_path, train, damaged, model):
+def test_a_run_that_stops_anywhere_goes_on(tmp_path, train, damaged):
+    model = "deep_ae"
     more = {"data": str(damaged), "data_dir": None, "memory": 0}
     whole = train(model, tmp_path / "whole", **more)
     facts = json.loads((whole / "config.json").read_text())["training"]
@@ -329,3 +334,59 @@ def test_memory_decides_and_another_order_is_another_run(tmp_path, train, folder
     with pytest.raises(TrainingError, match=r"were decoded on the way, now decoded before the run"):
         train("ae", tmp_path / "run", resume=True, **more)
     assert not list((tmp_path / "run").rglob("*.npy"))
+
+
+def command(out, data, *more):
+    return [*map(str, (
+        "-m", "zoo.cli", "train", "deep_ae", "--data", data, "--out", out, "--memory", 1000,
+        "--device", "cpu", "--set", "batch_size=32", "--set", "precision=fp32", "--config",
+        "hidden=[32,16]", *more,
+    ))]  # fmt: skip
+
+
+@pytest.mark.slow
+def test_a_killed_run_goes_on(tmp_path):
+    """Two real kills, of a run that writes a checkpoint after every step."""
+    data = of_tars(tmp_path / "set", BAD)
+    more = ["--epochs", 12]
+    alone = [sys.executable, *command(tmp_path / "whole", data, *more)]
+    subprocess.run(alone, check=True, capture_output=True, timeout=300)
+    more += ["--checkpoint-every", 0]
+    resume: list[str] = []
+    for steps in (5, 18):  # four an epoch, 48 in all
+        started = [sys.executable, *command(tmp_path / "run", data, *more, *resume)]
+        process = subprocess.Popen(started, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        while process.poll() is None and steps_of(tmp_path / "run") < steps:
+            time.sleep(0.01)
+        assert process.poll() is None, process.stderr.read()
+        process.kill()
+        process.communicate()
+        resume = ["--resume"]
+    last = [sys.executable, *command(tmp_path / "run", data, *more, "--resume")]
+    subprocess.run(last, check=True, capture_output=True, timeout=300)
+    whole, resumed = (tensors(tmp_path / name / "weights") for name in ("whole", "run"))
+    assert same(whole, resumed)
+
+
+def steps_of(out):
+    try:
+        position = checkpoint.read(out)[0].position
+    except TrainingError:
+        return 0
+    return 4 * position["epoch"] + position["step"]
+
+
+@pytest.mark.slow
+def test_two_processes_share_the_shards(tmp_path):
+    """Each decodes its own part, and the first one names what any of them could not read."""
+    done = subprocess.run(
+        [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2",
+         *command(tmp_path / "run", of_tars(tmp_path / "set", BAD), "--epochs", 2)],
+        capture_output=True, text=True, timeout=300, env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "2 x cpu" in done.stderr
+    assert "142 images (3 files skipped)" in done.stdout
+    assert {name for name in ("003.png", "077.png", "078.png") if name in done.stderr} == {
+        "003.png", "077.png", "078.png"
+    }  # fmt: skip
