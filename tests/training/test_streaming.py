@@ -4,11 +4,11 @@ import gzip
 import io
 import json
 import os
+import signal
 import subprocess
 import sys
 import tarfile
 import threading
-import time
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +27,6 @@ from zoo.errors import DataError, ImageError, RunStopped, TrainingError
 from zoo.model import ZooModel
 from zoo.sample import sample
 from zoo.spec import Preprocessing
-from zoo.training import checkpoint
 
 SIZE = Preprocessing(height=28, width=28, channels=1)
 COUNT = 150
@@ -336,44 +335,44 @@ def test_memory_decides_and_another_order_is_another_run(tmp_path, train, folder
     assert not list((tmp_path / "run").rglob("*.npy"))
 
 
-def command(out, data, *more):
-    return [*map(str, (
-        "-m", "zoo.cli", "train", "deep_ae", "--data", data, "--out", out, "--memory", 1000,
-        "--device", "cpu", "--set", "batch_size=32", "--set", "precision=fp32", "--config",
-        "hidden=[32,16]", *more,
-    ))]  # fmt: skip
+def test_a_run_says_that_it_decodes_anew(folder):
+    said = [note for note in streamed(folder).remarks if "decoded" in note]
+    assert said == [
+        "decoded, 150 images would take 0.1 MB, more than --memory: each epoch decodes them anew"
+    ]
+    assert not [note for note in load_data(str(folder), "train", SIZE).remarks if "decode" in note]
+
+
+RUN = """
+import itertools, os, signal, sys, zoo
+from zoo.data import stream
+
+data, out, last = sys.argv[1], sys.argv[2], int(sys.argv[3])
+stream.WINDOW, asked = 40, itertools.count()
+
+def stop():
+    if next(asked) == last:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+zoo.train(
+    "deep_ae", data=data, out=out, memory=0, device="cpu", config={"hidden": [16, 8]},
+    settings={"epochs": 4, "batch_size": 32, "precision": "fp32"},
+    checkpoint_every=0, stop=stop, resume=os.path.isdir(out),
+)
+"""
+"""A run with a checkpoint after each step, which is killed after its ``last`` step."""
 
 
 @pytest.mark.slow
-def test_a_killed_run_goes_on(tmp_path):
-    """Two real kills, of a run that writes a checkpoint after every step."""
+def test_a_killed_run_goes_on(tmp_path, preloaded):
+    """Two real kills of a real process; benchmarks/kills.py does more, at any moment."""
     data = of_tars(tmp_path / "set", BAD)
-    more = ["--epochs", 12]
-    alone = [sys.executable, *command(tmp_path / "whole", data, *more)]
-    subprocess.run(alone, check=True, capture_output=True, timeout=300)
-    more += ["--checkpoint-every", 0]
-    resume: list[str] = []
-    for steps in (5, 18):  # four an epoch, 48 in all
-        started = [sys.executable, *command(tmp_path / "run", data, *more, *resume)]
-        process = subprocess.Popen(started, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-        while process.poll() is None and steps_of(tmp_path / "run") < steps:
-            time.sleep(0.01)
-        assert process.poll() is None, process.stderr.read()
-        process.kill()
-        process.communicate()
-        resume = ["--resume"]
-    last = [sys.executable, *command(tmp_path / "run", data, *more, "--resume")]
-    subprocess.run(last, check=True, capture_output=True, timeout=300)
+    for run, kills in (("whole", ()), ("run", (6, 3))):
+        for last in (*kills, -1):  # four steps an epoch, 16 in all
+            done = preloaded.run("-c", RUN, data, tmp_path / run, str(last), timeout=300)
+            assert done.returncode == (0 if last < 0 else -signal.SIGKILL), done.stderr
     whole, resumed = (tensors(tmp_path / name / "weights") for name in ("whole", "run"))
     assert same(whole, resumed)
-
-
-def steps_of(out):
-    try:
-        position = checkpoint.read(out)[0].position
-    except TrainingError:
-        return 0
-    return 4 * position["epoch"] + position["step"]
 
 
 @pytest.mark.slow
@@ -381,7 +380,9 @@ def test_two_processes_share_the_shards(tmp_path):
     """Each decodes its own part, and the first one names what any of them could not read."""
     done = subprocess.run(
         [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2",
-         *command(tmp_path / "run", of_tars(tmp_path / "set", BAD), "--epochs", 2)],
+         "-m", "zoo.cli", "train", "deep_ae", "--data", str(of_tars(tmp_path / "set", BAD)),
+         "--out", str(tmp_path / "run"), "--memory", "1kB", "--device", "cpu", "--epochs", "2",
+         "--set", "batch_size=32", "--config", "hidden=[32,16]"],
         capture_output=True, text=True, timeout=300, env={**os.environ, "OMP_NUM_THREADS": "1"},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr

@@ -328,6 +328,12 @@ def _streamed(
         refuse_unreadable(source.unread)
     skipped = [*source.unread]
     images = Stream(shards, preprocessing, skipped, strict=strict)
+    size = math.prod(images.shape) / 1e6
+    source.notes = [
+        *source.notes,
+        f"decoded, {len(images):,} images would take {size:,.1f} MB, more than --memory: each "
+        "epoch decodes them anew",
+    ]
     return _dataset(source, images, shards.labels(), skipped)
 
 
