@@ -96,6 +96,7 @@ def load(
     token: str | None = None,
     fit: str | None = None,
     background: float | None = None,
+    precision: str | None = None,
 ) -> "ZooModel":
     """A trained model, float32 and in eval mode.
 
@@ -107,20 +108,24 @@ def load(
             login``).
         fit, background: how pictures are made into images, in another way than the weights say; as
             :meth:`zoo.model.ZooModel.prepare` takes them.
+        precision: what the calls compute in, ``fp32`` (the default) or ``bf16``, as the same method
+            takes it.
 
     Raises:
         ModelNameError: the name means nothing here, or more than one thing.
         WeightsError: the weights are not there, damaged, unsafe, or not those of the model.
         HubError: the Hub does not have or does not give them, or cannot be reached.
         PluginError: the plugin of this model failed to load.
-        InputError: this machine has no such ``device``, or another ``fit`` or ``background``.
+        InputError: this machine has no such ``device``, or another ``fit``,
+            ``background`` or ``precision``.
         FileError: the operating system refuses access to one of its files or folders.
     """
     from zoo.isolation import isolated
 
     model = loaded(name, token=token).model.prepare(fit=fit, background=background)
     with isolated():
-        return model.to(usable_device(device))
+        model = model.to(usable_device(device))
+    return model.prepare(precision=precision)  # which asks the device
 
 
 class Loaded(NamedTuple):

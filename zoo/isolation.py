@@ -60,6 +60,15 @@ def without_isolation() -> contextlib.AbstractContextManager[Any]:
     return contextlib.nullcontext()
 
 
+def computes_in_bf16(device: torch.device) -> bool:
+    """Whether the processor multiplies matrices in bf16; where it is emulated, that takes 30 times
+    as long as in float32."""
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    has: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()  # since torch 2.11
+    return bool(has.get("avx512_bf16") or has.get("amx_bf16"))
+
+
 class Isolation(TorchFunctionMode):
     """The torch function mode of :func:`isolated`; see there."""
 

@@ -25,7 +25,7 @@ from zoo.boundary import require_plain
 from zoo.density import GaussianMixture, fit_density
 from zoo.errors import CapabilityError, InputError, SpecError
 from zoo.files import path_text
-from zoo.isolation import isolated
+from zoo.isolation import computes_in_bf16, isolated
 from zoo.spec import AS_LIBRARY, FITS, ModelSpec, Preprocessing, Source, complete_options
 
 if TYPE_CHECKING:
@@ -243,6 +243,8 @@ class ZooModel(nn.Module):
     _preprocessing: Preprocessing | None = None
     _library_preprocessing: Preprocessing | None = None
     """How the library that the weights are from prepares pictures itself: ``fit="library"``."""
+    _precision: str = "fp32"
+    """What the calls compute in: see :meth:`prepare`."""
 
     # -- the calls -------------------------------------------------------------------------------
 
@@ -348,7 +350,8 @@ class ZooModel(nn.Module):
 
     def _texts_embedded(self, texts: list[str]) -> Tensor:
         starts = range(0, len(texts), TEXTS)
-        return torch.cat([self._embed_text(texts[at : at + TEXTS]) for at in starts])
+        embed = self._computing(self._embed_text)
+        return torch.cat([embed(texts[at : at + TEXTS]) for at in starts])
 
     def forward(self, images: Tensor) -> Tensor:
         """The features of ``images`` with gradients, in the current mode and precision.
@@ -532,8 +535,15 @@ class ZooModel(nn.Module):
         background = 1.0 if channels == 3 else 0.0
         return Preprocessing(channels=channels, height=height, width=width, background=background)
 
-    def prepare(self, *, fit: str | None = None, background: float | None = None) -> Self:
-        """Choose how :meth:`preprocess` makes pictures into images; returns the model itself.
+    def prepare(
+        self,
+        *,
+        fit: str | None = None,
+        background: float | None = None,
+        precision: str | None = None,
+    ) -> Self:
+        """Choose how :meth:`preprocess` makes pictures into images, and what the calls compute in;
+        returns the model itself.
 
         Args:
             fit: of pictures with other proportions than the images: ``crop`` cuts them at the
@@ -541,11 +551,18 @@ class ZooModel(nn.Module):
                 does what the library that the weights are from would do itself (its resizing and
                 cut; ``timm:`` has one). None leaves what the weights say.
             background: of transparent pictures and of the frame, from 0, black, to 1, white.
+            precision: of the calls: ``fp32``, or ``bf16`` (autocast), which keeps two or three
+                digits. What they return is float32 in both. :meth:`generate` keeps to float32,
+                since a seed stands for its images; so does ``model(images)``, which follows the
+                caller's own autocast. The tensors of the model stay as they are.
 
         Raises:
-            InputError: another ``fit``, or ``background`` out of range; or ``library`` of a model
-                that is of none.
+            InputError: another ``fit`` or ``precision``, or ``background`` out of range;
+                ``library`` of a model that is of none; or ``bf16`` on a device that does not
+                compute in it.
         """
+        if precision is not None:
+            self._precision = self._checked_precision(precision)
         asked = {"fit": fit, "background": background}
         chosen: dict[str, Any] = {key: value for key, value in asked.items() if value is not None}
         if fit is not None:
@@ -555,6 +572,16 @@ class ZooModel(nn.Module):
         except SpecError as error:
             raise InputError(str(error)) from None
         return self
+
+    def _checked_precision(self, precision: str) -> str:
+        if precision not in ("fp32", "bf16"):
+            raise InputError(f"precision should be fp32 or bf16, got {precision!r}")
+        if precision == "bf16" and not computes_in_bf16(self.device):
+            raise InputError(
+                f"precision bf16: this machine's {self.device.type} does not compute in bf16, and "
+                "would take many times as long as in fp32; leave precision out"
+            )
+        return precision
 
     def _of_library(self) -> dict[str, Any]:
         """What ``fit="library"`` changes of :attr:`preprocessing`."""
@@ -587,7 +614,20 @@ class ZooModel(nn.Module):
         """How many images go through the network at once."""
         return max(1, min(BATCH, NUMBERS // math.prod(self.image_shape)))
 
+    def _computing(self, call: Callable[[Any], Tensor]) -> Callable[[Any], Tensor]:
+        """``call`` in the precision that was chosen; what it returns is float32."""
+        if self._precision == "fp32":
+            return call
+
+        def computed(batch: Any) -> Tensor:
+            # Without the cache: a caller's own autocast would find weights there without gradients.
+            with torch.autocast(self.device.type, torch.bfloat16, cache_enabled=False):
+                return call(batch).float()
+
+        return computed
+
     def _batched(self, call: Callable[[Tensor], Tensor], batch: Tensor) -> Tensor:
+        call = self._computing(call)
         if len(batch) <= self._at_once:
             return call(self._laid_out(batch))
         return torch.cat([call(self._laid_out(part)) for part in batch.split(self._at_once)])

@@ -55,6 +55,12 @@ if TYPE_CHECKING:
     help="What to write for each picture.",
 )
 @preparation
+@click.option(
+    "--precision",
+    type=click.Choice(["fp32", "bf16"]),
+    help="What to compute in: bf16 keeps two or three digits, and needs a processor that has it; "
+    "by default fp32.",
+)
 @strict
 @as_json
 def encode(
@@ -64,6 +70,7 @@ def encode(
     what: str,
     fit: str | None,
     background: float | None,
+    precision: str | None,
     strict: bool,
     as_json: bool,
 ) -> None:
@@ -76,7 +83,7 @@ def encode(
     from zoo.collection.encoding import encode_files, writing
     from zoo.images import files_of, why_not_opened
 
-    model = zoo.load(name, fit=fit, background=background)
+    model = zoo.load(name, fit=fit, background=background, precision=precision)
     call = {"codes": model.encode, "features": model.features, "scores": model.score}[what]
     files, skipped, notes = files_of(sources)
     refuse_loss(out, out.suffix, (path for path in files if not why_not_opened(path.name)))

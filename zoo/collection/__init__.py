@@ -275,7 +275,7 @@ def _found(
     model: "ZooModel | str | None", folder: Path, chosen: "Mapping[str, Any]"
 ) -> "tuple[ZooModel, str | None]":
     """The model to use, and the folder within the collection that it is from, if it is."""
-    from zoo.collection.models import best_embedded, loaded, of_collection
+    from zoo.collection.models import best_embedded, computing_as, loaded, of_collection
     from zoo.collection.store import Store
 
     store = Store.open(folder) if Store.exists(folder) else None
@@ -284,8 +284,9 @@ def _found(
     if model is None:
         model = best_embedded()
     if isinstance(model, str):
-        recorded = None if store is None else store.manifest.preprocessing
-        return loaded(model, recorded, **chosen), None
+        if store is None:
+            return loaded(model, **chosen), None
+        return computing_as(store, loaded(model, store.manifest.preprocessing, **chosen)), None
     if set(chosen.values()) != {None}:
         raise InputError("fit and background are of a model that is named; type: model.prepare()")
     return model, None

@@ -129,6 +129,12 @@ def refuse_another(store: Store, model: "ZooModel") -> None:
             f"not with {_told(prepares, differs)}: their features cannot be compared. Choose "
             "another --out, or leave --fit and --background out"
         )
+    computed = had.get("precision", "fp32")
+    if same and computed != model._precision:
+        raise CollectionError(
+            f"{path_text(store.folder)} was computed in {computed}, and not in {model._precision}: "
+            f"type model.prepare(precision={computed!r}), choose another folder, or name no model"
+        )
     if not same:
         raise CollectionError(
             f"{path_text(store.folder)} was made with {had['name']}, and not with {has['name']}: "
@@ -181,6 +187,8 @@ def _new(folder: Path, model: "ZooModel", weights: str | None) -> Store:
     refuse_foreign(folder)
     width = model.features(torch.zeros(1, *model.image_shape)).shape[1:].numel()
     facts = {**identity(model), "weights": weights, "features": width}
+    if model._precision != "fp32":
+        facts["precision"] = model._precision
     store = Store(folder, Manifest(facts, model.preprocessing.to_dict()))
     store.save()
     return store

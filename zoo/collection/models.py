@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from zoo.model import ZooModel
 
-__all__ = ["best_embedded", "better_ones", "learnt", "loaded", "of_collection"]
+__all__ = ["best_embedded", "better_ones", "computing_as", "learnt", "loaded", "of_collection"]
 
 _MEASURE = "knn1"
 """The metric that embedded weights are chosen by: how often the nearest is of the same class."""
@@ -54,9 +54,16 @@ def of_collection(store: Store) -> "ZooModel":
     Raises: as :func:`zoo.load`.
     """
     facts, prepared = store.manifest.model, store.manifest.preprocessing
+    name = facts["name"]
     if facts["weights"]:
-        return loaded(f"local-dir:{os.fspath(store.folder / facts['weights'])}", prepared)
-    return loaded(facts["name"], prepared)
+        name = f"local-dir:{os.fspath(store.folder / facts['weights'])}"
+    return computing_as(store, loaded(name, prepared))
+
+
+def computing_as(store: Store, model: "ZooModel") -> "ZooModel":
+    """``model`` in the precision of the collection, even where that takes longer."""
+    model._precision = store.manifest.model.get("precision", "fp32")
+    return model
 
 
 def best_embedded() -> str:

@@ -8,18 +8,10 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
+from zoo.isolation import computes_in_bf16
 from zoo.model import Recipe
 
 __all__ = ["Float32", "computes_in_bf16", "orthogonalises", "resolve_precision"]
-
-
-def computes_in_bf16(device: torch.device) -> bool:
-    """Whether the processor multiplies matrices in bf16; where it is emulated, that takes 30 times
-    as long as in float32."""
-    if device.type == "cuda":
-        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    has: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()  # since torch 2.11
-    return bool(has.get("avx512_bf16") or has.get("amx_bf16"))
 
 
 def orthogonalises(optimizer: str) -> bool:
