@@ -418,3 +418,23 @@ def test_channels_come_last_where_a_network_convolves(name, last, monkeypatch):
         expected = images.stride()
     assert seen == [expected, expected]
     assert {key: tensor.stride() for key, tensor in model.state_dict().items()} == before
+
+
+@pytest.mark.parametrize(
+    ("layer", "shape", "batches"),
+    [
+        (nn.Linear(1, 1), (1, 28, 28), [500, 1]),
+        (nn.Linear(1, 1), (3, 64, 64), [500, 1]),
+        (nn.Conv2d(1, 1, 1), (1, 28, 28), [125, 125, 125, 125, 1]),
+        (nn.Conv2d(1, 1, 1), (3, 64, 64), [49] * 10 + [11]),
+        (nn.Conv2d(1, 1, 1), (3, 600, 600), [1, 1]),
+    ],
+)
+def test_how_many_images_are_computed_at_once(layer, shape, batches):
+    """As many as the caches hold of what a convolution makes of them; dense networks want more."""
+    model, seen = ZooModel(), []
+    model.layer, model.image_shape, model.code_shape = layer, shape, (1,)
+    model._encode = lambda images: seen.append(len(images)) or images[:, :1, 0, 0]
+    images = torch.rand(sum(batches), *shape)
+    assert torch.equal(model.encode(images), images[:, :1, 0, 0])
+    assert seen == batches

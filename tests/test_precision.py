@@ -82,3 +82,11 @@ def test_encode_and_collections(model: ZooModel, tmp_path: Path, monkeypatch: py
     assert again.report.computed == 0
     with pytest.raises(CollectionError, match="computed in bf16, and not in fp32"):
         zoo.Collection.index(model.prepare(precision="fp32"), [pictures], folder)
+
+
+def test_models_of_a_library_too():
+    model = zoo.create("timm:test_vit")
+    images = torch.rand(2, *model.image_shape, generator=torch.Generator().manual_seed(0))
+    exact, near = model.encode(images), model.prepare(precision="bf16").encode(images)
+    assert near.dtype == torch.float32
+    assert not torch.equal(near, exact)

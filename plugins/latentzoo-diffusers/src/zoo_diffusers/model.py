@@ -27,7 +27,7 @@ USUAL_SIZE = 256
 GRID = 8
 """Features are the means of a code in at most so many rows and columns."""
 PIXELS = 512 * 512
-"""The most pixels that go through an autoencoder at once, and those that tiles begin above."""
+"""The most pixels of a picture that is computed whole; a larger one is, by tiles."""
 CLASSES = 1000
 """The classes that diffusers' pipeline of DiT takes for granted."""
 
@@ -147,10 +147,6 @@ class AutoencoderModel(DiffusersModel):
         able = type(self.net).__name__ != "AutoencoderTiny" or like_taesd
         tiles = able and self.image_shape[1] * self.image_shape[2] > PIXELS
         self.net.use_tiling = tiles and max(self.image_shape[1:]) > max(sizes)
-
-    @property
-    def _at_once(self) -> int:
-        return max(1, PIXELS // (self.image_shape[1] * self.image_shape[2]))
 
     def _encode(self, images: Tensor) -> Tensor:
         answer = self.net.encode(images * 2 - 1)

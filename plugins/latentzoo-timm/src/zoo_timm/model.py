@@ -4,7 +4,6 @@ Architecture and the reading of weights are timm's. Here it is ensured that only
 read, from one commit, and that every tensor of the network is read from there.
 """
 
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -32,8 +31,6 @@ from zoo.spec import Source as Loaded
 from zoo_timm.source import Source, find
 
 CAN = ("encode", "features")
-PIXELS = 2_000_000
-"""The most pixels of all pictures that go through a network at once: 39 of 224 x 224."""
 _FITS = {"border": "pad"}
 """timm's crop_mode as the zoo's ``fit``. Where timm cuts at the centre, pictures are distorted: on
 drawings and photographs that finds more of what is alike, and nothing is cut off."""
@@ -73,12 +70,6 @@ class TimmModel(ZooModel):
             return features
         except NotImplementedError as error:  # it makes maps, and does not say how to pool them
             raise CapabilityError(f"{self.name} makes no features of pictures: {error}") from None
-
-    def _batched(self, call: Callable[[Tensor], Tensor], batch: Tensor) -> Tensor:
-        # 500 pictures of 518 pixels a side would take tens of GB inside a transformer.
-        at_once = max(1, PIXELS // (self.image_shape[1] * self.image_shape[2]))
-        with torch.no_grad():
-            return torch.cat([call(part) for part in batch.split(at_once)])
 
     @classmethod
     def from_name(cls, rest: str, *, pretrained: bool) -> "TimmModel":
