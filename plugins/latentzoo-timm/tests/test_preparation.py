@@ -73,7 +73,7 @@ def drawing(mode: str, width: int, height: int) -> Image.Image:
         ("1", (171, 320), "png"),
         ("L", (40, 300), "png"),
         ("CMYK", (200, 200), "jpg"),
-        ("RGB", (1400, 1000), "jpg"),  # which is decoded whole, though that takes longer
+        ("RGB", (1500, 1400), "jpg"),  # which is decoded whole, though that takes longer
         ("RGB", (1300, 1500), "png"),
     ],
 )
