@@ -20,7 +20,7 @@ import torch
 from PIL import Image
 
 from zoo.collection.indexing import update
-from zoo.data import load_data, split_validation, stream
+from zoo.data import load_data, split_validation, stream, tar
 from zoo.data.feed import feed_of
 from zoo.data.stream import Stream
 from zoo.errors import DataError, ImageError, RunStopped, TrainingError
@@ -241,6 +241,19 @@ def test_samples_of_several_pictures(tmp_path):
     data = load_data(f"{tmp_path / 'a.tar'}#right.png", "train", SIZE)
     assert numbers(data.images) == [10, 11, 12, 13]
     assert data.notes == ["4 members of tar files are no pictures: left out"]
+
+
+def test_a_tar_is_read_once(tmp_path, monkeypatch):
+    """It would take hours to look each block up in a shard of a hundred thousand pictures."""
+    folder, read, following = of_tars(tmp_path / "set", BAD), [], tarfile.TarFile.next
+    monkeypatch.setattr(tarfile.TarFile, "next", lambda self: read.append(1) or following(self))
+    monkeypatch.setattr(tar, "BLOCK", 4)
+    data = streamed(folder)
+    members = 3 * COUNT + 2 * 2  # tarfile asks for the first twice, and for what is after the last
+    assert len(read) == members
+    list(feed_of(data.images, torch.arange(COUNT)).epoch(torch.Generator(), 10, 0, 0, 1))
+    assert {path.name for path, _ in data.skipped} == {"003.png", "077.png", "078.png"}
+    assert len(read) <= 3 * members, "and once more for the names"
 
 
 @pytest.mark.parametrize("damage", ["cut off", "compressed", "none"])

@@ -8,14 +8,14 @@ import os
 import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from zoo.data.shards import Shards
-from zoo.data.source import UNKNOWN, Source, parts_of
+from zoo.data.source import UNKNOWN, Source, key_of, parts_of
 from zoo.errors import DataError
 from zoo.files import path_text, refuse_placeholder
 from zoo.images import NO_PICTURE, why_not_opened
@@ -80,21 +80,12 @@ def open_tar(
         split=split,
         most=int(shards.counts.sum()),
         shape=(preprocessing.channels, preprocessing.height, preprocessing.width),
-        key=_key(shards),
+        key=key_of(files) + "".join(asked),
         parts=partial(parts_of, shards, preprocessing, left.unread),
         notes=notes,
         shards=shards,
         unread=left.unread,
     )
-
-
-def _key(shards: Shards) -> str:
-    import hashlib
-
-    digest = hashlib.sha256()
-    for block, count in enumerate(shards.counts.tolist()):
-        digest.update(os.fsencode(shards.place(block, 0)) + shards.key(block, 0, count))
-    return digest.hexdigest()
 
 
 def _indexed(path: Path, file: Path, asked: list[str], left: _Left) -> _Index:
@@ -190,9 +181,14 @@ def _shards(found: list[_Index], odd: str) -> Shards:
         name, part = os.fsencode(files[at].name), slice(start + first, start + last)
         return name + offsets[at][part].tobytes() + sizes[at][part].tobytes()
 
+    @lru_cache(maxsize=1)
+    def names(at: int) -> dict[int, str]:
+        return _names(files[at])
+
     def place(block: int, row: int) -> Path:
         at, start = starts[block]
-        return files[at] / _name(files[at], int(offsets[at][start + row]))
+        offset = int(offsets[at][start + row])
+        return files[at] / names(at).get(offset, f"the member at byte {offset}")
 
     return Shards(
         counts=np.array([min(BLOCK, len(sizes[i]) - at) for i, at in starts], np.int64),
@@ -214,14 +210,14 @@ def _member(file: Any, path: Path, offset: int, size: int) -> bytes:
     return bytes(data)
 
 
-def _name(path: Path, offset: int) -> str:
-    """The name of the member whose bytes begin at ``offset``, which is asked for seldom."""
+def _names(path: Path) -> dict[int, str]:
+    """The names of a file's members by where their bytes begin, which are asked for seldom."""
+    found = {}
     try:
         with tarfile.open(path, "r:") as archive:
             while (info := archive.next()) is not None:
                 archive.members.clear()  # type: ignore[attr-defined]
-                if info.offset_data == offset:
-                    return info.name
+                found[info.offset_data] = info.name
     except (tarfile.TarError, OSError):
         pass
-    return f"the member at byte {offset}"
+    return found
