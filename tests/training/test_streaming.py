@@ -295,10 +295,14 @@ def test_a_collection(tmp_path):
     update(tmp_path / "c", Means(), [files, archives])
     data = streamed(tmp_path / "c")
     assert len(data) == 19 + COUNT
+    held = load_data(str(tmp_path / "c"), "train", SIZE)
+    for skipped in (data.skipped, held.skipped):
+        assert [path for path, _ in skipped] == [files / "003.png"]
+        assert skipped[0][1].startswith("not a picture")
     feed = feed_of(data.images, torch.arange(len(data)))
     expected = sorted([*(i for i in range(20) if i != 3), *range(COUNT)])
     assert sorted(i for part in feed.once() for i in numbers(part)) == expected
-    assert torch.equal(load_data(str(tmp_path / "c"), "train", SIZE).images, data.images[:])
+    assert torch.equal(held.images, data.images[:])
     (files / "007.png").unlink()
     with pytest.raises(DataError, match=r"007\.png was there when the run began"):
         list(feed.once())
@@ -354,6 +358,24 @@ def test_a_run_says_that_it_decodes_anew(folder):
         "decoded, 150 images would take 0.1 MB, more than --memory: each epoch decodes them anew"
     ]
     assert not [note for note in load_data(str(folder), "train", SIZE).remarks if "decode" in note]
+
+
+def test_a_collection_that_was_updated_is_another_run(tmp_path, train):
+    """Also when it has as many pictures as before."""
+    files = of_files(tmp_path / "files", BAD)
+    (tmp_path / "c").mkdir()
+    update(tmp_path / "c", Means(), [files])
+    more = {"data": str(tmp_path / "c"), "data_dir": None, "memory": 0}
+    with pytest.raises(RunStopped):
+        train("ae", tmp_path / "run", stop=iter([None, None, 15]).__next__, **more)
+    (files / "150.png").write_bytes(encoded(150))
+    update(tmp_path / "c", Means(), [files])
+    with pytest.raises(TrainingError, match="its data are 147 images of c, now 148 of c"):
+        train("ae", tmp_path / "run", resume=True, **more)
+    (files / "020.png").unlink()
+    update(tmp_path / "c", Means(), [files])
+    with pytest.raises(TrainingError, match="now 147 of c: the first that differ"):
+        train("ae", tmp_path / "run", resume=True, **more)
 
 
 RUN = """

@@ -18,8 +18,9 @@ BLOCK = 64
 
 
 def open_collection(path: Path, preprocessing: Preprocessing) -> Source:
-    """A source of the pictures that a collection has and that could be read when it was made."""
+    """A source of the pictures that a collection has; what it could not read is counted."""
     store = Store.open(path)
+    unread = [(Path(file), reason) for file, reason in store.unread()]
     blocks = [
         (number, rows[at : at + BLOCK])
         for number in range(len(store.manifest.shards))
@@ -34,9 +35,10 @@ def open_collection(path: Path, preprocessing: Preprocessing) -> Source:
         most=int(shards.counts.sum()),
         shape=(preprocessing.channels, preprocessing.height, preprocessing.width),
         key=store.fingerprint(),
-        parts=partial(parts_of, shards, preprocessing, []),
+        parts=partial(parts_of, shards, preprocessing, unread),
         notes=["the pictures are those of the collection, as it was last indexed"],
         shards=shards,
+        unread=unread,
     )
 
 
