@@ -97,6 +97,7 @@ def load(
     fit: str | None = None,
     background: float | None = None,
     precision: str | None = None,
+    compile: bool | None = None,
 ) -> "ZooModel":
     """A trained model, float32 and in eval mode.
 
@@ -110,13 +111,14 @@ def load(
             :meth:`zoo.model.ZooModel.prepare` takes them.
         precision: what the calls compute in, ``fp32`` (the default) or ``bf16``, as the same method
             takes it.
+        compile: whether ``torch.compile`` makes the calls faster, as the same method takes it.
 
     Raises:
         ModelNameError: the name means nothing here, or more than one thing.
         WeightsError: the weights are not there, damaged, unsafe, or not those of the model.
         HubError: the Hub does not have or does not give them, or cannot be reached.
         PluginError: the plugin of this model failed to load.
-        InputError: this machine has no such ``device``, or another ``fit``,
+        InputError: this machine has no such ``device`` or no compiler, or another ``fit``,
             ``background`` or ``precision``.
         FileError: the operating system refuses access to one of its files or folders.
     """
@@ -125,7 +127,7 @@ def load(
     model = loaded(name, token=token).model.prepare(fit=fit, background=background)
     with isolated():
         model = model.to(usable_device(device))
-    return model.prepare(precision=precision)  # which asks the device
+    return model.prepare(precision=precision, compile=compile)  # which ask the device
 
 
 class Loaded(NamedTuple):

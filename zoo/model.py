@@ -12,6 +12,7 @@ import html
 import itertools
 import math
 import random
+import shutil
 import threading
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -25,8 +26,9 @@ from zoo.boundary import require_plain
 from zoo.density import GaussianMixture, fit_density
 from zoo.errors import CapabilityError, InputError, SpecError
 from zoo.files import path_text
-from zoo.isolation import computes_in_bf16, isolated
+from zoo.isolation import computes_in_bf16, isolated, without_isolation
 from zoo.spec import AS_LIBRARY, FITS, ModelSpec, Preprocessing, Source, complete_options
+from zoo.system import cpp_compiler
 
 if TYPE_CHECKING:
     from zoo.transform import Transform
@@ -250,6 +252,9 @@ class ZooModel(nn.Module):
     """How the library that the weights are from prepares pictures itself: ``fit="library"``."""
     _precision: str = "fp32"
     """What the calls compute in: see :meth:`prepare`."""
+    _compile: bool = False
+    _compiled: dict[str, Callable[..., Tensor]] | None = None
+    """What torch.compile made of the underscored methods; of this very model, so never copied."""
 
     # -- the calls -------------------------------------------------------------------------------
 
@@ -546,8 +551,9 @@ class ZooModel(nn.Module):
         fit: str | None = None,
         background: float | None = None,
         precision: str | None = None,
+        compile: bool | None = None,
     ) -> Self:
-        """Choose how :meth:`preprocess` makes pictures into images, and what the calls compute in;
+        """Choose how :meth:`preprocess` makes pictures into images, and how the calls compute;
         returns the model itself.
 
         Args:
@@ -560,14 +566,19 @@ class ZooModel(nn.Module):
                 digits. What they return is float32 in both. :meth:`generate` keeps to float32,
                 since a seed stands for its images; so does ``model(images)``, which follows the
                 caller's own autocast. The tensors of the model stay as they are.
+            compile: whether each call is compiled by ``torch.compile`` the first time, which takes
+                half a minute; results differ in the sixth digit. Tensors and their names stay as
+                they are, and :meth:`generate` and ``model(images)`` are not compiled.
 
         Raises:
             InputError: another ``fit`` or ``precision``, or ``background`` out of range;
-                ``library`` of a model that is of none; or ``bf16`` on a device that does not
-                compute in it.
+                ``library`` of a model that is of none; ``bf16`` on a device that does not
+                compute in it; or ``compile`` where no C++ compiler is installed.
         """
         if precision is not None:
             self._precision = self._checked_precision(precision)
+        if compile is not None:
+            self._compile = compile and self._compiler_found()
         asked = {"fit": fit, "background": background}
         chosen: dict[str, Any] = {key: value for key, value in asked.items() if value is not None}
         if fit is not None:
@@ -587,6 +598,15 @@ class ZooModel(nn.Module):
                 "would take many times as long as in fp32; leave precision out"
             )
         return precision
+
+    def _compiler_found(self) -> bool:
+        command = cpp_compiler()
+        if self.device.type == "cpu" and shutil.which(command) is None:
+            raise InputError(
+                f"compile needs a C++ compiler, and {command} is not installed: install it, name "
+                "another in the environment variable CXX, or leave compile out"
+            )
+        return True
 
     def _of_library(self) -> dict[str, Any]:
         """What ``fit="library"`` changes of :attr:`preprocessing`."""
@@ -638,9 +658,29 @@ class ZooModel(nn.Module):
         return computed
 
     def _batched(self, call: Callable[[Tensor], Tensor], batch: Tensor) -> Tensor:
-        call = self._computing(call)
+        call = self._computing(self._fast(call))
         parts = [call(self._laid_out(part)) for part in batch.split(self._at_once)]
         return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+    def _fast(self, call: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+        """``call`` compiled, if that was chosen and it is a method of this model."""
+        if not self._compile or getattr(call, "__self__", None) is not self:
+            return call
+        if self._compiled is None:
+            self._compiled = {}
+        if call.__name__ not in self._compiled:
+            self._compiled[call.__name__] = torch.compile(call)
+        made: Callable[[Tensor], Tensor] = self._compiled[call.__name__]
+
+        def compiled(batch: Tensor) -> Tensor:
+            with without_isolation():  # whose mode would be traced along
+                return made(batch)
+
+        return compiled
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For copies and pickles, which compile anew."""
+        return {key: value for key, value in self.__dict__.items() if key != "_compiled"}
 
     def _laid_out(self, batch: Tensor) -> Tensor:
         """The same images or codes in the layout in which the network computes faster.

@@ -7,6 +7,7 @@ older ones no ``preadv``; Windows has none of them, nor ``sysconf``. Locks are i
 import errno
 import os
 import shutil
+import sys
 from pathlib import Path
 from typing import BinaryIO
 
@@ -71,3 +72,9 @@ def processors() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def cpp_compiler() -> str:
+    """The command of the C++ compiler that torch.compile calls."""
+    usual = {"darwin": "clang++", "win32": "cl"}.get(sys.platform, "g++")
+    return os.environ.get("CXX") or usual
