@@ -17,6 +17,8 @@ from zoo.files import path_text
 
 __all__ = ["Alike", "DuplicateSet", "Fault", "Layer", "PageData", "to_json"]
 
+_ALL = slice(None)
+
 
 class Layer(NamedTuple):
     """One way to group all pictures.
@@ -196,52 +198,83 @@ def to_json(data: PageData) -> dict[str, Any]:
     """
     return {
         "title": path_text(data.title),
-        "paths": [path_text(path) for path in data.paths],
-        "widths": _packed(data.widths, "<u4"),
-        "heights": _packed(data.heights, "<u4"),
-        "bytes": _packed(data.bytes, "<f8"),
-        "hashes": _hashes(data.hashes),
+        **columns_json(data),
         "neighbours": data.neighbours is not None,
-        "odd": None if data.odd is None else _packed(data.odd, "<f4"),
-        "places": None if data.places is None else _packed(data.places, "<f4"),
-        "unread": [[path_text(path), path_text(reason)] for path, reason in data.unread],
+        "places": None if data.places is None else packed(data.places, "<f4"),
+        "unread": unread_json(data),
         **changing_json(data),
+    }
+
+
+def columns_json(data: PageData, part: slice = _ALL) -> dict[str, Any]:
+    """What each picture is, which no decision changes."""
+    return {
+        "paths": [path_text(path) for path in data.paths[part]],
+        "widths": packed(data.widths[part], "<u4"),
+        "heights": packed(data.heights[part], "<u4"),
+        "bytes": packed(data.bytes[part], "<f8"),
+        "hashes": _hashes(data.hashes[part]),
+        "odd": None if data.odd is None else packed(data.odd[part], "<f4"),
     }
 
 
 def changing_json(data: PageData) -> dict[str, Any]:
     """The part of :func:`to_json` that a decision may change."""
-    columns = {"name": data.names, "given": data.given, "member": data.member}
-    names = sorted({name for column in columns.values() for name in column} - {""})
-    numbers = {name: i for i, name in enumerate(names)} | {"": -1}
-    sure = data.probabilities if data.probabilities is not None else np.ones(len(data))
+    names = names_of(data)
     return {
-        "layers": [
-            {
-                "name": layer.name,
-                "labels": _packed(layer.labels, "<i4"),
-                "sureness": _packed(_hundredths(layer.sureness), "u1"),
-            }
-            for layer in data.layers
-        ],
+        "layers": layers_json(data),
         "default_layer": data.default_layer,
         "faults": [[fault.picture, fault.kind, fault.value] for fault in data.faults],
         "names": names,
+        **named_json(data, names),
+        "duplicates": sets_json(data.duplicates),
+    }
+
+
+def names_of(data: PageData) -> list[str]:
+    """All names that pictures have, or were given."""
+    return sorted({*data.names, *data.given, *data.member} - {""})
+
+
+def layers_json(data: PageData, part: slice = _ALL) -> list[dict[str, Any]]:
+    """The group of each picture in each layer, and how sure that is."""
+    return [
+        {
+            "name": layer.name,
+            "labels": packed(layer.labels[part], "<i4"),
+            "sureness": packed(hundredths(layer.sureness[part]), "u1"),
+        }
+        for layer in data.layers
+    ]
+
+
+def named_json(data: PageData, names: list[str], part: slice = _ALL) -> dict[str, Any]:
+    """The names of each picture, as positions in ``names``."""
+    numbers = {name: i for i, name in enumerate(names)} | {"": -1}
+    count = len(data.paths[part])
+    columns = {"name": data.names, "given": data.given, "member": data.member}
+    sure = np.ones(count) if data.probabilities is None else data.probabilities[part]
+    return {
         **{
-            key: _packed(np.array([numbers[name] for name in column or [""] * len(data)]), "<i4")
+            key: packed(np.array([numbers[name] for name in column[part] or [""] * count]), "<i4")
             for key, column in columns.items()
         },
-        "probability": _packed(_hundredths(sure), "u1"),
-        "duplicates": _sets(data.duplicates),
+        "probability": packed(hundredths(sure), "u1"),
     }
+
+
+def unread_json(data: PageData) -> list[list[str]]:
+    """Path and reason of each file that could not be read."""
+    return [[path_text(path), path_text(reason)] for path, reason in data.unread]
 
 
 def alike_json(found: Alike) -> dict[str, Any]:
     """What a threshold takes as alike."""
-    return {"sets": _sets(found.sets), "count": found.count, "extra": found.extra}
+    return {"sets": sets_json(found.sets), "count": found.count, "extra": found.extra}
 
 
-def _sets(sets: Sequence[DuplicateSet]) -> list[list[Any]]:
+def sets_json(sets: Sequence[DuplicateSet]) -> list[list[Any]]:
+    """Sets as the page's script reads them."""
     return [
         [each.band, [int(i) for i in each.pictures], int(each.keep), path_text(each.why)]
         for each in sets
@@ -254,8 +287,8 @@ def neighbours_json(data: PageData, start: int, end: int) -> dict[str, Any]:
         return {"k": 0, "neighbours": "", "similarities": ""}
     return {
         "k": data.neighbours.shape[1],
-        "neighbours": _packed(data.neighbours[start:end], "<i4"),
-        "similarities": _packed(data.similarities[start:end], "<f4"),
+        "neighbours": packed(data.neighbours[start:end], "<i4"),
+        "similarities": packed(data.similarities[start:end], "<f4"),
     }
 
 
@@ -265,9 +298,10 @@ def script_json(value: Any) -> str:
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
 
-def _hundredths(values: np.ndarray) -> np.ndarray:
-    hundredths: np.ndarray = np.clip(np.nan_to_num(values.astype(float)) * 100, 0, 100).round()
-    return hundredths
+def hundredths(values: np.ndarray) -> np.ndarray:
+    """Shares as whole numbers from 0 to 100."""
+    whole: np.ndarray = np.clip(np.nan_to_num(values.astype(float)) * 100, 0, 100).round()
+    return whole
 
 
 def _hashes(hashes: Sequence[str]) -> str:
@@ -275,6 +309,6 @@ def _hashes(hashes: Sequence[str]) -> str:
     return base64.b64encode(bytes.fromhex("".join(hashes))).decode()
 
 
-def _packed(column: np.ndarray, kind: str) -> str:
+def packed(column: np.ndarray, kind: str) -> str:
     """Numbers as base64 of their bytes, in the order that every browser's machine has."""
     return base64.b64encode(np.ascontiguousarray(column).astype(kind).tobytes()).decode()

@@ -2,16 +2,18 @@
 
 A page from a disk may read no file beside it but scripts and pictures. So thumbnails (WebP, as
 base64) and neighbours lie in scripts, those of some pictures in each, which are loaded when they
-are looked at.
+are looked at; of very many pictures, everything does (:mod:`zoo.collection.page.tiles`).
 """
 
 import base64
 import hashlib
+import json
 from collections.abc import Callable, Iterator
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from zoo.collection.page import tiles
 from zoo.collection.page.data import PageData, neighbours_json, script_json, to_json
 from zoo.errors import InputError
 from zoo.files import new_folder, path_text, write_atomically
@@ -22,6 +24,9 @@ SHARD = 256
 """Pictures of a shard: a megabyte or two."""
 SINGLE = 10_000
 """Pictures that one file may hold; a browser reads it whole before it shows any."""
+TILED = 100_000
+"""Pictures of which a folder's page may have everything but thumbnails inside; of more it has only
+what is seen first, and reads the rest from files beside it when that is looked at."""
 MARK = b"<!doctype html>\n<!-- a page of zoo browse -->\n"
 """How every page begins, by which an earlier one is known."""
 
@@ -80,7 +85,7 @@ def _one_file(data: PageData, shards: Iterator[str], out: Path) -> Exported:
         f'<script type="application/json" id="shard-{number}">{shard}</script>'
         for number, shard in enumerate(shards)
     ]
-    page = _page(data, "\n".join(inside))
+    page = _page(to_json(data), "\n".join(inside))
     out.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(out, page)
     return Exported(1, len(page))
@@ -88,15 +93,25 @@ def _one_file(data: PageData, shards: Iterator[str], out: Path) -> Exported:
 
 def _folder(data: PageData, shards: Iterator[str], out: Path) -> Exported:
     out.parent.mkdir(parents=True, exist_ok=True)
-    size, number = 0, -1
+    is_tiled = len(data) > TILED
+    size, count = 0, 0
     with new_folder(out) as folder:
-        for number, shard in enumerate(shards):
-            text = f"zooShard({number},{shard})\n".encode()
-            (folder / f"thumbnails-{number:05}.js").write_bytes(text)
-            size += len(text)
-        page = _page(data)
+        for name, text in _beside(data, shards, is_tiled):
+            written = text.encode()
+            (folder / name).write_bytes(written)
+            size, count = size + len(written), count + 1
+        page = _page(tiles.first_json(data) if is_tiled else to_json(data))
         (folder / "index.html").write_bytes(page)
-    return Exported(number + 2, size + len(page))
+    return Exported(count + 1, size + len(page))
+
+
+def _beside(data: PageData, shards: Iterator[str], is_tiled: bool) -> Iterator[tuple[str, str]]:
+    """Names and texts of the scripts beside the page."""
+    for number, shard in enumerate(shards):
+        yield f"thumbnails-{number:05}.js", f"zooShard({number},{shard})\n"
+    if is_tiled:
+        for name, value in tiles.parts(data):
+            yield f"{name}.js", f"zooPart({json.dumps(name)},{script_json(value)})\n"
 
 
 def _shards(data: PageData, thumbnail: Thumbnail) -> Iterator[str]:
@@ -111,7 +126,7 @@ def _shards(data: PageData, thumbnail: Thumbnail) -> Iterator[str]:
         yield script_json(shard | neighbours_json(data, start, end))
 
 
-def _page(data: PageData, inside: str = "") -> bytes:
+def _page(data: dict[str, Any], inside: str = "") -> bytes:
     """The HTML, whose policy allows its own script and style and no request to any host."""
     script, style = asset("page.js"), asset("page.css")
     policy = (
@@ -122,7 +137,7 @@ def _page(data: PageData, inside: str = "") -> bytes:
     parts = {
         "policy": f'<meta http-equiv="Content-Security-Policy" content="{policy}">',
         "style": f"<style>{style}</style>",
-        "data": f'<script type="application/json" id="collection">{script_json(to_json(data))}'
+        "data": f'<script type="application/json" id="collection">{script_json(data)}'
         f"</script>\n{inside}",
         "script": f"<script>{script}</script>\n<!--\n{asset('LICENSES.txt')}-->",
     }

@@ -5,13 +5,15 @@ const SHARD = 256; // pictures; as in static.py and serving.py
 const KEPT = 64; // shards in memory
 const policy = globalThis.trustedTypes?.createPolicy("zoo", {
   createScriptURL: (url) => {
-    if (!/^thumbnails-\d{5,}\.js$/.test(url)) throw new Error("not a shard");
+    if (!/^(thumbnails|details|order|map|odd|duplicates|unread)[-\d]*\.js$/.test(url)) throw new Error("not a shard");
     return url;
   },
 });
 
+const urlOf = (number) => `thumbnails-${String(number).padStart(5, "0")}.js`;
+
 // The last few of what was asked for, by number.
-class Kept {
+export class Kept {
   constructor(get, most) {
     Object.assign(this, { get, most, all: new Map() });
   }
@@ -46,19 +48,34 @@ export class Files {
     this.can = { words: false, pictures: false };
     this.shards = new Kept((number) => this.load(number), KEPT);
     this.waiting = new Map();
-    globalThis.zooShard = (number, shard) => this.waiting.get(number)?.(shard);
+    globalThis.zooShard = (number, shard) => this.waiting.get(urlOf(number))?.(shard);
+    globalThis.zooPart = (name, part) => this.waiting.get(`${name}.js`)?.(part);
   }
 
   load(number) {
     const inside = document.getElementById(`shard-${number}`);
     if (inside) return Promise.resolve(JSON.parse(inside.textContent));
+    return this.script(urlOf(number));
+  }
+
+  // A part of what is known of very many pictures.
+  part(name) {
+    return this.script(`${name}.js`);
+  }
+
+  // What a script beside the page gives.
+  script(url) {
     return new Promise((resolve, reject) => {
-      const url = `thumbnails-${String(number).padStart(5, "0")}.js`;
       const script = document.createElement("script");
-      this.waiting.set(number, resolve);
+      this.waiting.set(url, resolve);
       script.src = policy ? policy.createScriptURL(url) : url;
-      script.onload = () => script.remove();
-      script.onerror = () => reject(new Error(`${url} is not beside the page`));
+      const end = (what) => () => {
+        script.remove();
+        this.waiting.delete(url);
+        reject(new Error(`${url} ${what}`)); // which says nothing if it gave something
+      };
+      script.onload = end("is damaged");
+      script.onerror = end("is not beside the page");
       document.head.append(script);
     });
   }

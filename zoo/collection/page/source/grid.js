@@ -24,7 +24,13 @@ export class Grid {
     into.setAttribute("aria-multiselectable", String(selectable));
     into.classList.add("grid");
     this.measure();
-    this.rows = new Rows(scroller, into, { count: this.count(), height: this.height, draw: (row) => this.draw(row) });
+    this.rows = new Rows(scroller, into, {
+      count: this.count(),
+      height: this.height,
+      draw: (row) => this.draw(row),
+      ready: (row) => page.collection.ready(numbers.slice(row * this.columns, (row + 1) * this.columns)),
+      drawn: () => this.wanted !== undefined && this.at(this.wanted) && this.go(this.wanted),
+    });
     this.tell();
     into.addEventListener("keydown", (event) => this.key(event));
     into.addEventListener("click", (event) => this.click(event));
@@ -127,6 +133,7 @@ export class Grid {
     this.active = at;
     this.rows.show(Math.floor(at / this.columns));
     const cell = this.at(at);
+    this.wanted = cell ? undefined : at; // it is not drawn yet
     cell?.setAttribute("tabindex", "0");
     cell?.focus({ preventScroll: true });
   }

@@ -6,11 +6,8 @@ import { Rows } from "./rows.js";
 
 const FILTERS = { all: "All", unnamed: "Not named yet", named: "Named" };
 
-function share(page) {
-  const { collection } = page;
-  let named = 0;
-  for (let i = 0; i < collection.size; i++) named += collection.name[i] >= 0;
-  return collection.size ? named / collection.size : 0;
+function share({ collection }) {
+  return collection.size ? collection.named / collection.size : 0;
 }
 
 export function groupsView(page, main) {
@@ -57,9 +54,8 @@ export function groupsView(page, main) {
   function draw(at) {
     const group = shown[at];
     const title = collection.title_of(group);
-    const pictures = group.pictures;
     const count = Math.ceil((main.clientWidth - 24) / (height - 62));
-    const facts = narrow ? number(pictures.length) : `${plural(pictures.length, "picture")}, ${Math.round(group.sure)}% sure`;
+    const facts = narrow ? number(group.size) : `${plural(group.size, "picture")}, ${Math.round(group.sure)}% sure`;
     const head = element(
       "div",
       { class: "head" },
@@ -82,8 +78,8 @@ export function groupsView(page, main) {
     const strip = element(
       "a",
       { class: "strip", href: `#/group/${group.label}`, tabindex: "-1", "aria-hidden": "true" },
-      pictures.slice(0, count).map((i) => thumbnail(page, i)),
     );
+    collection.first(group, count, (pictures) => strip.append(...pictures.map((i) => thumbnail(page, i))));
     return element(
       "div",
       { role: "listitem", class: "group", "aria-setsize": shown.length, "aria-posinset": at + 1 },

@@ -77,7 +77,9 @@ export function duplicatesView(page, main) {
   const empty = element("p", { class: "empty", hidden: true });
   main.append(list, empty);
   const narrow = matchMedia("(max-width: 640px)").matches;
-  const rows = new Rows(main, list, { count: shown.length, height: narrow ? 300 : 272, draw });
+  const rows = new Rows(main, list, {
+    count: shown.length, height: narrow ? 300 : 272, draw, ready: (at) => collection.ready(shown[at].pictures),
+  });
   let asking;
   let asked = 0;
   if (state.band === ALIKE) ask();
@@ -158,8 +160,7 @@ export function oddView(page, main) {
   const kinds = [...collection.byKind.keys()].sort();
   let shown;
   if (state.kind === "strangest") {
-    shown = collection.odd ? Array.from({ length: collection.size }, (_, i) => i) : [];
-    shown.sort((a, b) => collection.odd[b] - collection.odd[a]);
+    shown = collection.strangest();
   } else shown = collection.byKind.get(state.kind) ?? [];
   main.append(
     element(
@@ -171,22 +172,28 @@ export function oddView(page, main) {
         state.top = 0;
         page.redraw(true);
       }),
-      element("span", { class: "quiet" }, state.kind === "strangest" ? "Beside each, what it is most alike." : plural(shown.length, "picture")),
+      element("span", { class: "quiet" }, state.kind === "strangest" ? "Beside each, what it is most alike." : counted()),
     ),
   );
   const list = element("div", { role: "list", "aria-label": "Odd ones" });
   main.append(list);
   if (!shown.length) main.append(element("p", { class: "empty" }, "No odd ones are known here. Type: zoo odd FOLDER"));
-  const rows = new Rows(main, list, { count: shown.length, height: 148, draw });
+  const rows = new Rows(main, list, { count: shown.length, height: 148, draw, ready: (at) => collection.ready([shown[at]]) });
   main.scrollTop = state.top;
   rows.update();
+
+  function counted() {
+    const count = collection.countOf(state.kind);
+    return plural(count, "picture") + (count > shown.length ? `; the worst ${number(shown.length)} are shown` : "");
+  }
 
   function draw(at) {
     const i = shown[at];
     const near = element("div", { class: "reasons", "aria-label": "Most alike" });
     const faults = (collection.faults.get(i) ?? []).map(({ kind, value }) => `${kind} (${Number(value.toPrecision(3))})`);
     if (collection.hasNeighbours) {
-      page.backend.neighbours(i).then((found) => {
+      page.backend.neighbours(i).then(async (found) => {
+        await collection.ready(found.slice(0, 6).map(({ picture }) => picture));
         near.append(...found.slice(0, 6).map(({ picture, similarity }) => opener(page, picture, [picture], `${Math.round(100 * similarity)}%`)));
       }, () => {});
     }

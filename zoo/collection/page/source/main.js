@@ -7,6 +7,7 @@ import { duplicatesView, foundView, oddView, unreadView } from "./lists.js";
 import { mapView } from "./map.js";
 import { refuse } from "./naming.js";
 import { PictureDialog } from "./picture.js";
+import { Tiled } from "./tiled.js";
 
 const VIEWS = { groups: groupsView, group: groupView, map: mapView, duplicates: duplicatesView, odd: oddView, unread: unreadView, found: foundView };
 const THEMES = ["auto", "light", "dark"];
@@ -64,8 +65,7 @@ class Page {
     const { collection } = this;
     const counts = {
       groups: collection.groups.filter((group) => group.label >= 0).length,
-      duplicates: collection.duplicates.length,
-      unread: collection.unread.length,
+      ...collection.counts,
     };
     for (const [view, count] of Object.entries(counts)) {
       document.querySelector(`nav a[href="#/${view}"] .count`).textContent = number(count);
@@ -94,6 +94,7 @@ class Page {
     if (picture && Number.isInteger(i) && i >= 0 && i < this.collection.size) {
       if (!this.dialog.dialog.open || this.dialog.picture !== i) this.dialog.show(i);
     } else if (this.dialog.dialog.open) this.dialog.dialog.close();
+    else this.dialog.picture = undefined; // nor is one waited for
   }
 
   // Draw the view anew, for what it shows has changed;
@@ -124,7 +125,24 @@ class Page {
       if (current) link.setAttribute("aria-current", "page");
       else link.removeAttribute("aria-current");
     }
-    this.view = VIEWS[view](this, this.main, argument);
+    const waiting = this.collection.lacking(view, argument);
+    this.view = waiting ? this.waited(waiting) : VIEWS[view](this, this.main, argument);
+  }
+
+  // A view that is shown as soon as what it lacks is here.
+  waited(waiting) {
+    const text = element("p", { class: "empty" }, "Reading…");
+    const view = { help: "", key: () => false, stop() {} };
+    this.main.append(text);
+    waiting.then(
+      () => {
+        if (this.view !== view) return;
+        this.stale = true;
+        this.show();
+      },
+      (error) => (text.textContent = error.message),
+    );
+    return view;
   }
 
   open(i, list) {
@@ -184,7 +202,7 @@ class Page {
 
   async find(text) {
     if (!text) return;
-    const pictures = this.collection.matching(text);
+    const pictures = await this.collection.matching(text);
     this.found = { title: `“${text}”`, pictures, note: `${plural(pictures.length, "picture")} by name or path` };
     if (this.backend.can.words) {
       try {
@@ -243,8 +261,8 @@ class Page {
     });
   }
 
-  save() {
-    const url = URL.createObjectURL(new Blob([this.collection.table()], { type: "text/csv" }));
+  async save() {
+    const url = URL.createObjectURL(new Blob(await this.collection.table(), { type: "text/csv" }));
     element("a", { href: url, download: `${this.collection.title}.csv` }).click();
     setTimeout(() => URL.revokeObjectURL(url), 10000);
     tell("The table has a row for every picture.");
@@ -315,7 +333,7 @@ async function start() {
     plain = await backend.ask("collection");
     backend.can = plain.can;
   }
-  window.zooPage = new Page(new Collection(plain), backend);
+  window.zooPage = new Page(plain.paths ? new Collection(plain) : new Tiled(plain, backend), backend);
   document.body.classList.add("ready");
 }
 

@@ -36,26 +36,32 @@ export function mapView(page, main) {
   const hint = element("div", { class: "hint", hidden: true });
   const by = element(
     "select",
-    { "aria-label": "Colours by", onchange: () => ((state.by = by.value), recolour(), draw()) },
+    { "aria-label": "Colours by", onchange: () => ((state.by = by.value), coloured.clear(), draw()) },
     ["group", "name"].map((kind) => element("option", { value: kind }, `Colours by ${kind}`)),
   );
   by.value = state.by;
   main.classList.add("whole");
   main.append(element("h1", { class: "unseen" }, "Map"), canvas, element("div", { class: "over" }, by), hint);
 
-  const places = collection.places;
-  const numbers = Array.from({ length: collection.size }, (_, i) => i);
-  const tree = quadtree(numbers, (i) => places[2 * i], (i) => places[2 * i + 1]);
   const context = canvas.getContext("2d");
   const images = new Map();
   const pixel = window.devicePixelRatio || 1;
-  let [width, height, colours] = [0, 0, null];
+  let [width, height] = [0, 0];
 
-  function recolour() {
-    const labels = state.by === "group" ? collection.layers[collection.layer]?.labels : collection.name;
-    colours = new Uint32Array(collection.size);
+  // The colours of points that are drawn together, and what finds the nearest of them.
+  const coloured = new Map();
+  const trees = new Map();
+
+  function coloursOf(points) {
+    if (!coloured.has(points)) coloured.set(points, colouring(points));
+    return coloured.get(points);
+  }
+
+  function colouring({ numbers, labels: labelled }) {
+    const labels = labelled(state.by);
+    const colours = new Uint32Array(numbers.length);
     const known = new Map();
-    for (let i = 0; i < collection.size; i++) {
+    for (let i = 0; i < numbers.length; i++) {
       const label = labels ? labels[i] : -1;
       if (!known.has(label)) {
         const [r, g, b] = colour(label, dark);
@@ -63,6 +69,23 @@ export function mapView(page, main) {
       }
       colours[i] = known.get(label);
     }
+    return colours;
+  }
+
+  function treeOf(points) {
+    if (!trees.has(points)) {
+      const { numbers, places } = points;
+      trees.set(points, quadtree(numbers.keys(), (i) => places[2 * i], (i) => places[2 * i + 1]));
+    }
+    return trees.get(points);
+  }
+
+  function points() {
+    const found = collection.points([...placeAt(0, 0), ...placeAt(width, height)], side() * state.transform.k, later);
+    for (const kept of [coloured, trees]) {
+      for (const each of kept.keys()) if (!found.includes(each)) kept.delete(each);
+    }
+    return found;
   }
 
   // A square in the middle of the canvas holds the whole map, at first.
@@ -80,26 +103,30 @@ export function mapView(page, main) {
     const w = canvas.width;
     const h = canvas.height;
     const data = context.createImageData(w, h);
-    const points = new Uint32Array(data.data.buffer);
+    const pixels = new Uint32Array(data.data.buffer);
     const half = Math.round(pixel * Math.min(4, 1.2 + state.transform.k / 3 + 50 / Math.sqrt(collection.size)));
-    for (let i = 0; i < collection.size; i++) {
-      const x = across(places[2 * i]);
-      const y = down(places[2 * i + 1]);
-      if (x < 0 || y < 0 || x >= width || y >= height) continue;
-      if (shown.length <= THUMBNAILS) shown.push(i);
-      const [cx, cy] = [Math.round(x * pixel), Math.round(y * pixel)];
-      for (let b = Math.max(0, cy - half); b < Math.min(h, cy + half); b++) {
-        for (let a = Math.max(0, cx - half); a < Math.min(w, cx + half); a++) points[b * w + a] = colours[i];
+    for (const each of points()) {
+      const { numbers, places } = each;
+      const colours = coloursOf(each);
+      for (let i = 0; i < numbers.length; i++) {
+        const x = across(places[2 * i]);
+        const y = down(places[2 * i + 1]);
+        if (x < 0 || y < 0 || x >= width || y >= height) continue;
+        if (shown.length <= THUMBNAILS) shown.push([numbers[i], x, y]);
+        const [cx, cy] = [Math.round(x * pixel), Math.round(y * pixel)];
+        for (let b = Math.max(0, cy - half); b < Math.min(h, cy + half); b++) {
+          for (let a = Math.max(0, cx - half); a < Math.min(w, cx + half); a++) pixels[b * w + a] = colours[i];
+        }
       }
     }
     context.putImageData(data, 0, 0);
     context.setTransform(pixel, 0, 0, pixel, 0, 0);
-    if (shown.length <= THUMBNAILS) for (const i of shown) picture(i);
+    if (shown.length <= THUMBNAILS) for (const each of shown) picture(...each);
     titles();
     if (document.activeElement === canvas) crosshair();
   }
 
-  function picture(i) {
+  function picture(i, x, y) {
     let image = images.get(i);
     if (!image) {
       if (images.size > 500) images.clear();
@@ -111,7 +138,7 @@ export function mapView(page, main) {
     if (!image.complete || !image.naturalWidth) return;
     const scale = 64 / Math.max(image.naturalWidth, image.naturalHeight);
     const [w, h] = [image.naturalWidth * scale, image.naturalHeight * scale];
-    context.drawImage(image, across(places[2 * i]) - w / 2, down(places[2 * i + 1]) - h / 2, w, h);
+    context.drawImage(image, x - w / 2, y - h / 2, w, h);
   }
 
   // What the largest groups are called, where their middles are and as far as there is room.
@@ -139,7 +166,8 @@ export function mapView(page, main) {
   function middles() {
     known ??= collection.groups.filter((group) => group.label >= 0).slice(0, 300).map((group) => {
       const middle = (axis) => {
-        const values = group.pictures.map((i) => places[2 * i + axis]).sort((p, q) => p - q);
+        if (group.middle) return group.middle[axis];
+        const values = group.pictures.map((i) => collection.places[2 * i + axis]).sort((p, q) => p - q);
         return values[values.length >> 1];
       };
       const title = collection.title_of(group);
@@ -161,8 +189,17 @@ export function mapView(page, main) {
 
   function nearest(x, y) {
     const [a, b] = placeAt(x, y);
-    return tree.find(a, b, NEAR / state.transform.k / side());
+    let [found, least] = [undefined, NEAR / state.transform.k / side()];
+    for (const each of points()) {
+      const i = treeOf(each).find(a, b, least);
+      if (i === undefined) continue;
+      found = each.numbers[i];
+      least = Math.hypot(each.places[2 * i] - a, each.places[2 * i + 1] - b);
+    }
+    return found;
   }
+
+  const open = (i) => page.open(i, Array.from({ length: collection.size }, (_, each) => each));
 
   function point(event) {
     const i = nearest(event.offsetX, event.offsetY);
@@ -170,7 +207,12 @@ export function mapView(page, main) {
     canvas.style.cursor = i === undefined ? "grab" : "pointer";
     if (i === undefined || hint.dataset.i === String(i)) return move(event);
     hint.dataset.i = i;
-    hint.replaceChildren(thumbnail(page, i), element("span", {}, collection.describe(i)));
+    const text = element("span");
+    const describe = () => (text.textContent = collection.describe(i));
+    const waiting = collection.ready([i]);
+    if (waiting) waiting.then(describe, () => {});
+    else describe();
+    hint.replaceChildren(thumbnail(page, i), text);
     move(event);
   }
 
@@ -188,7 +230,7 @@ export function mapView(page, main) {
   canvas.addEventListener("pointerleave", () => (hint.hidden = true));
   canvas.addEventListener("click", (event) => {
     const i = nearest(event.offsetX, event.offsetY);
-    if (i !== undefined) page.open(i, numbers);
+    if (i !== undefined) open(i);
   });
   canvas.addEventListener("focus", later);
   canvas.addEventListener("blur", later);
@@ -197,7 +239,6 @@ export function mapView(page, main) {
     [canvas.width, canvas.height] = [Math.round(width * pixel), Math.round(height * pixel)];
     draw();
   });
-  recolour();
   observer.observe(main);
   select(canvas).property("__zoom", state.transform);
 
@@ -214,7 +255,7 @@ export function mapView(page, main) {
       else if (event.key === "Enter" && document.activeElement === canvas) {
         const i = nearest(width / 2, height / 2);
         if (i === undefined) announce("no picture in the middle");
-        else page.open(i, numbers);
+        else open(i);
       } else return false;
       return true;
     },

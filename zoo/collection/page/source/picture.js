@@ -33,6 +33,11 @@ export class PictureDialog {
 
   show(i) {
     this.picture = i;
+    const waiting = this.page.collection.ready([i]);
+    if (waiting) {
+      waiting.then(() => this.picture === i && this.show(i), () => {});
+      return;
+    }
     select(this.stage).call(this.zoom.transform, zoomIdentity);
     const { collection, backend } = this.page;
     this.image.alt = collection.describe(i);
@@ -118,6 +123,7 @@ export class PictureDialog {
   async neighbours(i, near) {
     const { collection, backend } = this.page;
     const found = await backend.neighbours(i).catch(() => []);
+    await collection.ready(found.slice(0, 12).map(({ picture }) => picture));
     if (this.picture !== i) return;
     for (const { picture, similarity } of found.slice(0, 12)) {
       const text = `${collection.describe(picture)}, ${Math.round(100 * similarity)}% alike`;

@@ -4,8 +4,9 @@ const AROUND = 3; // rows above and below what is seen
 
 export class Rows {
   // draw(row) gives an element. scroller is the element that scrolls; the rows go into `into`.
-  constructor(scroller, into, { count, height, draw }) {
-    Object.assign(this, { scroller, into, count, height, draw, shown: new Map() });
+  // ready(row) gives null if it can be drawn now, else what to wait for; drawn(row) is told of that.
+  constructor(scroller, into, { count, height, draw, ready = () => null, drawn }) {
+    Object.assign(this, { scroller, into, count, height, draw, ready, drawn, shown: new Map() });
     into.classList.add("rows");
     into.style.height = `${count * height}px`;
     this.onscroll = () => this.later();
@@ -45,7 +46,9 @@ export class Rows {
   at(row) {
     let element = this.shown.get(row);
     if (!element) {
-      element = this.draw(row);
+      const waiting = this.ready(row);
+      if (waiting) waiting.then(() => this.again(row, element), () => {});
+      element = waiting ? document.createElement("div") : this.draw(row);
       element.classList.add("row");
       element.style.transform = `translateY(${row * this.height}px)`;
       element.style.height = `${this.height}px`;
@@ -55,6 +58,15 @@ export class Rows {
       this.into.insertBefore(element, next.length ? this.shown.get(Math.min(...next)) : null);
     }
     return element;
+  }
+
+  // Draw a row that could not be drawn before, if it is still to be seen.
+  again(row, before) {
+    if (this.shown.get(row) !== before) return;
+    before.remove();
+    this.shown.delete(row);
+    this.at(row);
+    this.drawn?.(row);
   }
 
   show(row) {

@@ -1,0 +1,181 @@
+"""The page of very many pictures: what is seen first, and everything else in files beside it.
+
+::
+
+    index.html              the groups of each layer: how large, how sure, what they are called
+    details-<n>.js          what is known of 4,096 pictures each: path, size, group, name, hash
+    order-<layer>-<n>.js    the pictures of a layer in the order of its groups, 16,384 each; the
+                            pictures' own numbers have the order of the layer that is shown first
+    map-<zoom>-<x>-<y>.js   up to 8,192 points of a square of the map; a square has four of half
+                            its side, which have the points that did not go into it
+    odd.js, duplicates.js, unread.js
+
+Each is a script, since a page from a disk may read nothing else, and is loaded when it is looked
+at. Thumbnails and neighbours are as in every page.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from zoo.collection.page.data import (
+    Layer,
+    PageData,
+    columns_json,
+    hundredths,
+    layers_json,
+    named_json,
+    names_of,
+    packed,
+    sets_json,
+    unread_json,
+)
+from zoo.files import path_text
+
+__all__ = ["first_json", "parts"]
+
+DETAILS = 4096
+ORDER = 16_384
+POINTS = 8192
+DEEPEST = 20
+"""Squares within squares, at most, should many pictures have one place."""
+STRANGEST = 10_000
+"""Of a million pictures a person looks at no more."""
+FAULTS = 1000
+"""Of each kind, the worst."""
+
+
+def first_json(data: PageData) -> dict[str, Any]:
+    """What the page's script has from the start. ``data`` is in the order of its groups."""
+    names, kinds = names_of(data), _faults(data)
+    numbers = _numbers(data.names, len(data), names)
+    return {
+        "title": path_text(data.title),
+        "size": len(data),
+        "names": names,
+        "named": int((numbers >= 0).sum()),
+        "neighbours": data.neighbours is not None,
+        "odd": data.odd is not None,
+        "layers": [_groups(layer, numbers, data.places) for layer in data.layers],
+        "default_layer": data.default_layer,
+        "tiles": [] if data.places is None else [name for name, _ in _tiles(data.places)],
+        "faults": [each for found in kinds.values() for each in found[:FAULTS]],
+        "kinds": {kind: len(found) for kind, found in kinds.items()},
+        "duplicates": len(data.duplicates),
+        "unread": len(data.unread),
+    }
+
+
+def parts(data: PageData) -> Iterator[tuple[str, Any]]:
+    """The files beside the page: what each is called, and what it has."""
+    names = names_of(data)
+    for number, start in enumerate(range(0, len(data), DETAILS)):
+        part = slice(start, start + DETAILS)
+        yield (
+            f"details-{number}",
+            columns_json(data, part)
+            | {"layers": layers_json(data, part)}
+            | named_json(data, names, part),
+        )
+    for place, layer in enumerate(data.layers):
+        if place != data.default_layer:
+            yield from _ordered(place, layer)
+    yield from _points(data, names)
+    if data.odd is not None:
+        yield "odd", packed(np.argsort(-data.odd, kind="stable")[:STRANGEST], "<i4")
+    yield "duplicates", sets_json(data.duplicates)
+    yield "unread", unread_json(data)
+
+
+def _numbers(column: Any, count: int, names: list[str]) -> np.ndarray:
+    """A column of names as positions in ``names``, -1 for none."""
+    numbers = {name: i for i, name in enumerate(names)} | {"": -1}
+    return np.array([numbers[name] for name in column or [""] * count], np.int32)
+
+
+def _faults(data: PageData) -> dict[str, list[list[Any]]]:
+    """The faults of each kind, the worst first."""
+    kinds: dict[str, list[list[Any]]] = {}
+    for fault in data.faults:
+        kinds.setdefault(fault.kind, []).append([fault.picture, fault.kind, fault.value])
+    return kinds
+
+
+def _order(layer: Layer) -> np.ndarray:
+    """All pictures by group, the surest first; the order that the default layer's are in."""
+    return np.lexsort((-layer.sureness, layer.labels))
+
+
+def _ordered(place: int, layer: Layer) -> Iterator[tuple[str, Any]]:
+    order = _order(layer)
+    for number, start in enumerate(range(0, len(order), ORDER)):
+        yield f"order-{place}-{number}", packed(order[start : start + ORDER], "<i4")
+
+
+def _groups(layer: Layer, names: np.ndarray, places: np.ndarray | None) -> dict[str, Any]:
+    """The groups of a layer by their numbers, a column for each thing that is said of them."""
+    order = _order(layer)
+    labels, starts, counts = np.unique(layer.labels[order], return_index=True, return_counts=True)
+    group = np.repeat(np.arange(len(labels)), counts)
+    told, sure = names[order], hundredths(layer.sureness[order])
+    named = np.bincount(group, told >= 0, len(labels))
+    middles = np.zeros((len(labels), 2))
+    if places is not None:
+        middles = np.array([np.median(places[each], 0) for each in np.split(order, starts[1:])])
+    groups = {
+        "labels": packed(labels, "<i4"),
+        "counts": packed(counts, "<u4"),
+        "sure": packed(np.bincount(group, sure, len(labels)) / np.maximum(counts, 1), "<f4"),
+        "named": packed(named, "<u4"),
+        "called": packed(_most(group, told, counts), "<i4"),
+        "middles": packed(middles, "<f4"),
+    }
+    return {"name": layer.name, "groups": groups}
+
+
+def _most(group: np.ndarray, names: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """Of each group the name that most of its pictures have, -1 for none."""
+    found = np.full(len(counts), -1)
+    pairs, times = np.unique(np.stack([group, names])[:, names >= 0], axis=1, return_counts=True)
+    most = 2 * times > counts[pairs[0]]
+    found[pairs[0, most]] = pairs[1, most]
+    return found
+
+
+# -- the map -------------------------------------------------------------------------------------
+
+
+def _tiles(places: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
+    """The squares of the map, and the pictures that are points of each.
+
+    A square has some of its pictures, wherever they are in it, and its quarters have the others.
+    """
+    waiting = [(0, 0, 0, np.random.default_rng(0).permutation(len(places)))]
+    while waiting:
+        zoom, x, y, inside = waiting.pop()
+        yield f"map-{zoom}-{x}-{y}", inside if zoom == DEEPEST else inside[:POINTS]
+        rest = inside[POINTS:]
+        if zoom == DEEPEST or not len(rest):
+            continue
+        squares = np.minimum((places[rest] * 2 ** (zoom + 1)).astype(np.int64), 2 ** (zoom + 1) - 1)
+        for dx, dy in ((0, 0), (0, 1), (1, 0), (1, 1)):
+            here = (squares[:, 0] == 2 * x + dx) & (squares[:, 1] == 2 * y + dy)
+            if here.any():
+                waiting.append((zoom + 1, 2 * x + dx, 2 * y + dy, rest[here]))
+
+
+def _points(data: PageData, names: list[str]) -> Iterator[tuple[str, Any]]:
+    if data.places is None:
+        return
+    called = _numbers(data.names, len(data), names)
+    for name, numbers in _tiles(data.places):
+        yield (
+            name,
+            {
+                "numbers": packed(numbers, "<i4"),
+                "places": packed(data.places[numbers], "<f4"),
+                "layers": [packed(layer.labels[numbers], "<i4") for layer in data.layers],
+                "name": packed(called[numbers], "<i4"),
+            },
+        )
