@@ -152,9 +152,10 @@ class Page {
   }
 
   closed() {
+    const { picture } = this.dialog;
     if (location.hash.includes("!")) history.replaceState(null, "", `#/${this.shown}`);
     if (this.stale) this.show();
-    if (this.view.focus?.(this.dialog.picture)) this.before = null;
+    if (this.view.focus?.(picture)) this.before = null;
     if (this.before?.isConnected) this.before.focus({ preventScroll: true });
     this.before = null;
   }
