@@ -231,8 +231,12 @@ def decode_few(
     return _rounded(fit_all(read, preprocessing)), reasons
 
 
-def in_order(call: Callable[[_A], _B], items: Iterable[_A]) -> Generator[_B]:
+def in_order(
+    call: Callable[[_A], _B], items: Iterable[_A], count: int | None = None
+) -> Generator[_B]:
     """``call`` of each item, in as many threads as there are processors, in the items' order.
+
+    Or in ``count`` threads.
 
     A few more items than threads are taken at a time. When the caller stops, or an item fails,
     nothing more begins, and what is under way is waited for, but not longer than
@@ -252,7 +256,9 @@ def in_order(call: Callable[[_A], _B], items: Iterable[_A]) -> Generator[_B]:
                 except BaseException as error:
                     future.set_exception(error)
 
-    threads = [Thread(target=work, name="decode", daemon=True) for _ in range(processors())]
+    threads = [
+        Thread(target=work, name="decode", daemon=True) for _ in range(count or processors())
+    ]
     for thread in threads:
         thread.start()
     try:

@@ -44,6 +44,11 @@ SHOWN = 20
     "--set", "settings", multiple=True, metavar="KEY=VALUE",
     help="With --learn: a setting of the recipe, such as epochs=5.",
 )  # fmt: skip
+@click.option(
+    "--engine", type=click.Choice(["local", "ray"]), default="local", show_default=True,
+    help="Who computes: this machine, or a Ray cluster that sees the same paths.",
+)  # fmt: skip
+@click.option("--address", metavar="HOST:PORT", help="With --engine ray: the head of the cluster.")
 @preparation
 @as_json
 def index(
@@ -51,6 +56,8 @@ def index(
     out: Path,
     learn: bool,
     settings: tuple[str, ...],
+    engine: str,
+    address: str | None,
     fit: str | None,
     background: float | None,
     as_json: bool,
@@ -69,6 +76,7 @@ def index(
     collection = _indexed(
         name, sources, out,
         learn=learn, settings=assignments("--set", settings), fit=fit, background=background,
+        engine=engine, address=address,
     )  # fmt: skip
     done = collection.report
     assert done is not None

@@ -6,7 +6,8 @@
 Importing it imports nothing heavy.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
     from zoo.collection.duplicates import Duplicates
     from zoo.collection.grouping import Layer
-    from zoo.collection.indexing import Report
+    from zoo.collection.indexing import Engine, Report
     from zoo.collection.odd import Odd
     from zoo.collection.recognising import Recogniser
     from zoo.collection.store import Pictures
@@ -60,6 +61,8 @@ class Collection:
         background: float | None = None,
         report: "Callable[[dict[str, Any]], None]" = lambda line: None,
         progress: Callable[[int, int], None] | None = None,
+        engine: str = "local",
+        address: str | None = None,
     ) -> "Collection":
         """Make a collection, or bring one up to date.
 
@@ -77,9 +80,14 @@ class Collection:
                 there is a collection.
             report: is told of that training, as of :func:`zoo.train`.
             progress: is told how many of how many files are done.
+            engine: ``"local"`` is this machine; ``"ray"`` the processes of a Ray cluster, which
+                see the pictures under the same paths.
+            address: of that cluster, ``"HOST:PORT"``; by default the one that the environment
+                names, or else one that is started on this machine.
 
         Raises:
-            CollectionError: the collection is of another model, in use, or ``folder`` is a folder
+            CollectionError: the collection is of another model, in use, the cluster is not there or
+                fails, or ``folder`` is a folder
                 with other things.
             ImageError: a source is not there.
             FileError: the disk is full, or nothing can be written there.
@@ -89,6 +97,7 @@ class Collection:
 
         folder = user_path(folder, "the folder of the collection")
         sources = [user_path(source, "a source") for source in sources]
+        _refuse_unknown(engine, address)
         refuse_foreign(folder)
         with Store.writing(folder):
             chosen = {"fit": fit, "background": background}
@@ -96,7 +105,11 @@ class Collection:
                 found = _learnt(model, sources, folder, settings or {}, report, chosen)
             else:
                 found = _found(model, folder, chosen)
-            done = update(folder, found[0], sources, progress=progress, weights=found[1])
+            with _engine(engine, address) as made_by:
+                done = update(
+                    folder, found[0], sources,
+                    progress=progress, weights=found[1], engine=made_by,
+                )  # fmt: skip
         made = cls(folder)
         made.report = done
         return made
@@ -269,6 +282,29 @@ class Collection:
         from zoo.collection.models import of_collection
 
         return of_collection(self.store)
+
+
+def _refuse_unknown(engine: str, address: str | None) -> None:
+    """Raises: InputError, or MissingDependency: before anything is loaded or made."""
+    from zoo.optional import optional
+
+    if engine not in ("local", "ray"):
+        raise InputError(f"engine {engine!r}: expected local or ray")
+    if engine == "ray":
+        optional("ray", "Ray", "ray")
+    elif address is not None:
+        raise InputError("an address is of a cluster; type: --engine ray")
+
+
+@contextlib.contextmanager
+def _engine(engine: str, address: str | None) -> "Iterator[Engine | None]":
+    if engine == "local":
+        yield None
+        return
+    from zoo.collection.ray import Cluster
+
+    with Cluster(address) as cluster:
+        yield cluster
 
 
 def _found(

@@ -8,7 +8,7 @@ computation, and what a person said of it, by its content, stays true.
 import hashlib
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from functools import lru_cache
@@ -48,6 +48,8 @@ SECONDS = 30.0
 """What is under way is written after so long, also when a shard is not full."""
 
 _Progress = Callable[[int, int], None]
+Engine = Callable[[Store, np.ndarray], Callable[[Iterable[Entry]], Generator[Batch]]]
+"""Of a store and the digests of the contents that it has, what looks at entries, in their order."""
 
 
 @dataclass
@@ -84,6 +86,7 @@ def update(
     *,
     progress: _Progress | None = None,
     weights: str | None = None,
+    engine: Engine | None = None,
 ) -> Report:
     """Make the collection in ``folder``, or bring it up to date; the caller holds it.
 
@@ -92,6 +95,7 @@ def update(
         sources: folders, pictures, archives; those of an old collection are looked at as well.
         progress: is told how many of how many files are done.
         weights: the folder within the collection that the model is from.
+        engine: what looks at the pictures instead of this process; the same model.
 
     Raises:
         CollectionError: the collection is of another model, or ``folder`` is none and not empty.
@@ -109,7 +113,7 @@ def update(
         store = _new(folder, model, weights)
     store.manifest.sources += [path for path in named if path not in store.manifest.sources]
     files = listed(store.manifest.sources, folder)
-    report = _Update(store, model, files, progress).run()
+    report = _Update(store, model, files, progress, engine).run()
     report.seconds = time.monotonic() - begin
     return report
 
@@ -274,7 +278,12 @@ class _Update:
     """One update under way."""
 
     def __init__(
-        self, store: Store, model: "ZooModel", files: Files, progress: _Progress | None
+        self,
+        store: Store,
+        model: "ZooModel",
+        files: Files,
+        progress: _Progress | None,
+        engine: Engine | None,
     ) -> None:
         self.store, self.files = store, files
         self.progress = progress or (lambda done, total: None)
@@ -293,7 +302,11 @@ class _Update:
         self._archive: tuple[bytes, dict[str, list[int]]] = b"", {}
         self.done = self.total = self.listed = 0
         work = Work(model.preprocessing, self.rows.contents.__contains__, measured=True)
-        self.pipeline = Pipeline(model.features, work)
+        self.pipeline: Callable[[Iterable[Entry]], Generator[Batch]]
+        if engine is None:
+            self.pipeline = Pipeline(model.features, work)
+        else:
+            self.pipeline = engine(store, self.rows.contents.digests())
 
     def run(self) -> Report:
         changed, new = self._sort_out()

@@ -47,6 +47,12 @@ class Contents:
                 first += 1
         return sorted(set(found))
 
+    def digests(self) -> np.ndarray:
+        """All contents, sorted, as ``S32``."""
+        self.settle()
+        found = [digests for digests, _ in self._blocks]
+        return np.unique(np.concatenate([np.zeros(0, "S32"), *found]))
+
     def __contains__(self, digest: bytes) -> bool:
         return bool(self.rows(digest))
 

@@ -158,11 +158,13 @@ class Pipeline:
     Args:
         call: of the model, from images to a tensor with a row an image.
         work: what the threads do.
+        threads: how many; None is one for each processor.
     """
 
-    def __init__(self, call: Callable[[Tensor], Tensor], work: Work):
+    def __init__(self, call: Callable[[Tensor], Tensor], work: Work, threads: int | None = None):
         self.call = call
         self.work = work
+        self.threads = threads
         p = work.preprocessing
         self._most = max(1, min(256, BYTES // (4 * p.channels * p.height * p.width)))
 
@@ -170,7 +172,7 @@ class Pipeline:
         """Batches of whole chunks, in order; closing it waits for what is under way."""
         seen: list[Seen] = []
         images: list[Tensor] = []
-        looked = in_order(self.work, self._chunks(entries))
+        looked = in_order(self.work, self._chunks(entries), self.threads)
         try:
             for some in looked:
                 seen += some
