@@ -2,6 +2,7 @@
 
     python benchmarks/indexing.py speed --jpeg 20000 --png 50000
     python benchmarks/indexing.py unchanged --files 100000
+    python benchmarks/indexing.py engines --jpeg 20000
     python benchmarks/indexing.py memory --few 10000 --many 200000
 
 ``speed`` compares zoo index with the slower of its two limits, measured in the same run: decoding
@@ -10,6 +11,11 @@ both share the same processors, together they cannot be as fast as the slower on
 costs little: the sum of both is shown beside it. ``processor_ms`` are the milliseconds of all
 processors a picture, which other programs on the machine disturb the least: what zoo index takes
 above decoding and the model is for hashing, resizing, measuring and writing.
+
+``engines`` compares a Ray cluster of this machine alone with the machine without one, for pictures
+of a megapixel. Of each engine, what a collection of one picture takes is taken off, and told beside
+it: with Ray, that is until the processes have the model. ``cluster_seconds`` is the start of the
+cluster before it.
 """
 
 import argparse
@@ -22,6 +28,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -109,6 +116,40 @@ def speed(folder: Path, count: int, kind: str, name: str) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def engines(folder: Path, count: int, name: str) -> dict[str, Any]:
+    """Pictures a second by either engine, and what Ray takes to start."""
+    import zoo
+    from zoo.collection.models import loaded
+    from zoo.collection.ray import Cluster
+
+    write_pictures(folder / "jpeg", count, "jpeg")
+    loaded(name).features(loaded(name).preprocess([folder / "jpeg" / "000000.jpg"]))
+
+    def index(engine: str, source: str, out: str) -> float:
+        return seconds(
+            lambda: zoo.Collection.index(name, [folder / source], folder / out, engine=engine)
+        )
+
+    first, took = {}, {}
+    for engine in ("local", "ray"):
+        began = time.perf_counter()
+        with Cluster() if engine == "ray" else nullcontext():
+            started = time.perf_counter() - began
+            first[engine] = index(engine, "jpeg/000000.jpg", f"one-{engine}")
+            took[engine] = index(engine, "jpeg", f"all-{engine}")
+    speeds = {engine: (count - 1) / (took[engine] - first[engine]) for engine in took}
+    one, other = (zoo.Collection(folder / f"all-{engine}").features() for engine in took)
+    return {
+        "pictures": count, "model": name, "processors": os.cpu_count(),
+        **{f"{engine}_per_second": round(speed, 1) for engine, speed in speeds.items()},
+        "ratio": round(speeds["ray"] / speeds["local"], 3),
+        "cluster_seconds": round(started, 2),
+        **{f"{engine}_one_picture_seconds": round(took, 2) for engine, took in first.items()},
+        "ratio_with_start": round(took["local"] / (started + took["ray"]), 3),
+        "farthest_features": float(np.abs(np.float32(one) - np.float32(other)).max()),
+    }  # fmt: skip
+
+
 def unchanged(folder: Path, count: int, name: str) -> dict[str, Any]:
     """Seconds to check a folder in which nothing changed, without and with the start of Python."""
     import zoo
@@ -153,9 +194,9 @@ def memory(folder: Path, few: int, many: int, name: str) -> dict[str, Any]:
 
 
 def main() -> None:
-    """One of the three, as JSON."""
+    """One of the four, as JSON."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("what", choices=["speed", "unchanged", "memory"])
+    parser.add_argument("what", choices=["speed", "engines", "unchanged", "memory"])
     parser.add_argument("--jpeg", type=int, default=20_000)
     parser.add_argument("--png", type=int, default=50_000)
     parser.add_argument("--files", type=int, default=100_000)
@@ -169,6 +210,8 @@ def main() -> None:
         if given.what == "speed":
             for kind, count in (("jpeg", given.jpeg), ("png", given.png)):
                 print(json.dumps(speed(folder, count, kind, given.model)), flush=True)
+        elif given.what == "engines":
+            print(json.dumps(engines(folder, given.jpeg, given.model)))
         elif given.what == "unchanged":
             print(json.dumps(unchanged(folder, given.files, given.model)))
         else:

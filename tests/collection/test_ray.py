@@ -1,8 +1,10 @@
 """Many machines: the folder is the same, whoever computed it, and whichever machine was lost."""
 
+import importlib.util
 import shutil
 import sys
 import zipfile
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -58,6 +60,7 @@ class Actor:
     def __init__(self, ray, arguments):
         self.ray, self.embed, self.lost = ray, engine.Embed(*arguments), False
         self.look = SimpleNamespace(remote=lambda entries: (self, tuple(entries)))
+        self.ready = SimpleNamespace(remote=lambda: (self, None))
 
 
 class InProcess:
@@ -89,12 +92,15 @@ class InProcess:
         return SimpleNamespace(options=lambda **options: SimpleNamespace(remote=make))
 
     def wait(self, results, num_returns, timeout):
-        return [], results
+        return [each for each in results if each[1] is None], results
 
     def get(self, result):
         actor, entries = result
         number = self.made.index(actor)
-        if self.last[number] is not None and self.done.count(number) >= self.last[number]:
+        last = self.last[number % len(self.last)]
+        if entries is None and last != 0:
+            return actor.embed.ready()
+        if last is not None and self.done.count(number) >= last:
             raise self.exceptions.RayActorError("the node died")
         self.done.append(number)
         return actor.embed.look(list(entries))
@@ -157,6 +163,17 @@ def test_when_all_are_lost_it_says_so_and_goes_on_later(pictures, tmp_path, in_p
     assert_same(tmp_path / "one", tmp_path / "many")
 
 
+def test_a_machine_that_is_lost_while_it_starts_is_done_without(pictures, tmp_path, in_process):
+    ray = in_process(InProcess((0, None)))
+    zoo.Collection.index(MODEL, [pictures], tmp_path / "one")
+    zoo.Collection.index(MODEL, [pictures], tmp_path / "many", engine="ray")
+    assert_same(tmp_path / "one", tmp_path / "many")
+    assert {*ray.done} == {1}
+    in_process(InProcess((0, 0)))
+    with pytest.raises(CollectionError, match="no machine of the cluster is left"):
+        zoo.Collection.index(MODEL, [pictures], tmp_path / "none", engine="ray")
+
+
 def test_other_weights_on_a_machine_are_refused():
     embed = engine.Embed(MODEL, expected={"sha256": "0" * 64})
     with pytest.raises(CollectionError, match="on one machine of the cluster"):
@@ -197,39 +214,21 @@ def test_without_ray_the_command_that_installs_it(pictures, tmp_path, monkeypatc
     assert not out.exists()
 
 
+def test_the_benchmark_of_both_engines(tmp_path, in_process):
+    in_process(InProcess((None, None)))
+    script = Path(__file__).parents[2] / "benchmarks" / "indexing.py"
+    spec = importlib.util.spec_from_file_location("benchmark_of_indexing", script)
+    benchmark = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(benchmark)
+    said = benchmark.engines(tmp_path, 20, "simclr.cifar10")
+    assert said["pictures"] == 20
+    assert said["ray_per_second"] > 0
+    assert said["ratio"] == pytest.approx(
+        said["ray_per_second"] / said["local_per_second"], rel=0.05
+    )
+    assert said["farthest_features"] < 2e-3
+
+
 def test_an_address_needs_the_engine(pictures, tmp_path):
     with pytest.raises(InputError, match="--engine ray"):
         zoo.Collection.index(MODEL, [pictures], tmp_path / "c", address="127.0.0.1:1")
-
-
-@pytest.mark.slow
-def test_a_node_of_a_real_cluster_is_killed(pictures, tmp_path, monkeypatch):
-    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
-    ray = pytest.importorskip("ray")
-    from ray.cluster_utils import Cluster
-
-    monkeypatch.setattr(engine, "FILES", 4)
-    node = {"num_cpus": 1, "object_store_memory": 100_000_000}
-    cluster = Cluster(initialize_head=True, head_node_args={**node, "include_dashboard": False})
-    try:
-        second = cluster.add_node(**node)
-        cluster.wait_for_nodes()
-        killed = []
-
-        def kill(done, total):
-            if done >= 4 and not killed:
-                killed.append(done)
-                cluster.remove_node(second, allow_graceful=False)
-
-        zoo.Collection.index(
-            MODEL, [pictures], tmp_path / "many",
-            engine="ray", address=cluster.address, progress=kill,
-        )  # fmt: skip
-        assert killed
-        assert killed[0] < 60
-        assert not ray.is_initialized()
-    finally:
-        ray.shutdown()
-        cluster.shutdown()
-    zoo.Collection.index(MODEL, [pictures], tmp_path / "one")
-    assert_same(tmp_path / "one", tmp_path / "many")

@@ -37,8 +37,14 @@ THREADS = 2
 """That decode in each process: there is a process for each processor already."""
 OBJECTS = 200_000_000
 """Bytes that a cluster which is started here keeps results in."""
-QUIET = {"RAY_USAGE_STATS_ENABLED": "0"}
-"""Environment of a cluster that is started here: it tells nobody that it was."""
+ENVIRONMENT = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_gcs_server_port_wait_time_s": "120",
+    "RAY_agent_register_timeout_ms": "120000",
+    "RAY_worker_register_timeout_seconds": "180",
+}
+"""Of a cluster that is started here: it tells nobody that it was, and may start slowly where other
+programs run."""
 
 
 class Embed:
@@ -74,6 +80,14 @@ class Embed:
         paths = [str(path) for path in batch["path"]]
         (whole,) = _together(self.look([*map(_entry, paths)]))
         return {**batch, **_columns(whole)}
+
+    def ready(self) -> None:
+        """Load the model now.
+
+        Raises:
+            CollectionError: it is not the one that is meant.
+        """
+        _ = self._pipeline
 
     def look(self, entries: list[Entry]) -> list[Batch]:
         """What one machine's pipeline makes of some files or members of archives."""
@@ -131,7 +145,7 @@ class Cluster:
         if address is None and not os.environ.get("RAY_ADDRESS"):
             started = {"include_dashboard": False, "object_store_memory": OBJECTS}
         try:
-            with _environment(QUIET):
+            with _environment(ENVIRONMENT):
                 self.ray.init(
                     address or (None if not started else "local"),
                     log_to_driver=False, logging_level="error", **started,
@@ -185,7 +199,11 @@ class _Task:
 
 
 class _Crew:
-    """The processes that are left, and what they have to do, in order."""
+    """The processes that are left, and what they have to do, in order.
+
+    Who has loaded the model is given work, and nobody waits for the others: a machine that is lost
+    while it starts has nothing to be done again.
+    """
 
     def __init__(self, ray: Any, given: tuple[Any, ...]):
         self.ray = ray
@@ -194,9 +212,12 @@ class _Crew:
         gpus = int(resources.get("GPU", 0))
         count = gpus or max(1, int(resources.get("CPU", 1)))
         remote = ray.remote(Embed).options(num_cpus=1, num_gpus=1 if gpus else 0)
-        self.actors = [remote.remote(*given) for _ in range(count)]
+        started = [remote.remote(*given) for _ in range(count)]
+        self.starting = {actor.ready.remote(): actor for actor in started}
+        self.actors: list[Any] = []
 
     def give(self, entries: list[Entry]) -> None:
+        self._admit()
         actor = self._freest()
         self.tasks.append(_Task(entries, actor, actor.look.remote(entries)))
 
@@ -206,26 +227,52 @@ class _Crew:
         Raises:
             CollectionError: it failed, or no process is left.
         """
-        errors = self.ray.exceptions
         while True:
             task = self.tasks[0]
-            try:
-                found: list[Batch] = self.ray.get(task.result)
-            except (errors.RayActorError, errors.ObjectLostError) as error:
-                self._without(task.actor, error)
-            except errors.RayTaskError as error:
-                cause = error.cause
-                raise CollectionError(
-                    f"a process of the cluster failed: {type(cause).__name__}: {cause}"
-                ) from None
-            else:
+            found: list[Batch] | None = self._got(task.result, task.actor)
+            if found is not None:
                 self.tasks.popleft()
                 return found
+            self._again(task.actor)
 
     def dismiss(self) -> None:
         """End the processes, whatever they are at."""
-        for actor in self.actors:
+        for actor in [*self.actors, *self.starting.values()]:
             self.ray.kill(actor)
+
+    def _admit(self) -> None:
+        """Those that have loaded the model meanwhile join; if there is none yet, wait for one.
+
+        Raises:
+            CollectionError: none is left.
+        """
+        while self.starting:
+            wait = 0 if self.actors else None
+            ready, _ = self.ray.wait([*self.starting], num_returns=1, timeout=wait)
+            if not ready:
+                return
+            actor = self.starting.pop(ready[0])
+            self.actors.append(actor)
+            self._got(ready[0], actor)
+
+    def _got(self, result: Any, actor: Any) -> Any:
+        """A result; None if the process was lost, which is left out from then on."""
+        errors = self.ray.exceptions
+        try:
+            return self.ray.get(result)
+        except (errors.RayActorError, errors.ObjectLostError) as error:
+            self.actors = [each for each in self.actors if each is not actor]
+            if not self.actors and not self.starting:
+                raise CollectionError(
+                    f"no machine of the cluster is left: {' '.join(str(error).split())[:200]}. "
+                    "Type the same again: it goes on where it was"
+                ) from None
+        except errors.RayTaskError as error:
+            cause = error.cause
+            raise CollectionError(
+                f"a process of the cluster failed: {type(cause).__name__}: {cause}"
+            ) from None
+        return None
 
     def _freest(self) -> Any:
         """The process that has least to do."""
@@ -236,14 +283,9 @@ class _Crew:
         busy = Counter(task.actor for task in self.tasks if task.result in under_way)
         return min(self.actors, key=lambda actor: busy[actor])
 
-    def _without(self, lost: Any, error: Exception) -> None:
+    def _again(self, lost: Any) -> None:
         """Give what a lost process had to the others."""
-        self.actors = [actor for actor in self.actors if actor is not lost]
-        if not self.actors:
-            raise CollectionError(
-                f"no machine of the cluster is left: {' '.join(str(error).split())[:200]}. Type "
-                "the same again: it goes on where it was"
-            ) from None
+        self._admit()
         for task in self.tasks:
             if task.actor is lost:
                 task.actor = self._freest()
