@@ -1,8 +1,10 @@
 """Many machines: the folder is the same, whoever computed it, and whichever machine was lost."""
 
+import contextlib
 import importlib.util
 import shutil
 import sys
+import time
 import zipfile
 from pathlib import Path
 from types import SimpleNamespace
@@ -20,6 +22,8 @@ from zoo.collection.store import COLUMNS, Store
 from zoo.errors import CollectionError, InputError
 
 MODEL = "pca.mnist"
+PATIENCE = 60
+"""Seconds in which a node of a real cluster has to be there, whatever else runs."""
 
 
 @pytest.fixture
@@ -232,3 +236,89 @@ def test_the_benchmark_of_both_engines(tmp_path, in_process):
 def test_an_address_needs_the_engine(pictures, tmp_path):
     with pytest.raises(InputError, match="--engine ray"):
         zoo.Collection.index(MODEL, [pictures], tmp_path / "c", address="127.0.0.1:1")
+
+
+@pytest.fixture
+def nodes(monkeypatch):
+    """A cluster of two nodes with a processor each, and how to kill the second."""
+    ray = pytest.importorskip("ray", reason="needs pip install 'latentzoo[ray]'")
+    from ray._private import services
+    from ray.cluster_utils import Cluster
+
+    # Other tests have the processors meanwhile: nodes wait for their parts, and so do we for a
+    # node, which Ray expects within 30 seconds.
+    for name, value in engine.ENVIRONMENT.items():
+        monkeypatch.setenv(name, value)
+    for name in ("agent_register", "health_check"):
+        monkeypatch.setenv(f"RAY_{name}_timeout_ms", str(1000 * PATIENCE))
+    find = services.get_node
+    monkeypatch.setattr(services, "get_node", lambda *where: patiently(find, *where))
+    node = {"num_cpus": 1, "object_store_memory": 100_000_000, "include_log_monitor": False}
+    head = {**node, "include_dashboard": False, "no_monitor": True}
+    cluster = Cluster(initialize_head=True, head_node_args=head)
+    try:
+        second = cluster.add_node(**node)
+        cluster.wait_for_nodes(PATIENCE)
+        yield cluster.address, lambda: switch_off(cluster, second)
+    finally:
+        ray.shutdown()
+        cluster.shutdown()
+
+
+def switch_off(cluster, node):
+    """A node and its processes end at once; without their node, they go on for a while."""
+    import psutil  # ray has it
+
+    (raylet,) = node.all_processes["raylet"]
+    for process in psutil.Process(raylet.process.pid).children(recursive=True):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()
+    cluster.remove_node(node, allow_graceful=False)
+
+
+def patiently(find, *where):
+    end = time.monotonic() + PATIENCE
+    while True:
+        try:
+            return find(*where)
+        except RuntimeError:
+            if time.monotonic() > end:
+                raise
+            time.sleep(0.2)
+
+
+@pytest.mark.slow
+def test_a_node_of_a_real_cluster_is_killed(pictures, tmp_path, monkeypatch, nodes):
+    import ray
+
+    address, kill = nodes
+    monkeypatch.setattr(engine, "FILES", 4)
+    killed, again = [], []
+    give_again = engine._Crew._again
+
+    def progress(done, total):
+        if done >= 4 and not killed:
+            killed.append(done)
+            kill()
+
+    def counted(crew, lost):
+        again.append(lost)
+        give_again(crew, lost)
+
+    monkeypatch.setattr(engine._Crew, "_again", counted)
+    # The model is there on both before the first picture is looked at: the second has work.
+    monkeypatch.setattr(engine._Crew, "_admit", all_join)
+    zoo.Collection.index(
+        MODEL, [pictures], tmp_path / "many", engine="ray", address=address, progress=progress
+    )
+    assert killed[0] < 60
+    assert len(again) == 1
+    assert not ray.is_initialized()
+    zoo.Collection.index(MODEL, [pictures], tmp_path / "one")
+    assert_same(tmp_path / "one", tmp_path / "many")
+
+
+def all_join(crew):
+    for result in [*crew.starting]:
+        crew.ray.get(result)
+        crew.actors.append(crew.starting.pop(result))
