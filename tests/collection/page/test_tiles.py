@@ -66,6 +66,8 @@ def test_a_person_finds_in_it_what_is_in_every_page(small, tab: Any, tmp_path: P
 
     tab.keyboard.press("Enter")
     tab.evaluate("location.hash = '#/group/0'")
+    # Rows that wait for the same file are all drawn.
+    tab.wait_for_function("() => document.querySelectorAll('main .cell').length > 30")
     tab.get_by_role("gridcell").first.click()
     tab.get_by_role("dialog").get_by_text("/pictures/of a kind/").wait_for()
     tab.locator(".near button").first.wait_for()

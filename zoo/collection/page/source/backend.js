@@ -48,6 +48,7 @@ export class Files {
     this.can = { words: false, pictures: false };
     this.shards = new Kept((number) => this.load(number), KEPT);
     this.waiting = new Map();
+    this.coming = new Map();
     globalThis.zooShard = (number, shard) => this.waiting.get(urlOf(number))?.(shard);
     globalThis.zooPart = (name, part) => this.waiting.get(`${name}.js`)?.(part);
   }
@@ -63,8 +64,18 @@ export class Files {
     return this.script(`${name}.js`);
   }
 
-  // What a script beside the page gives.
+  // What a script beside the page gives, also to several who ask at the same time.
   script(url) {
+    if (!this.coming.has(url)) {
+      const forget = () => this.coming.delete(url);
+      const coming = this.read(url);
+      this.coming.set(url, coming);
+      coming.then(forget, forget);
+    }
+    return this.coming.get(url);
+  }
+
+  read(url) {
     return new Promise((resolve, reject) => {
       const script = document.createElement("script");
       this.waiting.set(url, resolve);
