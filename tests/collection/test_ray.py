@@ -233,6 +233,20 @@ def test_the_benchmark_of_both_engines(tmp_path, in_process):
     assert said["farthest_features"] < 2e-3
 
 
+@pytest.mark.parametrize(
+    "address", ["127.0.0.1:1", "ray://127.0.0.1:1", "no-such-host.invalid:6379"]
+)
+def test_no_cluster_is_at_an_address(address, in_process, pictures, tmp_path, monkeypatch):
+    asked = []
+    ray = InProcess()
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    ray.init = lambda *address, **options: asked.append(address)
+    in_process(ray)
+    with pytest.raises(CollectionError, match=f"no Ray cluster at {address}: .*ray status"):
+        zoo.Collection.index(MODEL, [pictures], tmp_path / "c", engine="ray", address=address)
+    assert not asked, "Ray itself would have tried for minutes"
+
+
 def test_an_address_needs_the_engine(pictures, tmp_path):
     with pytest.raises(InputError, match="--engine ray"):
         zoo.Collection.index(MODEL, [pictures], tmp_path / "c", address="127.0.0.1:1")

@@ -405,11 +405,11 @@ def _look_for_all(graph: Graph, cells: Cells) -> None:
     centres.add(cells.centres)
     index = faiss.IndexIVFFlat(centres, width, len(cells.centres), faiss.METRIC_INNER_PRODUCT)
     index.train(cells.at(np.arange(1)))  # nothing is left to learn: it has its centres
-    parts = [np.arange(count)[part] for part in _blocks(count)]
-    for part in parts:
-        index.add(cells.at(part))
+    for part in _blocks(count):
+        index.add(np.ascontiguousarray(cells.vectors[part], np.float32))
     index.nprobe = min(CELLS_SEARCHED, max(SCANNED * len(cells.centres) // count, 1))
-    for part in parts:
+    for block in _blocks(count):
+        part = np.arange(block.start, min(block.stop, count))
         cosines, found = index.search(cells.at(part), k + 1)
         short = (found < 0).any(1)
         own = cells.numbers[part[~short]]

@@ -8,6 +8,7 @@ machines have to see the pictures under the same paths.
 
 import contextlib
 import os
+import socket
 from collections import Counter, deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -37,6 +38,8 @@ THREADS = 2
 """That decode in each process: there is a process for each processor already."""
 OBJECTS = 200_000_000
 """Bytes that a cluster which is started here keeps results in."""
+ANSWERS_WITHIN = 10
+"""Seconds that a cluster has to answer when it is first asked."""
 ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_gcs_server_port_wait_time_s": "120",
@@ -145,6 +148,7 @@ class Cluster:
         if address is None and not os.environ.get("RAY_ADDRESS"):
             started = {"include_dashboard": False, "object_store_memory": OBJECTS}
         try:
+            _try(address or os.environ.get("RAY_ADDRESS") or "")
             with _environment(ENVIRONMENT):
                 self.ray.init(
                     address or (None if not started else "local"),
@@ -187,6 +191,17 @@ class Cluster:
                 yield from crew.next()
         finally:
             crew.dismiss()
+
+
+def _try(address: str) -> None:
+    """Connect once to HOST:PORT or ray://HOST:PORT: Ray itself would try for minutes.
+
+    Raises: OSError.
+    """
+    host, colon, port = address.removeprefix("ray://").rpartition(":")
+    if colon and port.isdecimal():
+        with socket.create_connection((host.strip("[]"), int(port)), ANSWERS_WITHIN):
+            pass
 
 
 @dataclass(eq=False)
