@@ -405,8 +405,8 @@ def _look_for_all(graph: Graph, cells: Cells) -> None:
     centres.add(cells.centres)
     index = faiss.IndexIVFFlat(centres, width, len(cells.centres), faiss.METRIC_INNER_PRODUCT)
     index.train(cells.at(np.arange(1)))  # nothing is left to learn: it has its centres
-    for part in _blocks(count):
-        index.add(np.ascontiguousarray(cells.vectors[part], np.float32))
+    for block in _blocks(count):
+        index.add(np.ascontiguousarray(cells.vectors[block], np.float32))
     index.nprobe = min(CELLS_SEARCHED, max(SCANNED * len(cells.centres) // count, 1))
     for block in _blocks(count):
         part = np.arange(block.start, min(block.stop, count))
