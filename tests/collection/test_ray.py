@@ -247,6 +247,17 @@ def test_no_cluster_is_at_an_address(address, in_process, pictures, tmp_path, mo
     assert not asked, "Ray itself would have tried for minutes"
 
 
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_a_collection_is_computed_in_its_precision(precision, pictures, in_process, tmp_path):
+    model = zoo.load(MODEL)
+    model._precision = precision  # also where the processor would be slow
+    ray = InProcess((None,))
+    in_process(ray)
+    zoo.Collection.index(model, [pictures], tmp_path / "c", engine="ray")
+    computed = {actor.embed._pipeline.call.__self__._precision for actor in ray.made}
+    assert computed == {precision}
+
+
 def test_an_address_needs_the_engine(pictures, tmp_path):
     with pytest.raises(InputError, match="--engine ray"):
         zoo.Collection.index(MODEL, [pictures], tmp_path / "c", address="127.0.0.1:1")

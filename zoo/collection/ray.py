@@ -61,7 +61,7 @@ class Embed:
         preprocessing: how pictures become images, as a collection keeps it; by default as the
             weights say.
         expected: what :func:`zoo.collection.indexing.identity` says of the model that is meant,
-            and the version of the zoo.
+            the version of the zoo, and the precision to compute in, float32 without one.
         known: sorted sha256 of contents that need not be decoded, as ``S32``.
     """
 
@@ -103,6 +103,7 @@ class Embed:
     def _pipeline(self) -> Pipeline:
         model = loaded(self.name, self.preprocessing)
         self._refuse_another(model)
+        model._precision = (self.expected or {}).get("precision", "fp32")
         _to_gpu(model)
         work = Work(model.preprocessing, self._is_known, measured=True)
         return Pipeline(model.features, work, THREADS)
@@ -176,7 +177,8 @@ class Cluster:
         name = facts["name"]
         if facts["weights"]:
             name = f"local-dir:{os.path.abspath(store.folder / facts['weights'])}"
-        expected = {"sha256": facts["sha256"], "zoo": zoo.__version__}
+        expected = {key: facts[key] for key in ("sha256", "precision") if key in facts}
+        expected["zoo"] = zoo.__version__
         given = (name, store.manifest.preprocessing, expected, self.ray.put(known))
         return lambda entries: self._looked(entries, given)
 
