@@ -177,8 +177,10 @@ class Cluster:
         name = facts["name"]
         if facts["weights"]:
             name = f"local-dir:{os.path.abspath(store.folder / facts['weights'])}"
-        expected = {key: facts[key] for key in ("sha256", "precision") if key in facts}
-        expected["zoo"] = zoo.__version__
+        told: dict[str, Any] = {
+            key: value for key, value in facts.items() if key in ("sha256", "precision")
+        }
+        expected = {**told, "zoo": zoo.__version__}
         given = (name, store.manifest.preprocessing, expected, self.ray.put(known))
         return lambda entries: self._looked(entries, given)
 
