@@ -425,8 +425,8 @@ def test_channels_come_last_where_a_network_convolves(name, last, monkeypatch):
     [
         (nn.Linear(1, 1), (1, 28, 28), [500, 1]),
         (nn.Linear(1, 1), (3, 64, 64), [500, 1]),
-        (nn.Conv2d(1, 1, 1), (1, 28, 28), [125, 125, 125, 125, 1]),
-        (nn.Conv2d(1, 1, 1), (3, 64, 64), [49] * 10 + [11]),
+        (nn.Conv2d(1, 1, 1), (1, 28, 28), [250, 250, 1]),
+        (nn.Conv2d(1, 1, 1), (3, 64, 64), [62] * 8 + [5]),
         (nn.Conv2d(1, 1, 1), (3, 600, 600), [1, 1]),
     ],
 )

@@ -79,7 +79,8 @@ class Codebook(nn.Module):
         """The number of the vector nearest to each of ``x``, M x D to M."""
         vectors = self.vectors.float()
         with torch.autocast(x.device.type, enabled=False):
-            return (vectors.square().sum(1) - 2 * x @ vectors.T).argmin(1)
+            # Distances but for |x|^2, which is the same for all; one M x K matrix is made, not three.
+            return torch.addmm(vectors.square().sum(1), x, vectors.T, alpha=-2).argmin(1)
 
     @torch.no_grad()
     def update(self, x: Tensor, indices: Tensor, step: Step) -> None:
