@@ -79,7 +79,7 @@ class Codebook(nn.Module):
         """The number of the vector nearest to each of ``x``, M x D to M."""
         vectors = self.vectors.float()
         with torch.autocast(x.device.type, enabled=False):
-            # Distances but for |x|^2, which is the same for all; one M x K matrix is made, not three.
+            # Distances without |x|^2, which all share; one matrix of M x K is made, not three.
             return torch.addmm(vectors.square().sum(1), x, vectors.T, alpha=-2).argmin(1)
 
     @torch.no_grad()
