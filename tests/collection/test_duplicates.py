@@ -4,6 +4,7 @@ import dataclasses
 import hashlib
 import importlib.util
 import io
+import itertools
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from PIL import Image, ImageDraw
 from zoo.collection import duplicates, matching
 from zoo.collection.decisions import Decision, fold
 from zoo.collection.duplicates import (
+    Candidates,
     Verdicts,
     alike,
     best_first,
@@ -313,6 +315,28 @@ def test_what_was_compared_is_kept(three, tmp_path):
     assert three.decoded == []
     (tmp_path / Verdicts.FILE).write_bytes(b"nonsense")
     assert Verdicts.load(tmp_path) == Verdicts()
+
+
+def test_what_is_to_be_compared_is_kept(three, tmp_path):
+    candidates = Candidates("these")
+    first = three.found(candidates=candidates)
+    candidates.save(tmp_path)
+    known = Candidates.load(tmp_path, "these", 3)
+    assert known.pairs.tolist() == candidates.pairs.tolist() != []
+    three.small = lambda positions: pytest.fail("they are known")
+    assert three.found(candidates=known, verdicts=all_same(three)) == first
+    assert Candidates.load(tmp_path, "others", 3).pairs is None
+    assert Candidates.load(tmp_path, "these", 2).pairs is None, "numbers that nobody has"
+    (tmp_path / Candidates.FILE).write_bytes(b"nonsense")
+    assert Candidates.load(tmp_path, "these", 3).pairs is None
+
+
+def all_same(folder):
+    """Verdicts by which nothing has to be compared."""
+    verdicts = Verdicts()
+    for pair in itertools.combinations(folder.pictures.hashes, 2):
+        verdicts.put(*pair, True)
+    return verdicts
 
 
 def test_a_file_that_is_gone_is_counted(three):

@@ -15,6 +15,7 @@ from PIL import Image
 
 import zoo
 from zoo.cli import main
+from zoo.collection import matching
 from zoo.collection.decisions import Decisions
 from zoo.sample import sample
 
@@ -86,6 +87,12 @@ def test_copies_are_found(made):
     assert "same picture: 1 set, 2 more than one each" in text
     assert "photo.png (of the largest the least compressed:" in text
     assert "0.png (otherwise equal, and the oldest)" in text
+
+
+def test_what_is_to_be_compared_is_looked_for_once(made, monkeypatch):
+    first = answer("duplicates", made / "collection")
+    monkeypatch.setattr(matching, "candidates", lambda *args, **more: pytest.fail("again"))
+    assert answer("duplicates", made / "collection") == first
 
 
 def test_thresholds(made):

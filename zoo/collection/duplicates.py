@@ -13,6 +13,7 @@ A set has no chains: each of its pictures is a copy of the one to keep, not only
 
 import functools
 import io
+import zipfile
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BANDS",
+    "Candidates",
     "Duplicates",
     "Set",
     "Verdicts",
@@ -185,6 +187,53 @@ class Verdicts:
         self.new += 1
 
 
+@dataclass
+class Candidates:
+    """Which pictures have to be compared, which takes longest to find where there are very many.
+
+    It depends on the pictures alone, so that it is kept in the collection's folder until others
+    are there.
+
+    Attributes:
+        fingerprint: of the pictures that are there.
+        pairs: M x 2, positions among the distinct contents; None if they are not known yet.
+    """
+
+    fingerprint: str
+    pairs: np.ndarray | None = None
+
+    FILE = "candidates.npz"
+    VERSION = 1
+
+    @classmethod
+    def load(cls, folder: Path, fingerprint: str, contents: int) -> "Candidates":
+        """Those that are kept in a collection's folder, if they are of the same pictures.
+
+        Args:
+            contents: how many distinct ones there are.
+        """
+        try:
+            with np.load(folder / cls.FILE, allow_pickle=False) as file:
+                pairs: np.ndarray = file["pairs"]
+                same = str(file["fingerprint"]) == fingerprint and file["version"] == cls.VERSION
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+            return cls(fingerprint)
+        whole = pairs.ndim == 2 and pairs.shape[1] == 2 and pairs.dtype.kind == "i"
+        if not (same and whole and (not len(pairs) or 0 <= pairs.min() <= pairs.max() < contents)):
+            return cls(fingerprint)
+        return cls(fingerprint, pairs)
+
+    def save(self, folder: Path) -> None:
+        """Keep them in a collection's folder, if they are known. Raises: OSError."""
+        if self.pairs is None:
+            return
+        with replacing(folder / self.FILE) as file:
+            np.savez(
+                file, allow_pickle=False, pairs=self.pairs, fingerprint=self.fingerprint,
+                version=self.VERSION,
+            )  # fmt: skip
+
+
 Decode = Callable[[int, int], "np.ndarray | None"]
 """A picture, by its position, squeezed to a square of a side; None if it cannot be read."""
 
@@ -197,6 +246,7 @@ def same_picture(
     state: State | None = None,
     verdicts: Verdicts | None = None,
     progress: Callable[[int, int], None] = lambda done, of: None,
+    candidates: Candidates | None = None,
 ) -> list[Set]:
     """Pictures that are the same but for how they were turned, cropped and saved.
 
@@ -207,6 +257,7 @@ def same_picture(
         state: what a person decided.
         verdicts: of earlier runs, which are not made again; new ones are put there.
         progress: called with how many families of candidates are done, and of how many.
+        candidates: of an earlier run on the same pictures; found ones are put there.
     """
     from zoo.images import in_order
 
@@ -218,10 +269,11 @@ def same_picture(
         return []
     judge = _Judge(pictures, distinct, lambda rows: small(distinct[rows]), decode, verdicts)
     judge.apart = state.are_apart
-    pairs = matching.candidates(
-        judge.small, len(distinct), more=() if graph is None else _pairs_of(graph, place)
-    )
-    families = judge.families(pairs)
+    candidates = candidates if candidates is not None else Candidates("")
+    if candidates.pairs is None:
+        more = () if graph is None else _pairs_of(graph, place)
+        candidates.pairs = judge.likely(matching.candidates(judge.small, len(distinct), more=more))
+    families = judge.families(candidates.pairs)
     groups: list[list[int]] = []
     for done, found in enumerate(in_order(judge.sets, families), 1):
         groups += found
@@ -269,10 +321,16 @@ class _Judge:
         self.apart: Callable[[str, str], bool] = State().are_apart
         self._decode = functools.lru_cache(512)(decode)
 
-    def families(self, pairs: np.ndarray) -> list[list[int]]:
+    def likely(self, pairs: np.ndarray) -> np.ndarray:
+        """Those of some pairs whose small pixels say that they may be the same."""
+        found: np.ndarray = pairs[
+            matching.likely(self.small, pairs, matching.fit_small(self.small, pairs))
+        ]
+        return found
+
+    def families(self, likely: np.ndarray) -> list[list[int]]:
         """Contents that candidates lead from one to the other, the best to keep first."""
-        fits = matching.fit_small(self.small, pairs)
-        for a, b in pairs[matching.likely(self.small, pairs, fits)].tolist():
+        for a, b in likely.tolist():
             self.near.setdefault(a, []).append(b)
             self.near.setdefault(b, []).append(a)
         for near in self.near.values():
@@ -515,6 +573,9 @@ def find(
 
     pictures, store = opened.pictures, opened.store
     verdicts = Verdicts.load(opened.folder)
+    contents = len(set(pictures.hashes))
+    candidates = Candidates.load(opened.folder, store.fingerprint(), contents)
+    known = candidates.pairs is not None
     found = same_picture(
         pictures,
         lambda positions: store.small(pictures.rows[positions]),
@@ -523,12 +584,14 @@ def find(
         opened.state,
         verdicts,
         progress,
+        candidates,
     )
     notes = []
-    if verdicts.new:
+    if verdicts.new or (candidates.pairs is not None and not known):
         try:
             with Store.writing(opened.folder):
                 verdicts.save(opened.folder)
+                candidates.save(opened.folder)
         except (OSError, CollectionError) as error:
             notes.append(f"what was compared could not be kept, so it is compared again: {error}")
     unread = [

@@ -227,6 +227,17 @@ def like(
     wanted = _vectors(collection, pictures, known, box)
     query = direction(wanted, _vectors(collection, unwanted, avoided) if unwanted else None)
     same = collection.first[[i for i in (*known, *avoided) if i is not None]]
+    return nearest_in(collection, query, number, same)
+
+
+def nearest_in(
+    collection: "Opened", query: np.ndarray, number: int, same: Sequence[int] | np.ndarray = ()
+) -> Found:
+    """The pictures of a collection that are most like a vector, but for those of some contents.
+
+    Args:
+        same: the first positions of the contents that are left out.
+    """
     if collection.searched is None:
         own = np.flatnonzero(np.isin(collection.first, same)).tolist()
         return nearest([collection.vectors], query, number, own)

@@ -1,6 +1,7 @@
 """The odd ones: pictures far from all others, or nearer to other groups than to their own."""
 
 import math
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -39,21 +40,28 @@ def scores(graph: Graph, vectors: np.ndarray) -> Odd:
         vectors: P x d, of unit length, from which no mean was taken away: what all pictures have in
             common is what the odd one lacks.
     """
-    graph = _measured(graph, vectors)
     least, most = NEAREST
-    near = graph.similarities[:, : min(max(math.isqrt(len(vectors)) // 4, least), most)]
-    mean = near.mean(1) if near.shape[1] else np.ones(len(near), np.float32)
-    return Odd((1 - mean).astype(np.float32), graph.indices[:, :REASONS])
+    counted = min(max(math.isqrt(len(vectors)) // 4, least), most)
+    count, k = graph.indices.shape
+    scores = np.empty(count, np.float32)
+    reasons = np.empty((count, min(k, REASONS)), graph.indices.dtype)
+    for part, measured in _measured(graph, vectors):
+        near = measured.similarities[:, :counted]
+        mean = near.mean(1) if near.shape[1] else np.ones(len(near), np.float32)
+        scores[part] = 1 - mean
+        reasons[part] = measured.indices[:, :REASONS]
+    return Odd(scores, reasons)
 
 
-def _measured(graph: Graph, vectors: np.ndarray) -> Graph:
-    """The same neighbours with the cosines of other vectors, the nearest by those first."""
-    cosines = np.empty(graph.indices.shape, np.float32)
-    for begin in range(0, len(cosines), BLOCK):
+def _measured(graph: Graph, vectors: np.ndarray) -> Iterator[tuple[slice, Graph]]:
+    """The same neighbours with the cosines of other vectors, the nearest by those first: blocks of
+    rows, since all at once take as much memory as the graph of very many pictures."""
+    for begin in range(0, len(graph.indices), BLOCK):
         part = slice(begin, begin + BLOCK)
-        cosines[part] = np.einsum("pd,pkd->pk", vectors[part], vectors[graph.indices[part]])
-    order = np.argsort(-cosines, axis=1, kind="stable")
-    return Graph(*(np.take_along_axis(of, order, 1) for of in (graph.indices, cosines)))
+        indices = graph.indices[part]
+        cosines = np.einsum("pd,pkd->pk", vectors[part], vectors[indices]).astype(np.float32)
+        order = np.argsort(-cosines, axis=1, kind="stable")
+        yield part, Graph(*(np.take_along_axis(of, order, 1) for of in (indices, cosines)))
 
 
 def misfits(graph: Graph, labels: np.ndarray, vectors: np.ndarray) -> Odd:
@@ -73,23 +81,28 @@ def misfits(graph: Graph, labels: np.ndarray, vectors: np.ndarray) -> Odd:
         The scores, and as the reasons the nearest in other groups, or in its own if all are.
     """
     vectors = _centred(vectors)
-    graph = _measured(graph, vectors)
-    own = labels[graph.indices] == labels[:, None]
-    away, _ = _first_chosen(graph.similarities, ~own)
-    home, missing = _first_chosen(graph.similarities, own)
+    count, k = graph.indices.shape
+    away, home, missing = np.empty(count), np.empty(count), np.empty(count, np.int64)
+    reasons = np.empty((count, min(k, REASONS)), graph.indices.dtype)
+    for part, near in _measured(graph, vectors):
+        own = labels[near.indices] == labels[part, None]
+        away[part], _ = _first_chosen(near.similarities, ~own)
+        home[part], missing[part] = _first_chosen(near.similarities, own)
+        first = np.argsort(own, axis=1, kind="stable")[:, :REASONS]
+        reasons[part] = np.take_along_axis(near.indices, first, 1)
     short = np.flatnonzero((missing > 0) & (labels >= 0))
     home[short] = _in_own(labels, vectors, short)
-    found = np.where(labels >= 0, away - home, -2).astype(np.float32)
-    first = np.argsort(own, axis=1, kind="stable")[:, :REASONS]
-    return Odd(found, np.take_along_axis(graph.indices, first, 1))
+    return Odd(np.where(labels >= 0, away - home, -2).astype(np.float32), reasons)
 
 
 def _centred(vectors: np.ndarray) -> np.ndarray:
     """The vectors without their mean, of unit length again."""
     if not len(vectors):
         return vectors
-    rest = vectors - vectors.mean(0)
-    unit: np.ndarray = rest / np.maximum(np.linalg.norm(rest, axis=1, keepdims=True), 1e-12)
+    unit: np.ndarray = vectors - vectors.mean(0)
+    for begin in range(0, len(unit), BLOCK):
+        rest = unit[begin : begin + BLOCK]
+        rest /= np.maximum(np.linalg.norm(rest, axis=1, keepdims=True), 1e-12)
     return unit
 
 

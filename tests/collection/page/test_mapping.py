@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from zoo.collection.page.mapping import LEAST, _beside, places
+from zoo.collection.page import mapping
+from zoo.collection.page.mapping import LEAST, _beside, _nearest, places
 
 
 def kinds(count: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -18,8 +19,21 @@ def test_others_lie_beside_those_they_are_like():
     vectors, labels = kinds(200)
     corners = np.array([(0.1, 0.1), (0.9, 0.1), (0.1, 0.9), (0.9, 0.9)])
     more, their = kinds(50, seed=1)
-    found = _beside(vectors, corners[labels], more, np.random.default_rng(0))
+    rng = np.random.default_rng(0)
+    found = _beside(_nearest(vectors, len(more))(more), corners[labels], rng)
     assert np.abs(found - corners[their]).max() < 0.05
+
+
+def test_of_very_many_the_nearest_are_found_nearly_always(monkeypatch: pytest.MonkeyPatch):
+    vectors, more = kinds(2000)[0], kinds(500, seed=1)[0]
+    true, cosines = _nearest(vectors, len(more))(more)
+    monkeypatch.setattr(mapping, "EXACT", 499)
+    found, theirs = _nearest(vectors, len(more))(more)
+    assert found.shape == true.shape
+    assert found.min() >= 0
+    assert (found[:, 0] == true[:, 0]).mean() > 0.8
+    assert (found != true).any(), "or all were compared"
+    assert np.abs(cosines - theirs).max() < 0.1
 
 
 def test_so_few_have_no_map():

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from zoo.collection.derived import vectors_of
+from zoo.collection.neighbours import EXACT
 from zoo.collection.page.data import Alike, DuplicateSet, Fault, Layer, PageData
 from zoo.collection.page.thumbnails import EDGE, Made, Source, Thumbnails, webp
 from zoo.collection.store import Store
@@ -22,6 +24,7 @@ from zoo.files import replacing
 
 if TYPE_CHECKING:
     from zoo.collection.duplicates import Set
+    from zoo.collection.finding import Found
     from zoo.collection.opened import Opened
     from zoo.collection.page.serving import Decided
     from zoo.model import ZooModel
@@ -163,9 +166,17 @@ class Page:
         opened = self.opened
         if not opened.layers:
             return []
-        found = misfits(opened.graph, opened.layers[0].labels, opened.vectors).scores
+        found = misfits(opened.graph, opened.layers[0].labels, self._vectors()).scores
         worst = np.argsort(-found, kind="stable")[:MISFITS]
         return [Fault(int(i), WRONG_GROUP, float(found[i])) for i in worst if found[i] > 0]
+
+    def _vectors(self) -> np.ndarray:
+        """All vectors. Those of very many pictures are half a gigabyte, so that nobody holds them
+        while nobody uses them."""
+        opened = self.opened
+        if len(opened.pictures) <= EXACT:
+            return opened.vectors
+        return vectors_of(opened.store, opened.projection, opened.pictures)
 
     def lacks_map(self) -> bool:
         """Whether the map is still to be made, which takes some seconds at least."""
@@ -190,7 +201,7 @@ class Page:
 
         path, fingerprint = self.opened.folder / MAP, self.opened.store.fingerprint()
         found = self._map_kept()
-        if found is None and (found := places(self.opened.vectors)) is not None:
+        if found is None and (found := places(self._vectors())) is not None:
             # It can be made again: where nothing can be written, or another command writes, that
             # is no error.
             with (
@@ -317,7 +328,7 @@ class Page:
         return known in registry().names_with("embed_text")
 
     def find_words(self, words: str) -> list[tuple[int, float]]:
-        from zoo.collection.finding import embedded_words, unit
+        from zoo.collection.finding import embedded_words, nearest, unit
 
         query = embedded_words(self._model(), words, self.opened.folder)
         rows, store = self.opened.pictures.rows, self.opened.store
@@ -325,16 +336,18 @@ class Page:
             unit(store.features(rows[start : start + BLOCK]))
             for start in range(0, len(rows), BLOCK)
         )
-        return _found(blocks, query)
+        return _pairs(nearest(blocks, query, FOUND))
 
     def find_picture(self, data: bytes) -> list[tuple[int, float]]:
+        from zoo.collection.finding import nearest_in
         from zoo.images import decode
 
         model = self._model()
         with self._decoding:
             pixels = decode(io.BytesIO(data), model.preprocessing).pixels
             features = model.features(model.preprocess(pixels)).cpu().numpy().reshape(1, -1)
-        return _found([self.opened.vectors], self.opened.projection.apply(features)[0])
+        (query,) = self.opened.projection.apply(features)
+        return _pairs(nearest_in(self.opened, query, FOUND))
 
     def alike(self, threshold: float) -> Alike:
         from zoo.collection.duplicates import alike
@@ -367,10 +380,7 @@ def _told(
     return names, probabilities
 
 
-def _found(blocks: Iterable[np.ndarray], query: np.ndarray) -> list[tuple[int, float]]:
-    from zoo.collection.finding import nearest
-
-    found = nearest(blocks, query, FOUND)
+def _pairs(found: "Found") -> list[tuple[int, float]]:
     return list(zip(found.pictures.tolist(), found.similarities.tolist(), strict=True))
 
 

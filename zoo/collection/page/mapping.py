@@ -1,8 +1,11 @@
 """Where each picture is on the map: UMAP of a sample, and the others beside those they are like."""
 
+from collections.abc import Callable
+
 import numpy as np
 
-from zoo.collection.neighbours import search
+from zoo.collection.cells import Cells
+from zoo.collection.neighbours import BLOCK, EXACT, search
 from zoo.optional import optional
 
 __all__ = ["LEAST", "SAMPLE", "places"]
@@ -14,6 +17,8 @@ LEAST = 10
 NEIGHBOURS = 15
 BESIDE = 4
 """Placed pictures that another one is put among."""
+LOOKED_AT = 16
+"""Of so many cells of placed pictures one is looked at, where very many are put beside them."""
 
 
 def places(vectors: np.ndarray, seed: int = 0, sample: int = SAMPLE) -> np.ndarray | None:
@@ -32,8 +37,38 @@ def places(vectors: np.ndarray, seed: int = 0, sample: int = SAMPLE) -> np.ndarr
     found = np.empty((len(vectors), 2), np.float32)
     found[chosen] = _within(_embedded(vectors[chosen], seed))
     others = np.setdiff1d(np.arange(len(vectors)), chosen)
-    if len(others):
-        found[others] = _beside(vectors[chosen], found[chosen], vectors[others], rng)
+    nearest = _nearest(vectors[chosen], len(others))
+    for begin in range(0, len(others), BLOCK):
+        block = others[begin : begin + BLOCK]
+        found[block] = _beside(nearest(vectors[block]), found[chosen], rng)
+    return found
+
+
+_Nearest = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
+"""Gives positions among those that are placed, and cosines, of :data:`BESIDE` for each vector."""
+
+
+def _nearest(known: np.ndarray, asked: int) -> _Nearest:
+    """What finds the nearest of those that are placed, for so many; for very many, nearly always.
+
+    Those are not compared with all that are placed, which would take minutes.
+    """
+    if asked <= EXACT:
+        return lambda vectors: search(known, vectors, BESIDE)
+    faiss = optional("faiss", "faiss-cpu", "collection")
+    width, cells = known.shape[1], Cells.of(known, np.arange(len(known)))
+    centres = faiss.IndexFlatIP(width)
+    centres.add(cells.centres)
+    index = faiss.IndexIVFFlat(centres, width, len(cells.centres), faiss.METRIC_INNER_PRODUCT)
+    index.train(known[:1])  # nothing is left to learn: it has its centres
+    index.add(np.ascontiguousarray(known))
+    index.nprobe = max(len(cells.centres) // LOOKED_AT, 1)
+
+    def found(vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        cosines, nearest = index.search(vectors, BESIDE)
+        few = nearest < 0  # where so few are in the cells: the nearest, once more
+        return np.where(few, nearest[:, :1], nearest), np.where(few, cosines[:, :1], cosines)
+
     return found
 
 
@@ -80,10 +115,10 @@ def _within(placed: np.ndarray) -> np.ndarray:
 
 
 def _beside(
-    known: np.ndarray, placed: np.ndarray, vectors: np.ndarray, rng: np.random.Generator
+    found: tuple[np.ndarray, np.ndarray], placed: np.ndarray, rng: np.random.Generator
 ) -> np.ndarray:
     """Places near the most alike of those that are ``placed``: nearest the nearest."""
-    nearest, cosines = search(known, vectors, BESIDE)
+    nearest, cosines = found
     weights = np.exp(20 * (cosines - cosines[:, :1]))
     weights /= weights.sum(1, keepdims=True)
     # Among those of one neighbourhood only: the middle between two far places is nowhere.
@@ -92,5 +127,5 @@ def _beside(
     weights[far] = 0
     weights /= weights.sum(1, keepdims=True)
     middle = (weights[:, :, None] * beside).sum(1)
-    found: np.ndarray = np.clip(middle + rng.normal(scale=0.003, size=middle.shape), 0, 1)
-    return found
+    places: np.ndarray = np.clip(middle + rng.normal(scale=0.003, size=middle.shape), 0, 1)
+    return places
