@@ -132,6 +132,16 @@ def path_text(path: str | os.PathLike[str]) -> str:
     return os.fspath(path).encode("utf-8", "backslashreplace").decode("utf-8")
 
 
+def below(root: str, name: str) -> str:
+    """Where ``name`` lies below a folder, or below an address of a store (``s3://...``).
+
+    A name in a store may begin with a slash; it is no path of this machine for that.
+    """
+    if not name:
+        return root
+    return f"{root}/{name}" if "://" in root else os.path.join(root, name)
+
+
 @contextlib.contextmanager
 def openable(path: Path) -> Iterator[str | Path]:
     """``path`` as libraries can open it that take names in UTF-8 only; to be read inside the block.

@@ -178,6 +178,26 @@ def test_a_machine_that_is_lost_while_it_starts_is_done_without(pictures, tmp_pa
         zoo.Collection.index(MODEL, [pictures], tmp_path / "none", engine="ray")
 
 
+def test_pictures_of_a_store_are_fetched_by_the_processes(
+    pictures, tmp_path, in_process, monkeypatch
+):
+    fsspec = pytest.importorskip("fsspec")
+    store = fsspec.filesystem("memory", skip_instance_cache=True)
+    monkeypatch.setattr(store, "store", {})
+    monkeypatch.setattr(store, "pseudo_dirs", [""])
+    monkeypatch.setattr("zoo.collection.remote._store", lambda protocol: store)
+    for path in pictures.iterdir():
+        store.pipe(f"/bucket/{path.name}", path.read_bytes())
+    in_process(InProcess())
+    zoo.Collection.index(MODEL, ["gs://bucket"], tmp_path / "one")
+    made = zoo.Collection.index(MODEL, ["gs://bucket"], tmp_path / "many", engine="ray")
+    assert_same(tmp_path / "one", tmp_path / "many")
+    assert (made.report.computed, made.report.copied, made.report.unread) == (60, 2, 4)
+    found = engine.Embed(MODEL)({"path": ["gs://bucket/000.png", "gs://bucket/none.png"]})
+    assert found["reason"][0] == ""
+    assert "nothing by that name" in found["reason"][1]
+
+
 def test_other_weights_on_a_machine_are_refused():
     embed = engine.Embed(MODEL, expected={"sha256": "0" * 64})
     with pytest.raises(CollectionError, match="on one machine of the cluster"):

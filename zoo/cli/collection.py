@@ -68,6 +68,9 @@ def index(
     zoo index --out FOLDER: what was moved or renamed is known again, and only what is new is
     computed. It can be stopped at any time, and goes on where it was.
 
+    SOURCE may also be a folder of an object store: s3://BUCKET/FOLDER, gs://BUCKET/FOLDER or
+    hf://datasets/NAME/SET.
+
     Without NAME, the best model that ships is used. A folder that is called as a model is: ./NAME.
     """
     name, sources = _split(name_and_sources, learn)
@@ -86,7 +89,7 @@ def index(
         _say(collection, done, out, advised=name is None)
 
 
-def _split(given: tuple[str, ...], learn: bool) -> tuple[str | None, list[Path]]:
+def _split(given: tuple[str, ...], learn: bool) -> tuple[str | None, list[str | Path]]:
     """The name of a model, if the first argument is one, and the sources.
 
     Raises: InputError, ModelNameError.
@@ -95,14 +98,20 @@ def _split(given: tuple[str, ...], learn: bool) -> tuple[str | None, list[Path]]
         raise InputError("a path is empty: name a folder or file (a dot is the current folder)")
     named = bool(given) and (learn or _is_name(given[0], single=len(given) == 1))
     # Absolute, since a tilde means nothing here any more: the shell has put in what it means.
-    sources = [Path(os.path.abspath(each)) for each in given[named:]]
+    sources = [each if _is_address(each) else Path(os.path.abspath(each)) for each in given[named:]]
     return (given[0] if named else None), sources
+
+
+def _is_address(text: str) -> bool:
+    from zoo.collection.remote import is_url
+
+    return is_url(text) and not os.path.exists(text)
 
 
 def _is_name(first: str, single: bool) -> bool:
     """Whether the first of the arguments names a model, and no file or folder."""
     there = os.path.exists(first)
-    if there and single:
+    if _is_address(first) or (there and single):
         return False
     if not there and ":" in first:
         return True
@@ -118,7 +127,7 @@ def _is_name(first: str, single: bool) -> bool:
 
 
 def _indexed(
-    name: str | None, sources: list[Path], out: Path, *, learn: bool, **more: Any
+    name: str | None, sources: list[str | Path], out: Path, *, learn: bool, **more: Any
 ) -> "Collection":
     from zoo.cli.learning import Display
 

@@ -69,7 +69,8 @@ class Collection:
         Args:
             model: with features, or its name; None takes the one that the collection was made
                 with, and for a new one the best whose weights are installed.
-            sources: folders, pictures, archives (zip, tar) and Parquet files; those that the
+            sources: folders, pictures, archives (zip, tar) and Parquet files, and addresses of
+                object stores (``"s3://bucket/folder"``); those that the
                 collection is of already are looked at as well.
             folder: of the collection; made if it is not there.
             learn: train ``model``, which is a name without a tag, on these pictures first, unless
@@ -96,7 +97,7 @@ class Collection:
         from zoo.collection.store import Store
 
         folder = user_path(folder, "the folder of the collection")
-        sources = [user_path(source, "a source") for source in sources]
+        sources = [_source(source) for source in sources]
         _refuse_unknown(engine, address)
         refuse_foreign(folder)
         with Store.writing(folder):
@@ -305,6 +306,15 @@ def _engine(engine: str, address: str | None) -> "Iterator[Engine | None]":
 
     with Cluster(address) as cluster:
         yield cluster
+
+
+def _source(source: str | Path) -> str | Path:
+    """An address of a store as it was written, a path as its user means it."""
+    from zoo.collection.remote import is_url
+
+    if isinstance(source, str) and is_url(source) and not Path(source).exists():
+        return source
+    return user_path(source, "a source")
 
 
 def _found(

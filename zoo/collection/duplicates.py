@@ -434,12 +434,13 @@ def _reached(begin: int, near: dict[int, list[int]]) -> set[int]:
 def decoder(store: "Store", pictures: Pictures) -> Decode:
     """Decodes the pictures of a collection out of their files and archives."""
     from zoo.collection.entries import read_bytes
+    from zoo.collection.remote import is_url
     from zoo.errors import ImageError
     from zoo.images import decode, fit_all
     from zoo.spec import Preprocessing
 
     def source(position: int) -> Path | io.BytesIO:
-        if pictures.members[position] is None:
+        if pictures.members[position] is None and not is_url(pictures.paths[position]):
             return Path(pictures.paths[position])
         return io.BytesIO(read_bytes(store, int(pictures.rows[position])))
 

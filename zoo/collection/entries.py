@@ -14,9 +14,10 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from zoo.collection import remote
 from zoo.collection.store import MANIFEST, Store, pictures_name
 from zoo.errors import CollectionError, DataError, ImageError, MissingDependency
-from zoo.files import path_text
+from zoo.files import below, path_text
 from zoo.images import NO_PICTURE, why_not_opened
 from zoo.listing import is_hidden, list_folder
 
@@ -27,6 +28,8 @@ ARCHIVES = (*TARS, ".zip", ".parquet")
 """Endings of files that hold pictures."""
 MOST = 1 << 30
 """Bytes: a larger member of an archive is no picture that anybody means."""
+LARGEST = 1 << 28
+"""Bytes of a picture in a store, which is held in memory: there is no file to read again."""
 _HEADS = (
     b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"GIF8", b"BM", b"II*\0", b"MM\0*", b"II+\0", b"MM\0+",
 )  # fmt: skip
@@ -87,8 +90,7 @@ class Files:
         return len(self.names)
 
     def path(self, i: int) -> str:
-        root, name = self.sources[self.of[i]], self.names[i]
-        return os.path.join(root, name) if name else root
+        return below(self.sources[self.of[i]], self.names[i])
 
     def entry(self, i: int) -> Entry:
         return Entry(
@@ -107,15 +109,19 @@ def listed(sources: Iterable[str], leave_out: Path | None = None) -> Files:
     programs, and collections are left out.
 
     Args:
-        sources: absolute paths of folders and files.
+        sources: absolute paths of folders and files, and addresses of stores.
         leave_out: the folder of the collection, which may lie in a source.
 
     Raises:
         ImageError: a folder cannot be listed.
+        CollectionError: a store cannot be reached.
     """
     files = Files([*sources])
     facts: list[tuple[int, int, int, int]] = []
     for number, source in enumerate(files.sources):
+        if remote.is_url(source):
+            _take_remote(files, number, source, facts)
+            continue
         if not os.path.exists(source):
             files.away.append(number)
             continue
@@ -152,6 +158,34 @@ def _take(files: Files, number: int, source: str, leave_out: Path | None, facts:
         files.names.append(name)
         facts.append((size, mtime, device, _signed(inode)))
     files.of = np.append(files.of, np.full(len(names) + len(reasons), number, np.int32))
+
+
+def _take_remote(files: Files, number: int, source: str, facts: list[Any]) -> None:
+    """Add what lies at an address of a store, of which no name is a path of this machine."""
+    found = {name: (size, mtime) for name, size, mtime in remote.listed(source)}
+    if not found:
+        files.away.append(number)
+        return
+    seen = [name for name in found if not _is_hidden(name)]
+    if len(seen) < len(found):
+        files.notes.append(f"{len(found) - len(seen)} hidden or system files left out: {source}")
+    names = _without_collections(files, source, remote.in_order(seen), None)
+    for name in names:
+        size, mtime = found[name]
+        base = (name or source).rpartition("/")[2]
+        reason = "" if _is_archive(base) else why_not_opened(base)
+        if not reason and size > LARGEST and not _is_archive(base):
+            reason = f"larger than {LARGEST:,} bytes, which is the most that is fetched"
+        if reason:
+            files.reasons[len(files.names)] = reason
+        files.names.append(name)
+        facts.append((size, mtime, 0, 0))
+    files.of = np.append(files.of, np.full(len(names), number, np.int32))
+
+
+def _is_hidden(name: str) -> bool:
+    """Of a name in a store, where empty parts, a dot and two dots are names like others."""
+    return any(is_hidden(part) for part in name.split("/") if part not in ("", ".", ".."))
 
 
 def _signed(inode: int) -> int:
@@ -191,7 +225,7 @@ def _without_collections(
     ours = {
         folder
         for folder in folders
-        if os.path.isfile(os.path.join(source, folder, pictures_name(0)))
+        if _has(source, names, folder)
         or (leave_out is not None and _same(os.path.join(source, folder), leave_out))
     }
     if not ours:
@@ -202,6 +236,12 @@ def _without_collections(
         + ", ".join(path_text(os.path.join(source, folder)) for folder in sorted(ours)[:3])
     )
     return kept
+
+
+def _has(source: str, names: list[str], folder: str) -> bool:
+    """Whether a folder with a manifest has the rows of a collection too."""
+    rows = below(folder, pictures_name(0)) if folder else pictures_name(0)
+    return rows in names if remote.is_url(source) else os.path.isfile(os.path.join(source, rows))
 
 
 def _same(one: str, other: Path) -> bool:
@@ -248,7 +288,7 @@ def members(archive: Entry, notes: list[str]) -> Iterator[Entry]:
     found, reason = 0, ""
     try:
         if name.endswith(".parquet"):
-            each = _rows(Path(archive.path))
+            each = _rows(archive.path)
         elif name.endswith(".zip"):
             each = _zipped(archive.path, left_out)
         else:
@@ -258,13 +298,9 @@ def members(archive: Entry, notes: list[str]) -> Iterator[Entry]:
             yield _member(archive, _unique(member, seen), data, why)
     except (DataError, MissingDependency) as error:
         reason = str(error).removeprefix(f"{path_text(archive.path)} ").splitlines()[0]
-    except (OSError, EOFError, ValueError, RuntimeError, NotImplementedError,
-            tarfile.TarError, zipfile.BadZipFile) as error:  # fmt: skip
-        reason = f"a damaged archive: {' '.join(str(error).split()) or type(error).__name__}"
-    except Exception as error:  # zlib's and lzma's errors have no common kind
-        if type(error).__module__ not in ("zlib", "_lzma", "lzma"):
+    except Exception as error:
+        if not (reason := _why_ended(archive, error)):
             raise
-        reason = f"a damaged archive: {' '.join(str(error).split())}"
     if reason or not found:
         yield _member(archive, None, None, reason or "an archive without pictures")
     if any(left_out):
@@ -272,6 +308,22 @@ def members(archive: Entry, notes: list[str]) -> Iterator[Entry]:
             f"{path_text(archive.path)}: {left_out[0]} members are no pictures by their names, "
             f"{left_out[1]} are hidden or links"
         )
+
+
+_DAMAGED = (
+    OSError, EOFError, ValueError, RuntimeError, NotImplementedError, tarfile.TarError,
+    zipfile.BadZipFile,
+)  # fmt: skip
+
+
+def _why_ended(archive: Entry, error: Exception) -> str:
+    """Why an archive could not be read on; empty if that is a fault of this code."""
+    if remote.is_url(archive.path) and (why := remote.why_unreachable(error)):
+        return f"cannot be read: {why}"
+    # zlib's and lzma's errors have no common kind.
+    if isinstance(error, _DAMAGED) or type(error).__module__ in ("zlib", "_lzma", "lzma"):
+        return f"a damaged archive: {' '.join(str(error).split()) or type(error).__name__}"
+    return ""
 
 
 def _member(archive: Entry, member: str | None, data: bytes | None, reason: str) -> Entry:
@@ -312,14 +364,19 @@ def _read_member(name: str, size: int, file: BinaryIO | None) -> _Member:
     return (name, data, "") if len(data) <= MOST else (name, None, f"larger than {MOST:,} bytes")
 
 
+def _stored(path: str) -> contextlib.AbstractContextManager[BinaryIO | None]:
+    """A file of a store, to be read in parts; None for a path of this machine."""
+    return remote.opened(path) if remote.is_url(path) else contextlib.nullcontext()
+
+
 def _zipped(path: str, left_out: list[int]) -> Iterator[_Member]:
-    with zipfile.ZipFile(path) as archive:
+    with _stored(path) as file, zipfile.ZipFile(file or path) as archive:
         for info in archive.infolist():
             if info.is_dir() or not _wanted(info.filename, left_out):
                 continue
             try:
-                with archive.open(info) as file:
-                    yield _read_member(info.filename, info.file_size, file)  # type: ignore[arg-type]
+                with archive.open(info) as inside:
+                    yield _read_member(info.filename, info.file_size, inside)  # type: ignore[arg-type]
             except RuntimeError as error:  # encrypted
                 yield info.filename, None, f"cannot be read: {error}"
             except (zipfile.BadZipFile, EOFError, NotImplementedError) as error:
@@ -331,7 +388,7 @@ def _zipped(path: str, left_out: list[int]) -> Iterator[_Member]:
 
 
 def _tarred(path: str, left_out: list[int]) -> Iterator[_Member]:
-    with tarfile.open(path, "r|*") as archive:
+    with _stored(path) as file, tarfile.open(None if file else path, "r|*", file) as archive:
         while (info := archive.next()) is not None:
             archive.members.clear()  # type: ignore[attr-defined]  # or it would keep all of them
             if info.isdir():
@@ -342,11 +399,12 @@ def _tarred(path: str, left_out: list[int]) -> Iterator[_Member]:
                 yield _read_member(info.name, info.size, archive.extractfile(info))  # type: ignore[arg-type]
 
 
-def _rows(path: Path) -> Iterator[_Member]:
+def _rows(path: str) -> Iterator[_Member]:
     from zoo.data.parquet import picture_rows
 
-    for number, data in picture_rows(path):
-        yield f"row {number}", data, "" if data else "the row has no picture"
+    with _stored(path) as file:
+        for number, data in picture_rows(Path(path), file):
+            yield f"row {number}", data, "" if data else "the row has no picture"
 
 
 def read_bytes(store: Store, row: int) -> bytes:
@@ -358,7 +416,7 @@ def read_bytes(store: Store, row: int) -> bytes:
     path, member = store.place(row)
     try:
         if member is None:
-            return Path(path).read_bytes()
+            return remote.read(path) if remote.is_url(path) else Path(path).read_bytes()
         archive = Entry(0, "", path, 0, 0)
         for entry in members(archive, []):
             if entry.member == member and entry.data is not None:

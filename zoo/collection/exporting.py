@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from zoo.collection.remote import is_url
 from zoo.collection.store import Pictures
 from zoo.errors import CollectionError, InputError
 from zoo.files import new_folder, path_text, replacing, write_json
@@ -361,9 +362,9 @@ def _put(
     read: Callable[[int], bytes] | None,
 ) -> None:
     path = os.path.abspath(pictures.paths[picture])
-    if pictures.members[picture] is not None:
+    if pictures.members[picture] is not None or is_url(pictures.paths[picture]):
         if read is None:
-            raise CollectionError("it lies in an archive")
+            raise CollectionError("it lies in an archive or a store")
         target.write_bytes(read(picture))
     elif how == "symlink":
         os.stat(path)  # no link that leads nowhere
@@ -441,6 +442,8 @@ def plan(pictures: Pictures, places: Sequence[Place], out: Path) -> Plan:
 
 
 def _immovable(pictures: Pictures, picture: int, path: str, target: Path) -> str:
+    if is_url(pictures.paths[picture]):
+        return "it lies in a store"
     if pictures.members[picture] is not None:
         return "it lies in an archive"
     try:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from zoo.collection import remote
 from zoo.collection.entries import Entry, Files, listed, members
 from zoo.collection.known import Contents
 from zoo.collection.pipeline import Batch, Pipeline, Seen, Work, finite
@@ -92,7 +93,8 @@ def update(
 
     Args:
         model: with features. An old collection takes the one that it was made with, and no other.
-        sources: folders, pictures, archives; those of an old collection are looked at as well.
+        sources: folders, pictures, archives, addresses of stores; those of an old collection are
+            looked at as well.
         progress: is told how many of how many files are done.
         weights: the folder within the collection that the model is from.
         engine: what looks at the pictures instead of this process; the same model.
@@ -179,6 +181,10 @@ def refuse_foreign(folder: Path) -> None:
 def _absolute(sources: Sequence[str | Path]) -> list[str]:
     found = []
     for source in sources:
+        if isinstance(source, str) and remote.is_url(source) and not os.path.exists(source):
+            found.append(remote.checked(source))
+            remote.require(found[-1])
+            continue
         if not os.path.exists(source):
             raise ImageError(f"{source}: there is no such file or folder")
         found.append(os.path.abspath(source))

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import zoo
 from zoo.collection.entries import Entry, listed, members
+from zoo.collection.remote import is_url
 from zoo.collection.store import WEIGHTS, Store
 from zoo.errors import CollectionError, ImageError, InputError
 from zoo.files import path_text
@@ -152,13 +153,17 @@ def _config(name: str) -> dict[str, Any]:
     return {key: value for key, value in (("channels", 3), ("size", 32)) if key in known}
 
 
+def _absolute(source: str | Path) -> str:
+    return source if isinstance(source, str) and is_url(source) else os.path.abspath(source)
+
+
 def _images(model: "ZooModel", sources: Sequence[str | Path], folder: Path) -> "torch.Tensor":
     """Some of the pictures, evenly from all, as uint8."""
     import torch
 
     from zoo.collection.pipeline import Pipeline, Work
 
-    files = listed([os.path.abspath(source) for source in sources], folder)
+    files = listed([_absolute(source) for source in sources], folder)
     numbers = [i for i in range(len(files)) if i not in files.reasons]
     step = max(1, -(-len(numbers) // LEARN_FROM))
 

@@ -16,6 +16,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from zoo.collection import remote
 from zoo.collection.entries import Entry
 from zoo.collection.quality import measured, opaque, reduced
 from zoo.collection.store import SMALL
@@ -75,19 +76,21 @@ class Work:
     measured: bool = False
 
     def __call__(self, entries: list[Entry]) -> list[Seen]:
-        found = [self._one(entry) for entry in entries]
+        away = [each.path for each in entries if _is_away(each) and not each.reason]
+        fetched = remote.fetched(away)
+        found = [self._one(entry, fetched.get(entry.path, entry.data)) for entry in entries]
         to_measure = [(seen, seen.fewer) for seen in found if seen.fewer is not None]
         values = measured([fewer for _, fewer in to_measure])
         for (seen, _), measures in zip(to_measure, values, strict=True):
             seen.measures, seen.fewer = measures, None
         return found
 
-    def _one(self, entry: Entry) -> Seen:
-        seen = Seen(entry, reason=entry.reason)
+    def _one(self, entry: Entry, data: bytes | str | None) -> Seen:
+        seen = Seen(entry, reason=data if isinstance(data, str) else entry.reason)
         if seen.reason:
             return seen
         try:
-            source = self._read(entry, seen)
+            source = self._read(entry, seen, data if isinstance(data, bytes) else None)
             if source is not None:
                 self._keep(seen, decode(source, self.preprocessing))
         except ImageError as error:
@@ -101,9 +104,8 @@ class Work:
         seen.reason = " ".join(seen.reason.split())
         return seen
 
-    def _read(self, entry: Entry, seen: Seen) -> str | io.BytesIO | None:
+    def _read(self, entry: Entry, seen: Seen, data: bytes | None) -> str | io.BytesIO | None:
         """What to decode; None if the content is known."""
-        data = entry.data
         if data is None and (self.known is None or entry.size > WHOLE):
             if self.known is None:
                 return entry.path
@@ -133,6 +135,11 @@ class Work:
             seen.small = small(fewer if enough else pixels)
             seen.fewer = fewer
         seen.pixels, seen.decoded = decoded.pixels, True
+
+
+def _is_away(entry: Entry) -> bool:
+    """Whether its bytes lie in a store and have to be fetched."""
+    return entry.data is None and remote.is_url(entry.path)
 
 
 def as_bytes(pixels: np.ndarray) -> np.ndarray:
@@ -196,7 +203,7 @@ class Pipeline:
         held = 0
         for entry in entries:
             chunk.append(entry)
-            held += len(entry.data or b"")
+            held += entry.size if _is_away(entry) else len(entry.data or b"")
             if len(chunk) >= size or held >= BYTES // 4:
                 yield chunk
                 chunk, held = [], 0

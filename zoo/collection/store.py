@@ -27,7 +27,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from zoo.errors import CollectionError
-from zoo.files import HALF_WRITTEN, path_text, replacing, write_json
+from zoo.files import HALF_WRITTEN, below, path_text, replacing, write_json
 from zoo.installing import upgrade_command
 from zoo.locks import Lock, Locked
 from zoo.optional import optional
@@ -275,7 +275,7 @@ class Store:
             if raw is not None:
                 path = os.fsdecode(raw) + (f"/{member}" if member is not None else "")
             root = self.manifest.sources[source]
-            found.append(os.path.join(root, path) if path else root)
+            found.append(below(root, path))
         return found
 
     def _gathered(

@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 import torch
@@ -179,14 +179,17 @@ def _pictures(arrow: Any, file: Path, column: Any) -> list[bytes | None]:
     return [value.get("bytes") if isinstance(value, dict) else value for value in values]
 
 
-def picture_rows(file: Path) -> Iterator[tuple[int, bytes | None]]:
+def picture_rows(file: Path, opened: BinaryIO | None = None) -> Iterator[tuple[int, bytes | None]]:
     """The number of each row of a Parquet file, and the bytes of its picture if it has one.
+
+    Args:
+        opened: the file, where it does not lie on this machine.
 
     Raises:
         DataError: the file is damaged, or no column is sure to be of pictures.
     """
     arrow = optional("pyarrow", "pyarrow", "train")
-    table = _opened(file)
+    table = _opened(file, opened)
     picture = choose_columns(file, file, table, []).picture
     batches = table.iter_batches(16, columns=[picture])
     number = 0
@@ -196,13 +199,14 @@ def picture_rows(file: Path) -> Iterator[tuple[int, bytes | None]]:
             number += 1
 
 
-def _opened(file: Path) -> Any:
+def _opened(file: Path, opened: BinaryIO | None = None) -> Any:
     """A Parquet file, read as a stream of 1 MB where whole columns would be read at once."""
     parquet = optional("pyarrow.parquet", "pyarrow", "train")
     arrow = optional("pyarrow", "pyarrow", "train")
-    refuse_placeholder(file, DataError)
+    if opened is None:
+        refuse_placeholder(file, DataError)
     return _with_arrow(arrow, file, lambda: parquet.ParquetFile(
-        arrow.OSFile(os.fsencode(file)), buffer_size=1 << 20))  # fmt: skip
+        opened or arrow.OSFile(os.fsencode(file)), buffer_size=1 << 20))  # fmt: skip
 
 
 def _labels(arrow: Any, file: Path, name: str, column: Any) -> list[int] | str:

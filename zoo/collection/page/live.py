@@ -18,6 +18,7 @@ from zoo.collection.derived import vectors_of
 from zoo.collection.neighbours import EXACT
 from zoo.collection.page.data import Alike, DuplicateSet, Fault, Layer, PageData
 from zoo.collection.page.thumbnails import EDGE, Made, Source, Thumbnails, webp
+from zoo.collection.remote import is_url
 from zoo.collection.store import Store
 from zoo.errors import CollectionError, ImageError, ZooError
 from zoo.files import replacing
@@ -235,9 +236,16 @@ class Page:
         from zoo.collection.entries import read_bytes
 
         pictures = self.opened.pictures
-        if pictures.members[number] is None:
+        if pictures.members[number] is None and not is_url(pictures.paths[number]):
             return Path(pictures.paths[number]).read_bytes()
         return read_bytes(self.opened.store, int(pictures.rows[number]))
+
+    def _bytes_or_none(self, number: int) -> bytes:
+        """Of a picture in a store; of one that cannot be had no bytes, which are no picture."""
+        try:
+            return self._bytes(number)
+        except (CollectionError, OSError):
+            return b""
 
     def missing(self) -> int:
         """How many contents have no thumbnail yet."""
@@ -267,7 +275,7 @@ class Page:
             elif self._stopped.is_set():
                 return
             else:
-                yield content, Path(path)
+                yield content, self._bytes_or_none(i) if is_url(path) else Path(path)
         for archive, inside in archives.items():
             yield from self._members(archive, inside)
 
