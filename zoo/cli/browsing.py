@@ -95,6 +95,7 @@ def _serve(folder: Path, host: str, port: int, as_json: bool) -> None:
         _prepare(page)
         token = serving.new_token()
         address = serving.address(listener, token)
+        server = serving.server(page, listener, token)
         if as_json:
             print_json({"address": address, "pictures": len(page.data)})
         else:
@@ -106,7 +107,7 @@ def _serve(folder: Path, host: str, port: int, as_json: bool) -> None:
         making = threading.Thread(target=_make, args=(page,), daemon=True)
         making.start()
         try:
-            serving.serve(page, listener, token)
+            server.run(sockets=[listener])
         except KeyboardInterrupt:
             click.echo("stopped; what was decided is kept", err=True)
         finally:

@@ -71,7 +71,7 @@ class Kept:
     words = pictures = settled = True
 
     def __init__(self, data: PageData):
-        self.base = data
+        self.base = self.data = data
 
     def begin(self, path: Path) -> None:
         """Anew, without any decision."""

@@ -18,10 +18,11 @@ from click.testing import CliRunner
 from PIL import Image
 
 from zoo.cli import main
+from zoo.collection import derived
 from zoo.collection.duplicates import alike, find, same_file
 from zoo.collection.indexing import update
 from zoo.collection.opened import Opened
-from zoo.collection.page import live, mapping
+from zoo.collection.page import live, mapping, tiles
 from zoo.collection.page.data import PageData
 from zoo.collection.page.live import Page
 from zoo.collection.page.serving import Decided
@@ -225,6 +226,47 @@ def test_a_picture_finds_itself_first(page: Page):
     assert found[0][1] > 0.99
 
 
+def test_very_many_are_numbered_by_their_groups(page: Page, folder: Path, monkeypatch):
+    pytest.importorskip("sknetwork")
+    derived.regroup(folder, number=3)
+    few = page.data
+    monkeypatch.setattr(tiles, "TILED", 10)
+    opened = Opened(folder)
+    opened.__dict__["model"] = Means()
+    many = Page(opened)
+    data = many.data
+    assert [*data.paths] != [*few.paths]
+    labels = data.layers[data.default_layer].labels
+    assert (np.diff(labels) >= 0).all()
+    ours, theirs = number_of(many, "07.png"), number_of(page, "07.png")
+    assert many.picture(ours) == page.picture(theirs)
+    assert many.thumbnail(ours) == page.thumbnail(theirs)
+    near = [data.paths[i] for i in data.neighbours[ours]]
+    assert near == [few.paths[i] for i in few.neighbours[theirs]]
+    buffer = io.BytesIO()
+    picture(7).save(buffer, "PNG")
+    assert many.find_picture(buffer.getvalue())[0][0] == ours
+    told, known = many.alike(0.5), page.alike(0.5)
+    assert {data.paths[i] for each in told.sets for i in each.pictures} == {
+        few.paths[i] for each in known.sets for i in each.pictures
+    }
+    assert {data.paths[each.keep] for each in told.sets} == {
+        few.paths[each.keep] for each in known.sets
+    }
+
+    many.decide([Decided(kind="name", pictures=[ours], value="seven")])
+    assert many.data.given.index("seven") == ours
+    many.decide([Decided(kind="split", pictures=[ours])])
+    after = many.changed(10)
+    assert many.settled
+    assert [*after.paths] == [*data.paths]
+    assert after.places is data.places
+    of_its_own = after.layers[after.default_layer].labels == labels.max() + 1
+    assert np.flatnonzero(of_its_own).tolist() == [ours]
+    faults = [f for f in after.faults if f.kind == live.WRONG_GROUP]
+    assert ours in [f.picture for f in faults], "it is held against the groups of now"
+
+
 def test_what_is_no_picture_finds_nothing(page: Page):
     bomb = io.BytesIO()
     Image.new("1", (10_000, 10_000)).save(bomb, "PNG")
@@ -272,7 +314,8 @@ def test_the_guide(tmp_path: Path, monkeypatch):
     from zoo.collection.page import serving
 
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(serving, "serve", lambda page, listener, token: None)
+    waits_for_none = SimpleNamespace(run=lambda sockets: None)
+    monkeypatch.setattr(serving, "server", lambda page, listener, token: waits_for_none)
     (tmp_path / "pictures").mkdir()
     for i in range(12):
         picture(i).save(tmp_path / "pictures" / f"{i}.png")
@@ -304,13 +347,18 @@ def test_mistakes_are_one_message_each(folder: Path, tmp_path: Path):
 def test_the_address_is_said_before_it_is_served(folder: Path, monkeypatch):
     from zoo.collection.page import serving
 
-    def served(page, listener, token):
+    def server(page, listener, token):
         assert listener.getsockname()[0] == "127.0.0.1"
-        while page.missing():  # thumbnails are made meanwhile
-            time.sleep(0.01)
-        raise KeyboardInterrupt
 
-    monkeypatch.setattr(serving, "serve", served)
+        def run(sockets):
+            assert sockets == [listener]
+            while page.missing():  # thumbnails are made meanwhile
+                time.sleep(0.01)
+            raise KeyboardInterrupt
+
+        return SimpleNamespace(run=run)
+
+    monkeypatch.setattr(serving, "server", server)
     result = run(folder, "--json")
     assert result.exit_code == 0
     assert json.loads(result.stdout)["address"].startswith("http://127.0.0.1:")

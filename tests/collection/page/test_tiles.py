@@ -1,21 +1,23 @@
 """The page of very many pictures, which has only what is seen first and reads the rest."""
 
+import base64
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from pagemaking import HOSTILE, made, small_picture
+from pagemaking import HOSTILE, Kept, Served, made, serve, small_picture
 
-from zoo.collection.page import static, tiles
+from zoo.collection.page import tiles
 from zoo.collection.page.static import export
 
 
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """Few pictures count as many."""
-    monkeypatch.setattr(static, "TILED", 500)
+    monkeypatch.setattr(tiles, "TILED", 500)
     monkeypatch.setattr(tiles, "POINTS", 100)
 
 
@@ -47,9 +49,59 @@ def test_what_is_seen_first_is_small_and_all_pictures_are_beside_it(small, tmp_p
 
 
 def test_as_many_as_before_are_in_the_page_itself(tmp_path: Path, monkeypatch):
-    monkeypatch.setattr(static, "TILED", 600)
+    monkeypatch.setattr(tiles, "TILED", 600)
     export(made(600), small_picture, tmp_path / "page")
     assert not [*tmp_path.glob("page/details-*")]
+
+
+@pytest.fixture
+def many(small, tmp_path: Path) -> Iterator[Served]:
+    """A server of six hundred pictures, which count as many; their numbers are by their groups."""
+    data = made(600)
+    live = Kept(data.reordered(data.by_group()))
+    live.begin(tmp_path / "decisions.jsonl")
+    yield from serve(live)
+
+
+def asked(served: Served, path: str, body: Any = None) -> Any:
+    """What a server says, which has to be no mistake."""
+    how = {} if body is None else {"method": "POST", "Content_Type": "application/json"}
+    status, said, _ = served.ask(path, body=body and json.dumps(body).encode(), **how)
+    assert status == 200, said
+    return json.loads(said)
+
+
+def test_a_server_gives_the_parts_that_an_export_has(many: Served, tmp_path: Path):
+    export(many.live.data, small_picture, tmp_path / "page")
+    first = asked(many, "collection")
+    assert first.pop("can") == {"words": True, "pictures": True}
+    assert first == tiles.Parts(many.live.data).first
+    assert "paths" not in first
+    names = [path.stem for path in (tmp_path / "page").glob("*.js")]
+    parts = [name for name in names if not name.startswith("thumbnails")]
+    assert len(parts) > 10
+    for name in parts:
+        text = (tmp_path / "page" / f"{name}.js").read_text().strip()
+        value = json.loads(text.removeprefix(f'zooPart("{name}",').removesuffix(")"))
+        assert asked(many, f"part/{name}") == value
+    for name in ("details-1", "order-1-0", "map-0-0-1", "..%2Fpage.js", "details-00"):
+        assert many.ask(f"part/{name}")[0] == 404
+
+
+def test_after_a_split_the_order_of_the_groups_is_told(many: Served):
+    before = asked(many, "collection")
+    assert before["ordered"] == 1
+    split = {"kind": "split", "pictures": [200, 100, 300]}
+    after = asked(many, "decide", {"decisions": [split]})
+    assert after["ordered"] == -1
+    assert after["tiles"] == before["tiles"]
+    labels = many.live.data.layers[1].labels
+    ordered = np.frombuffer(base64.b64decode(asked(many, "part/order-1-0")), "<i4")
+    assert sorted(ordered) == list(range(600))
+    assert (np.diff(labels[ordered]) >= 0).all()
+    details = asked(many, "part/details-0")
+    told = np.frombuffer(base64.b64decode(details["layers"][1]["labels"]), "<i4")
+    assert (told == labels).all()
 
 
 @pytest.mark.slow
@@ -118,3 +170,46 @@ def test_the_map_reads_the_squares_that_are_seen(small, tab: Any, tmp_path: Path
         tab.keyboard.press("+")
         tab.wait_for_timeout(300)
     assert before < {name for name in asked if name.startswith("map-")} < there
+
+
+@pytest.mark.slow
+def test_a_person_names_merges_and_splits_very_many_that_are_served(many: Served, tab: Any):
+    tab.goto(many.address)
+    tab.wait_for_selector("body.ready")
+    tab.get_by_label("Name of Group 0").fill("cats")
+    tab.keyboard.press("Enter")
+    tab.get_by_role("link", name="cats").first.wait_for()
+    sizes = np.bincount(many.live.data.layers[1].labels + 1)[1:]
+    assert many.live.data.names.count("cats") == sizes[0]
+    assert tab.evaluate("document.activeElement.dataset.key") == "name 1", "on to the next group"
+    tab.get_by_role("button", name="Undo").click()
+    tab.get_by_role("link", name="Group 0").first.wait_for()
+    assert "cats" not in many.live.data.names
+
+    for label in (1, 2):
+        tab.get_by_label(f"Choose Group {label}", exact=True).check()
+    tab.keyboard.press("m")
+    tab.get_by_text("2 groups are one now.").first.wait_for()
+    tab.get_by_text(f"{sizes[1] + sizes[2]:,} pictures").first.wait_for()
+
+    tab.evaluate("location.hash = '#/group/1'")
+    cells = tab.get_by_role("gridcell")
+    cells.first.wait_for()
+    assert tab.get_by_role("row").count() > 1
+    cells.first.press("Space")
+    tab.keyboard.press("Shift+ArrowRight")
+    tab.keyboard.press("s")
+    tab.get_by_text("2 pictures are a group of their own.").first.wait_for()
+    tab.get_by_text(f"{sizes[1] + sizes[2] - 2:,} pictures, 0 named").wait_for()
+    assert (np.bincount(many.live.data.layers[1].labels + 1)[1:] == 2).sum() == 1
+
+    cells.first.click()
+    tab.get_by_role("dialog").get_by_text("/pictures/of a kind/").wait_for()
+    tab.keyboard.press("n")
+    tab.keyboard.type("one cat")
+    tab.keyboard.press("Enter")
+    tab.get_by_role("dialog").get_by_text("named by a person").wait_for()
+    tab.keyboard.press("Escape")
+    tab.keyboard.press("3")
+    tab.get_by_role("button", name="Keep all").first.click()
+    tab.get_by_text("1 set of duplicates").wait_for()

@@ -18,6 +18,7 @@ from zoo.collection.derived import vectors_of
 from zoo.collection.neighbours import EXACT
 from zoo.collection.page.data import Alike, DuplicateSet, Fault, Layer, PageData
 from zoo.collection.page.thumbnails import EDGE, Made, Source, Thumbnails, webp
+from zoo.collection.page.tiles import is_tiled
 from zoo.collection.remote import is_url
 from zoo.collection.store import Store
 from zoo.errors import CollectionError, ImageError, ZooError
@@ -68,14 +69,57 @@ class Page:
         self._stopped = threading.Event()
         self._spreader = ThreadPoolExecutor(1, "zoo-names")
         self.settled = True
+        self._held_against: tuple[np.ndarray | None, list[Fault]] = None, []
 
     # -- what is shown -----------------------------------------------------------------------------
 
     @cached_property
     def data(self) -> PageData:
-        """Everything, as the decisions have it till now."""
+        """Everything, as the decisions have it till now.
+
+        Very many pictures are in the order that their groups have at the beginning, so that those
+        that are looked at together have numbers near to each other; a number is the same always.
+        """
+        return self._numbered(self._known)
+
+    def _numbered(self, known: PageData, before: PageData | None = None) -> PageData:
+        """``known`` by number; what no decision changes is that of ``before``."""
+        if self._order is None:
+            return known
+        if before is None:
+            return known.reordered(self._order)
+        changing = dataclasses.replace(
+            known, neighbours=None, similarities=None, odd=None, places=None
+        )
+        return dataclasses.replace(
+            changing.reordered(self._order),
+            neighbours=before.neighbours,
+            similarities=before.similarities,
+            odd=before.odd,
+            places=before.places,
+        )
+
+    def _know(self, known: PageData) -> None:
+        self.__dict__.update(_known=known, data=self._numbered(known, self.data))
+
+    @cached_property
+    def _order(self) -> np.ndarray | None:
+        """The position among the collection's pictures of each number; None if they are equal."""
+        return self._known.by_group() if is_tiled(self._known) else None
+
+    def _position(self, number: int) -> int:
+        return number if self._order is None else int(self._order[number])
+
+    @cached_property
+    def _number(self) -> np.ndarray:
+        """The number of each of the collection's pictures."""
+        return np.arange(len(self._known)) if self._order is None else np.argsort(self._order)
+
+    @cached_property
+    def _known(self) -> PageData:
+        """The same in the order of the collection's pictures."""
         opened, pictures = self.opened, self.opened.pictures
-        data = self._decided(
+        known = self._decided(
             PageData(
                 title=_title(opened),
                 paths=pictures.paths,
@@ -90,7 +134,7 @@ class Page:
                 unread=opened.store.unread(),
             )
         )
-        return self._spread(data, opened)
+        return self._spread(known, opened)
 
     def _decided(self, data: PageData) -> PageData:
         """``data`` with what the decisions themselves say; names have not yet spread from them."""
@@ -101,7 +145,7 @@ class Page:
         layers = sorted(opened.layers, key=lambda layer: LAYERS.index(layer.name))
         return dataclasses.replace(
             data,
-            faults=[*self._faults, *self._misfits()],
+            faults=[*self._faults, *self._misfits(opened, known=is_tiled(data))],
             duplicates=self._duplicates(),
             layers=[Layer(*layer) for layer in layers],
             default_layer=next((i for i, x in enumerate(layers) if x.name == "middle"), 0),
@@ -160,16 +204,25 @@ class Page:
             for i, value in zip(found.positions, found.values, strict=True)
         ]
 
-    def _misfits(self) -> list[Fault]:
-        """The pictures that are nearer to other groups than to their own, the worst first."""
+    def _misfits(self, opened: "Opened", known: bool = False) -> list[Fault]:
+        """The pictures that are nearer to other groups than to their own, the worst first.
+
+        Args:
+            known: take those of the groups before, if there are any.
+        """
         from zoo.collection.odd import misfits
 
-        opened = self.opened
         if not opened.layers:
             return []
-        found = misfits(opened.graph, opened.layers[0].labels, self._vectors()).scores
-        worst = np.argsort(-found, kind="stable")[:MISFITS]
-        return [Fault(int(i), WRONG_GROUP, float(found[i])) for i in worst if found[i] > 0]
+        labels = opened.layers[0].labels
+        before, found = self._held_against
+        if before is not None and (known or (before == labels).all()):
+            return found
+        scores = misfits(opened.graph, labels, self._vectors()).scores
+        worst = np.argsort(-scores, kind="stable")[:MISFITS]
+        found = [Fault(int(i), WRONG_GROUP, float(scores[i])) for i in worst if scores[i] > 0]
+        self._held_against = labels, found
+        return found
 
     def _vectors(self) -> np.ndarray:
         """All vectors. Those of very many pictures are half a gigabyte, so that nobody holds them
@@ -223,27 +276,27 @@ class Page:
             pass
         try:
             with self._decoding:
-                return webp(self._bytes(number), EDGE)
+                return webp(self._bytes(self._position(number)), EDGE)
         except (CollectionError, ImageError, OSError):
             return None
 
     def picture(self, number: int) -> bytes:
         with self._decoding:
-            return webp(self._bytes(number), SCREEN, quality=85)
+            return webp(self._bytes(self._position(number)), SCREEN, quality=85)
 
-    def _bytes(self, number: int) -> bytes:
+    def _bytes(self, position: int) -> bytes:
         """Raises: CollectionError, OSError: it is not there any more."""
         from zoo.collection.entries import read_bytes
 
         pictures = self.opened.pictures
-        if pictures.members[number] is None and not is_url(pictures.paths[number]):
-            return Path(pictures.paths[number]).read_bytes()
-        return read_bytes(self.opened.store, int(pictures.rows[number]))
+        if pictures.members[position] is None and not is_url(pictures.paths[position]):
+            return Path(pictures.paths[position]).read_bytes()
+        return read_bytes(self.opened.store, int(pictures.rows[position]))
 
-    def _bytes_or_none(self, number: int) -> bytes:
+    def _bytes_or_none(self, position: int) -> bytes:
         """Of a picture in a store; of one that cannot be had no bytes, which are no picture."""
         try:
-            return self._bytes(number)
+            return self._bytes(position)
         except (CollectionError, OSError):
             return b""
 
@@ -265,7 +318,7 @@ class Page:
         pictures = self.opened.pictures
         wanted = set(pictures.hashes) - self.thumbnails.known()
         archives: dict[str, dict[str, str]] = {}
-        for i in self.data.by_group():
+        for i in self._known.by_group():
             content, path, member = pictures.hashes[i], pictures.paths[i], pictures.members[i]
             if content not in wanted:
                 continue
@@ -301,7 +354,7 @@ class Page:
             hashes = self.data.hashes
             self.opened.decisions.append_all([each.kept(hashes) for each in decisions])
             self.opened.decided()
-            self.__dict__["data"] = self._decided(self.data)
+            self._know(self._decided(self._known))
             self.settled = False
             spreading = self._spreader.submit(self._settle)
         wait([spreading], SOON)
@@ -319,10 +372,11 @@ class Page:
                 return
             self.opened.layers  # noqa: B018  of this moment, as the state is
             opened = copy.copy(self.opened)
-        spread = self._spread(self.data, opened)
+        spread = self._spread(self._known, opened)
+        faults = [*self._faults, *self._misfits(opened)]
         with self._lock:
             if opened.state is self.opened.state:  # else the next one does it
-                self.__dict__["data"] = spread
+                self._know(dataclasses.replace(spread, faults=faults))
                 self.settled = True
 
     @cached_property
@@ -344,7 +398,7 @@ class Page:
             unit(store.features(rows[start : start + BLOCK]))
             for start in range(0, len(rows), BLOCK)
         )
-        return _pairs(nearest(blocks, query, FOUND))
+        return self._pairs(nearest(blocks, query, FOUND))
 
     def find_picture(self, data: bytes) -> list[tuple[int, float]]:
         from zoo.collection.finding import nearest_in
@@ -355,7 +409,11 @@ class Page:
             pixels = decode(io.BytesIO(data), model.preprocessing).pixels
             features = model.features(model.preprocess(pixels)).cpu().numpy().reshape(1, -1)
         (query,) = self.opened.projection.apply(features)
-        return _pairs(nearest_in(self.opened, query, FOUND))
+        return self._pairs(nearest_in(self.opened, query, FOUND))
+
+    def _pairs(self, found: "Found") -> list[tuple[int, float]]:
+        numbers = self._number[found.pictures]
+        return list(zip(numbers.tolist(), found.similarities.tolist(), strict=True))
 
     def alike(self, threshold: float) -> Alike:
         from zoo.collection.duplicates import alike
@@ -365,7 +423,14 @@ class Page:
             found = alike(opened.graph, opened.pictures, threshold, self._copies, opened.state)
             sets = self._undecided(found)
         extra = sum(len(each.pictures) - 1 for each in sets)
-        return Alike(sets[:SETS], len(sets), extra)
+        number = self._number
+        shown = [
+            each._replace(
+                pictures=tuple(int(number[i]) for i in each.pictures), keep=int(number[each.keep])
+            )
+            for each in sets[:SETS]
+        ]
+        return Alike(shown, len(sets), extra)
 
     def _model(self) -> "ZooModel":
         with self._lock:  # loaded once
@@ -386,10 +451,6 @@ def _told(
             names[i] = new[0] or new[1]
             probabilities[i] = 1
     return names, probabilities
-
-
-def _pairs(found: "Found") -> list[tuple[int, float]]:
-    return list(zip(found.pictures.tolist(), found.similarities.tolist(), strict=True))
 
 
 def _title(opened: "Opened") -> str:

@@ -19,6 +19,7 @@ from fastapi import FastAPI, HTTPException, Query, Request, Response
 from pydantic import BaseModel, Field, StrictBool, StrictInt, StrictStr
 
 from zoo.collection.decisions import Decision, valid_name
+from zoo.collection.page import tiles
 from zoo.collection.page.data import (
     Alike,
     PageData,
@@ -30,7 +31,7 @@ from zoo.collection.page.data import (
 from zoo.collection.page.static import SHARD, asset, served_page
 from zoo.errors import CollectionError, FileError, ImageError, InputError, ZooError
 
-__all__ = ["Decided", "Live", "application", "new_token", "serve"]
+__all__ = ["Decided", "Live", "application", "new_token", "server"]
 
 BODY = 32 << 20
 """Bytes of a request: a picture to search by, or the numbers of some million pictures."""
@@ -121,6 +122,29 @@ class Live(Protocol):
     def find_picture(self, data: bytes) -> list[tuple[int, float]]: ...
 
 
+class _Shown:
+    """What the page is told: all, or of very many pictures what is seen first. Used by many
+    threads."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._parts: tiles.Parts | None = None
+
+    def parts(self, data: PageData) -> tiles.Parts:
+        """The parts of what is known now, or was known when they were last asked for."""
+        with self._lock:
+            if self._parts is None or self._parts.data is not data:
+                self._parts = tiles.Parts(data, self._parts)
+            return self._parts
+
+    def all(self, data: PageData) -> dict[str, Any]:
+        return self.parts(data).first if tiles.is_tiled(data) else to_json(data)
+
+    def changing(self, data: PageData) -> dict[str, Any]:
+        """What a decision may have changed."""
+        return self.all(data) if tiles.is_tiled(data) else changing_json(data)
+
+
 def new_token() -> str:
     """What makes an address one that nobody guesses."""
     return secrets.token_urlsafe(24)
@@ -134,7 +158,9 @@ def application(live: Live, token: str, hosts: Callable[[str], bool]) -> "Guard"
         hosts: whether a request may be for a host of this name (the header's, with its port).
     """
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
-    deciding = threading.Lock()
+    deciding, shown = threading.Lock(), _Shown()
+    if tiles.is_tiled(live.data):
+        shown.all(live.data)  # which takes seconds
 
     def check(number: int) -> int:
         if not 0 <= number < len(live.data):
@@ -169,7 +195,14 @@ def application(live: Live, token: str, hosts: Callable[[str], bool]) -> "Guard"
     @app.get("/collection")
     def _collection() -> Response:
         can = {"words": live.words, "pictures": live.pictures}
-        return _json(to_json(live.data) | {"can": can})
+        return _json(shown.all(live.data) | {"can": can})
+
+    @app.get("/part/{name}")
+    def _part(name: str) -> Response:
+        part = shown.parts(live.data).others.get(name) if tiles.is_tiled(live.data) else None
+        if part is None:
+            raise HTTPException(404, "there is no such part of the page")
+        return _json(part())
 
     @app.get("/thumbnail/{number}")
     def _thumbnail(number: int) -> Response:
@@ -199,11 +232,12 @@ def application(live: Live, token: str, hosts: Callable[[str], bool]) -> "Guard"
         for decision in wanted.decisions:
             check(max(decision.pictures))
         with deciding:
-            return _json(changing_json(live.decide(wanted.decisions)) | {"settled": live.settled})
+            decided = live.decide(wanted.decisions)
+            return _json(shown.changing(decided) | {"settled": live.settled})
 
     @app.get("/changed")
     def _changed() -> Response:
-        return _json(changing_json(live.changed(PATIENCE)) | {"settled": live.settled})
+        return _json(shown.changing(live.changed(PATIENCE)) | {"settled": live.settled})
 
     @app.post("/find/words")
     def _words(wanted: Words) -> Response:
@@ -359,11 +393,6 @@ def listening(host: str, port: int) -> socket.socket:
             f"nothing can listen at {host}, port {port}: {error.strerror}. Choose another --port, "
             "or leave it out for any that is free"
         ) from None
-
-
-def serve(live: Live, listener: socket.socket, token: str) -> None:
-    """Answer requests until the process is stopped."""
-    server(live, listener, token).run(sockets=[listener])
 
 
 def server(live: Live, listener: socket.socket, token: str) -> uvicorn.Server:

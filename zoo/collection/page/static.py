@@ -13,6 +13,8 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from zoo.collection.page import tiles
 from zoo.collection.page.data import PageData, neighbours_json, script_json, to_json
 from zoo.errors import InputError
@@ -24,9 +26,6 @@ SHARD = 256
 """Pictures of a shard: a megabyte or two."""
 SINGLE = 10_000
 """Pictures that one file may hold; a browser reads it whole before it shows any."""
-TILED = 100_000
-"""Pictures of which a folder's page may have everything but thumbnails inside; of more it has only
-what is seen first, and reads the rest from files beside it when that is looked at."""
 MARK = b"<!doctype html>\n<!-- a page of zoo browse -->\n"
 """How every page begins, by which an earlier one is known."""
 
@@ -56,7 +55,8 @@ def export(data: PageData, thumbnail: Thumbnail, out: Path) -> Exported:
     """
     refuse(out, len(data))
     order = data.by_group()
-    data = data.reordered(order)
+    if (order != np.arange(len(data))).any():
+        data = data.reordered(order)
     shards = _shards(data, lambda i: thumbnail(int(order[i])))
     return (_one_file if is_file(out) else _folder)(data, shards, out)
 
@@ -93,25 +93,25 @@ def _one_file(data: PageData, shards: Iterator[str], out: Path) -> Exported:
 
 def _folder(data: PageData, shards: Iterator[str], out: Path) -> Exported:
     out.parent.mkdir(parents=True, exist_ok=True)
-    is_tiled = len(data) > TILED
+    parts = tiles.Parts(data) if tiles.is_tiled(data) else None
     size, count = 0, 0
     with new_folder(out) as folder:
-        for name, text in _beside(data, shards, is_tiled):
+        for name, text in _beside(shards, parts):
             written = text.encode()
             (folder / name).write_bytes(written)
             size, count = size + len(written), count + 1
-        page = _page(tiles.first_json(data) if is_tiled else to_json(data))
+        page = _page(to_json(data) if parts is None else parts.first)
         (folder / "index.html").write_bytes(page)
     return Exported(count + 1, size + len(page))
 
 
-def _beside(data: PageData, shards: Iterator[str], is_tiled: bool) -> Iterator[tuple[str, str]]:
+def _beside(shards: Iterator[str], parts: "tiles.Parts | None") -> Iterator[tuple[str, str]]:
     """Names and texts of the scripts beside the page."""
     for number, shard in enumerate(shards):
         yield f"thumbnails-{number:05}.js", f"zooShard({number},{shard})\n"
-    if is_tiled:
-        for name, value in tiles.parts(data):
-            yield f"{name}.js", f"zooPart({json.dumps(name)},{script_json(value)})\n"
+    if parts is not None:
+        for name, made in parts.others.items():
+            yield f"{name}.js", f"zooPart({json.dumps(name)},{script_json(made())})\n"
 
 
 def _shards(data: PageData, thumbnail: Thumbnail) -> Iterator[str]:

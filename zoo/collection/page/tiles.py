@@ -11,10 +11,12 @@
     odd.js, duplicates.js, unread.js
 
 Each is a script, since a page from a disk may read nothing else, and is loaded when it is looked
-at. Thumbnails and neighbours are as in every page.
+at. A page from a server asks it for the same parts by the same names. Thumbnails and neighbours are
+as in every page.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -33,8 +35,11 @@ from zoo.collection.page.data import (
 )
 from zoo.files import path_text
 
-__all__ = ["first_json", "parts"]
+__all__ = ["TILED", "Parts", "is_tiled"]
 
+TILED = 100_000
+"""Pictures of which a page may have everything but thumbnails from the start; of more it has only
+what is seen first, and reads the rest when that is looked at."""
 DETAILS = 4096
 ORDER = 16_384
 POINTS = 8192
@@ -46,46 +51,112 @@ FAULTS = 1000
 """Of each kind, the worst."""
 
 
-def first_json(data: PageData) -> dict[str, Any]:
-    """What the page's script has from the start. ``data`` is in the order of its groups."""
-    names, kinds = names_of(data), _faults(data)
-    numbers = _numbers(data.names, len(data), names)
-    return {
-        "title": path_text(data.title),
-        "size": len(data),
-        "names": names,
-        "named": int((numbers >= 0).sum()),
-        "neighbours": data.neighbours is not None,
-        "odd": data.odd is not None,
-        "layers": [_groups(layer, numbers, data.places) for layer in data.layers],
-        "default_layer": data.default_layer,
-        "tiles": [] if data.places is None else [name for name, _ in _tiles(data.places)],
-        "faults": [each for found in kinds.values() for each in found[:FAULTS]],
-        "kinds": {kind: len(found) for kind, found in kinds.items()},
-        "duplicates": len(data.duplicates),
-        "unread": len(data.unread),
-    }
+def is_tiled(data: PageData) -> bool:
+    """Whether there are so many pictures that the page has only what is seen first."""
+    return len(data) > TILED
 
 
-def parts(data: PageData) -> Iterator[tuple[str, Any]]:
-    """The files beside the page: what each is called, and what it has."""
-    names = names_of(data)
-    for number, start in enumerate(range(0, len(data), DETAILS)):
-        part = slice(start, start + DETAILS)
-        yield (
-            f"details-{number}",
-            columns_json(data, part)
-            | {"layers": layers_json(data, part)}
-            | named_json(data, names, part),
-        )
-    for place, layer in enumerate(data.layers):
-        if place != data.default_layer:
-            yield from _ordered(place, layer)
-    yield from _points(data, names)
-    if data.odd is not None:
-        yield "odd", packed(np.argsort(-data.odd, kind="stable")[:STRANGEST], "<i4")
-    yield "duplicates", sets_json(data.duplicates)
-    yield "unread", unread_json(data)
+class Parts:
+    """A page's data, cut into what is seen first and what is read when it is looked at.
+
+    Args:
+        data: in the order of its groups, those before a person changed some.
+        before: the parts before something was decided; the map stays as it was.
+    """
+
+    def __init__(self, data: PageData, before: "Parts | None" = None):
+        self.data = data
+        self.names = names_of(data)
+        self._called = _numbers(data.names, len(data), self.names)
+        self._orders: dict[int, np.ndarray] = {}
+        self._squares: dict[str, np.ndarray] = {}
+        if before is not None and before.data.places is data.places:
+            self._squares = before._squares
+        elif data.places is not None:
+            self._squares = dict(_tiles(data.places))
+
+    @cached_property
+    def first(self) -> dict[str, Any]:
+        """What the page's script has from the start."""
+        data, kinds = self.data, _faults(self.data)
+        return {
+            "title": path_text(data.title),
+            "size": len(data),
+            "names": self.names,
+            "named": int((self._called >= 0).sum()),
+            "neighbours": data.neighbours is not None,
+            "odd": data.odd is not None,
+            "layers": [
+                _groups(layer, self._order(place), self._called, data.places)
+                for place, layer in enumerate(data.layers)
+            ],
+            "default_layer": data.default_layer,
+            "ordered": self._ordered,
+            "tiles": [*self._squares],
+            "faults": [each for found in kinds.values() for each in found[:FAULTS]],
+            "kinds": {kind: len(found) for kind, found in kinds.items()},
+            "duplicates": len(data.duplicates),
+            "unread": len(data.unread),
+        }
+
+    @cached_property
+    def others(self) -> dict[str, Callable[[], Any]]:
+        """By its name what makes each part that is read later."""
+        data, size = self.data, len(self.data)
+        made: dict[str, Callable[[], Any]] = {
+            f"details-{number}": partial(self._details, slice(start, start + DETAILS))
+            for number, start in enumerate(range(0, size, DETAILS))
+        }
+        for place in range(len(data.layers)):
+            if place != self._ordered:
+                for number, start in enumerate(range(0, size, ORDER)):
+                    part = slice(start, start + ORDER)
+                    made[f"order-{place}-{number}"] = partial(self._ordered_part, place, part)
+        made |= {name: partial(self._points, at) for name, at in self._squares.items()}
+        if data.odd is not None:
+            made["odd"] = partial(_strangest, data.odd)
+        made["duplicates"] = partial(sets_json, data.duplicates)
+        made["unread"] = partial(unread_json, data)
+        return made
+
+    @cached_property
+    def _ordered(self) -> int:
+        """The layer whose pictures have their own numbers as their order; -1 if there is none."""
+        place = self.data.default_layer
+        if not self.data.layers:
+            return -1
+        return place if (self._order(place) == np.arange(len(self.data))).all() else -1
+
+    def _order(self, place: int) -> np.ndarray:
+        """All pictures by the groups of a layer, the surest first."""
+        if place not in self._orders:
+            self._orders[place] = _order(self.data.layers[place])
+        return self._orders[place]
+
+    def _ordered_part(self, place: int, part: slice) -> str:
+        return packed(self._order(place)[part], "<i4")
+
+    def _details(self, part: slice) -> dict[str, Any]:
+        data = self.data
+        return {
+            **columns_json(data, part),
+            "layers": layers_json(data, part),
+            **named_json(data, self.names, part),
+        }
+
+    def _points(self, numbers: np.ndarray) -> dict[str, Any]:
+        data = self.data
+        assert data.places is not None
+        return {
+            "numbers": packed(numbers, "<i4"),
+            "places": packed(data.places[numbers], "<f4"),
+            "layers": [packed(layer.labels[numbers], "<i4") for layer in data.layers],
+            "name": packed(self._called[numbers], "<i4"),
+        }
+
+
+def _strangest(odd: np.ndarray) -> str:
+    return packed(np.argsort(-odd, kind="stable")[:STRANGEST], "<i4")
 
 
 def _numbers(column: Any, count: int, names: list[str]) -> np.ndarray:
@@ -107,15 +178,10 @@ def _order(layer: Layer) -> np.ndarray:
     return np.lexsort((-layer.sureness, layer.labels))
 
 
-def _ordered(place: int, layer: Layer) -> Iterator[tuple[str, Any]]:
-    order = _order(layer)
-    for number, start in enumerate(range(0, len(order), ORDER)):
-        yield f"order-{place}-{number}", packed(order[start : start + ORDER], "<i4")
-
-
-def _groups(layer: Layer, names: np.ndarray, places: np.ndarray | None) -> dict[str, Any]:
+def _groups(
+    layer: Layer, order: np.ndarray, names: np.ndarray, places: np.ndarray | None
+) -> dict[str, Any]:
     """The groups of a layer by their numbers, a column for each thing that is said of them."""
-    order = _order(layer)
     labels, starts, counts = np.unique(layer.labels[order], return_index=True, return_counts=True)
     group = np.repeat(np.arange(len(labels)), counts)
     told, sure = names[order], hundredths(layer.sureness[order])
@@ -163,19 +229,3 @@ def _tiles(places: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
             here = (squares[:, 0] == 2 * x + dx) & (squares[:, 1] == 2 * y + dy)
             if here.any():
                 waiting.append((zoom + 1, 2 * x + dx, 2 * y + dy, rest[here]))
-
-
-def _points(data: PageData, names: list[str]) -> Iterator[tuple[str, Any]]:
-    if data.places is None:
-        return
-    called = _numbers(data.names, len(data), names)
-    for name, numbers in _tiles(data.places):
-        yield (
-            name,
-            {
-                "numbers": packed(numbers, "<i4"),
-                "places": packed(data.places[numbers], "<f4"),
-                "layers": [packed(layer.labels[numbers], "<i4") for layer in data.layers],
-                "name": packed(called[numbers], "<i4"),
-            },
-        )

@@ -41,6 +41,17 @@ function nearest(shard, i) {
   return found;
 }
 
+// What a question is answered with, also to several who ask at the same time.
+function once(coming, key, ask) {
+  if (!coming.has(key)) {
+    const forget = () => coming.delete(key);
+    const answer = ask();
+    coming.set(key, answer);
+    answer.then(forget, forget);
+  }
+  return coming.get(key);
+}
+
 // A page on the disk: its shards are scripts, since a page from a disk may read nothing else.
 export class Files {
   constructor() {
@@ -64,15 +75,9 @@ export class Files {
     return this.script(`${name}.js`);
   }
 
-  // What a script beside the page gives, also to several who ask at the same time.
+  // What a script beside the page gives.
   script(url) {
-    if (!this.coming.has(url)) {
-      const forget = () => this.coming.delete(url);
-      const coming = this.read(url);
-      this.coming.set(url, coming);
-      coming.then(forget, forget);
-    }
-    return this.coming.get(url);
+    return once(this.coming, url, () => this.read(url));
   }
 
   read(url) {
@@ -112,6 +117,12 @@ export class Server {
     this.live = true;
     this.can = can;
     this.chunks = new Kept((number) => this.ask(`neighbours/${number}`), 4 * KEPT);
+    this.coming = new Map();
+  }
+
+  // A part of what is known of very many pictures.
+  part(name) {
+    return once(this.coming, name, () => this.ask(`part/${name}`));
   }
 
   async ask(path, options = {}) {

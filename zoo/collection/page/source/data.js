@@ -141,6 +141,10 @@ export class Collection extends Known {
     return null;
   }
 
+  holds() {
+    return true;
+  }
+
   get counts() {
     return { duplicates: this.duplicates.length, unread: this.unread.length };
   }
@@ -153,6 +157,11 @@ export class Collection extends Known {
     let named = 0;
     for (let i = 0; i < this.size; i++) named += this.name[i] >= 0;
     return named;
+  }
+
+  // All pictures of a group.
+  pictures(group) {
+    return group.pictures;
   }
 
   // use() is called with the first pictures of a group.

@@ -165,7 +165,7 @@ class Page {
     document.body.setAttribute("aria-busy", "true");
     try {
       const changed = await this.backend.decide(decisions);
-      this.collection.change(changed);
+      await this.take(changed);
       if (!changed.settled) this.settle();
     } catch (error) {
       refuse(error);
@@ -180,6 +180,12 @@ class Page {
     tell(said, back && (() => this.decide(back, "Taken back.", null)));
   }
 
+  // Take over what has changed, and have what the view lacks of it.
+  async take(changed) {
+    await this.collection.change(changed);
+    await this.collection.lacking(...this.shown.split("/"));
+  }
+
   // Names spread to what is like the named, which takes a while where there are many pictures.
   async settle() {
     if (this.settling) return;
@@ -189,7 +195,7 @@ class Page {
       do {
         changed = await this.backend.changed();
       } while (!changed.settled);
-      this.collection.change(changed);
+      await this.take(changed);
       this.tabs();
       this.names();
       if (this.dialog.dialog.open) this.stale = true;

@@ -20,9 +20,12 @@ export function nameField(page, { value = "", label, key, placeholder = "Name…
   return input;
 }
 
-// The decisions that give pictures the names back that a person had given them or their groups.
-function asBefore(page, pictures) {
+// The decisions that give pictures the names back that a person had given them or their groups;
+// null of so many that the page cannot have what is known of all at once.
+async function asBefore(page, pictures) {
   const { collection } = page;
+  if (!collection.holds(pictures)) return null;
+  await collection.ready(pictures);
   const decisions = [{ kind: "unname", pictures }];
   for (const column of ["member", "given"]) {
     const named = new Map();
@@ -40,27 +43,31 @@ function asBefore(page, pictures) {
   return decisions;
 }
 
-export function nameGroup(page, group, name) {
-  const back = asBefore(page, group.pictures);
-  const decision = { kind: "name", pictures: group.pictures, value: name, group: Math.max(0, group.label) };
-  return page.decide([decision], `“${name}”: ${plural(group.pictures.length, "picture")}.`, back);
+export async function nameGroup(page, group, name) {
+  const pictures = await page.collection.pictures(group);
+  const decision = { kind: "name", pictures, value: name, group: Math.max(0, group.label) };
+  return named(page, pictures, `“${name}”`, decision);
 }
 
 export function namePictures(page, pictures, name) {
-  const back = asBefore(page, pictures);
-  const said = `“${name}”: ${plural(pictures.length, "picture")}.`;
-  return page.decide([{ kind: "name", pictures, value: name }], said, back);
+  return named(page, pictures, `“${name}”`, { kind: "name", pictures, value: name });
 }
 
 export function unname(page, pictures) {
-  const back = asBefore(page, pictures);
-  return page.decide([{ kind: "unname", pictures }], `No name: ${plural(pictures.length, "picture")}.`, back);
+  return named(page, pictures, "No name", { kind: "unname", pictures });
 }
 
-export function merge(page, groups) {
-  const sorted = [...groups].sort((a, b) => b.pictures.length - a.pictures.length);
-  const pictures = sorted.flatMap((group) => group.pictures);
-  const back = sorted.slice(1).map((group) => ({ kind: "split", pictures: group.pictures, value: group.label }));
+async function named(page, pictures, what, decision) {
+  const back = await asBefore(page, pictures);
+  const said = `${what}: ${plural(pictures.length, "picture")}.`;
+  return page.decide([decision], back ? said : `${said} They are too many to take it back here.`, back);
+}
+
+export async function merge(page, groups) {
+  const sorted = [...groups].sort((a, b) => b.size - a.size);
+  const members = await Promise.all(sorted.map((group) => page.collection.pictures(group)));
+  const pictures = members.flat();
+  const back = sorted.slice(1).map((group, at) => ({ kind: "split", pictures: members[at + 1], value: group.label }));
   const decision = { kind: "merge", pictures, value: sorted[0].label };
   return page.decide([decision], `${plural(groups.length, "group")} are one now.`, back);
 }

@@ -5,6 +5,7 @@ import { COLUMNS, hexOf, Known, line, unpacked, wordsOf } from "./data.js";
 const DETAILS = 4096; // pictures of a file; as in tiles.py
 const ORDER = 16384;
 const BLOCKS = 48; // of pictures, in memory
+const AGAIN = 4; // of those, which are had again at once when a decision has changed them
 const TILES = 256;
 const LARGE = 400; // pixels of a square of the map from which on its quarters are looked at
 
@@ -12,10 +13,10 @@ export class Tiled extends Known {
   constructor(plain, backend) {
     super();
     Object.assign(this, {
-      backend, title: plain.title, size: plain.size, names: plain.names, named: plain.named, kinds: plain.kinds,
-      hasNeighbours: plain.neighbours, layer: plain.default_layer, ordered: plain.default_layer,
-      counts: { duplicates: plain.duplicates, unread: plain.unread }, blocks: new Map(),
+      backend, title: plain.title, size: plain.size, hasNeighbours: plain.neighbours, layer: plain.default_layer,
+      blocks: new Map(), changes: 0, tiles: new Set(plain.tiles),
     });
+    this.places = this.tiles.size > 0;
     this.paths = this.column((block) => block.paths);
     this.widths = this.column((block) => block.widths);
     this.heights = this.column((block) => block.heights);
@@ -25,17 +26,35 @@ export class Tiled extends Known {
     this.given = this.column((block) => block.given);
     this.member = this.column((block) => block.member);
     this.probability = this.column((block) => block.probability);
+    this.change(plain);
+  }
+
+  // Take over what a decision has changed: when this resolves, also of what was looked at last.
+  async change(plain) {
+    this.changes++;
+    this.backend.coming.clear(); // what is on its way is from before
+    Object.assign(this, {
+      names: plain.names, named: plain.named, kinds: plain.kinds, ordered: plain.ordered, lowered: undefined,
+      counts: { duplicates: plain.duplicates, unread: plain.unread }, duplicates: undefined, squares: new Map(),
+    });
     this.layers = plain.layers.map((layer, at) => ({
       ...layer,
       labels: this.column((block) => block.layers[at].labels),
       sureness: this.column((block) => block.layers[at].sureness),
     }));
     this.takeFaults(plain.faults);
-    this.orders = new Kept((name) => backend.part(name).then((text) => unpacked(text, Int32Array)), BLOCKS);
-    this.tiles = new Set(plain.tiles);
-    this.places = this.tiles.size > 0;
-    this.squares = new Map();
+    this.orders = new Kept((name) => this.part(name).then((text) => unpacked(text, Int32Array)), BLOCKS);
     this.regroup();
+    const last = [...this.blocks.keys()].slice(-AGAIN);
+    for (const number of this.blocks.keys()) if (!last.includes(number)) this.blocks.delete(number);
+    await Promise.all(last.map((number) => this.block(number)));
+  }
+
+  // A part of what is known now.
+  async part(name) {
+    const { changes } = this;
+    const found = await this.backend.part(name);
+    return changes === this.changes ? found : this.part(name);
   }
 
   // A column that has an entry of each picture that is here: see ready().
@@ -61,8 +80,13 @@ export class Tiled extends Known {
     return missing.length ? Promise.all(missing) : null;
   }
 
+  // Whether all that is known of some pictures can be here at once.
+  holds(numbers) {
+    return new Set(Array.from(numbers, (i) => Math.floor(i / DETAILS))).size <= BLOCKS;
+  }
+
   async block(number) {
-    const plain = await this.backend.part(`details-${number}`);
+    const plain = await this.part(`details-${number}`);
     const block = {
       paths: plain.paths,
       widths: unpacked(plain.widths, Uint32Array),
@@ -87,7 +111,7 @@ export class Tiled extends Known {
     if (view === "group") {
       const group = this.byLabel.get(Number(argument));
       if (!group || group.pictures) return null;
-      return this.members(group, group.size).then((pictures) => (group.pictures = pictures));
+      return this.pictures(group);
     }
     const get = {
       duplicates: (sets) => (this.duplicates = sets.map(([band, pictures, keep, why], position) => ({ band, pictures, keep, why, position }))),
@@ -95,7 +119,7 @@ export class Tiled extends Known {
       unread: (rows) => (this.unread = rows),
     };
     const here = { duplicates: this.duplicates, odd: this.strange ?? (this.odd ? null : []), unread: this.unread };
-    return get[view] && !here[view] ? this.backend.part(view).then(get[view]) : null;
+    return get[view] && !here[view] ? this.part(view).then(get[view]) : null;
   }
 
   countOf(kind) {
@@ -138,6 +162,12 @@ export class Tiled extends Known {
       for (let i = from; i < to; i++) found.push(order[i]);
     }
     return found;
+  }
+
+  // All pictures of a group.
+  async pictures(group) {
+    group.pictures ??= await this.members(group, group.size);
+    return group.pictures;
   }
 
   first(group, count, use) {
@@ -192,7 +222,7 @@ export class Tiled extends Known {
     this.squares.delete(name);
     if (!tile) {
       tile = {};
-      this.backend.part(name).then((plain) => {
+      this.part(name).then((plain) => {
         const layers = plain.layers.map((labels) => unpacked(labels, Int32Array));
         const called = unpacked(plain.name, Int32Array);
         tile.points = {
