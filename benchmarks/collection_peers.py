@@ -18,8 +18,8 @@ speed        pictures a second from files to features by the same network on the
              milliseconds of all processors a picture, which another program disturbs the least.
 
 Each peer has an environment of its own below --envs, made when it is not there (pip, from the
-registry; imagededup gets this environment's torch, and no other is installed). What cannot be
-installed is said, and left out.
+registry; imagededup and datasets get this environment's torch, and no other is installed). What
+cannot be installed is said, and left out.
 
 Run it on a machine that does nothing else. Exit code 0 when ours is ahead in every row, else 1.
 """
@@ -52,6 +52,9 @@ PEERS: dict[str, list[list[str]]] = {
     "cleanvision": [["cleanvision"]],
     "imagededup": [["--no-deps", "imagededup", "PyWavelets"]],
     "evoc": [["evoc"]],
+    "fastdup": [["fastdup"]],
+    "datasets": [["datasets"]],
+    "autofaiss": [["autofaiss", "pyarrow<20"]],  # newer ones want a numpy that it does not allow
 }
 """What pip installs into each peer's environment."""
 
@@ -97,10 +100,10 @@ def python_of(peer: str, envs: Path) -> Path | None:
         if done.returncode:
             print(f"{peer} cannot be installed, and is left out", file=sys.stderr)
             return None
-    if peer == "imagededup":  # torch, and what else it imports
+    if peer in ("imagededup", "datasets"):  # torch, and what else they import
         site = Path(np.__file__).parents[1]
         target = next((envs / peer / "lib").glob("python3*")) / "site-packages"
-        (target / "ours.pth").write_text(f"{site}\n")
+        (target / "ours.pth").write_text(f"import site; site.addsitedir({str(site)!r})\n")
     (envs / peer / "made").touch()
     return python
 
