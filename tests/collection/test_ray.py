@@ -134,6 +134,24 @@ def test_the_folder_is_the_same_though_a_process_was_lost(pictures, tmp_path, in
     assert ray.ended == ray.made[:1]
 
 
+def test_collections_of_both_engines_are_merged(pictures, tmp_path, in_process):
+    late = tmp_path / "late"
+    late.mkdir()
+    for i in range(20, 40):
+        (pictures / f"{i:03}.png").rename(late / f"{i:03}.png")
+    in_process(InProcess((None, None)))
+    zoo.Collection.index(MODEL, [pictures], tmp_path / "a", engine="ray")
+    zoo.Collection.index(MODEL, [late], tmp_path / "b")
+    zoo.Collection.index(MODEL, [pictures, late], tmp_path / "whole")
+    merged = zoo.Collection.merge([tmp_path / "a", tmp_path / "b"], tmp_path / "c")
+    whole = zoo.Collection(tmp_path / "whole")
+    rows = [dict(zip(each.pictures().paths, each.pictures().hashes, strict=True))
+            for each in (merged, whole)]  # fmt: skip
+    assert rows[0] == rows[1]
+    assert sorted(merged.unread()) == sorted(whole.unread())
+    assert zoo.Collection.index(None, [], tmp_path / "c").report.computed == 0
+
+
 def test_engines_go_on_with_each_others_work(pictures, tmp_path, in_process):
     late = tmp_path / "late"
     late.mkdir()
@@ -361,6 +379,9 @@ def test_a_node_of_a_real_cluster_is_killed(pictures, tmp_path, monkeypatch, nod
     assert not ray.is_initialized()
     zoo.Collection.index(MODEL, [pictures], tmp_path / "one")
     assert_same(tmp_path / "one", tmp_path / "many")
+    merged = zoo.Collection.merge([tmp_path / "many", tmp_path / "one"], tmp_path / "merged")
+    assert_same(tmp_path / "many", tmp_path / "merged")
+    assert merged.merged.taken == [len(merged.store), 0]
 
 
 def all_join(crew):

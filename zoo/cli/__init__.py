@@ -28,6 +28,7 @@ COMMANDS = {
     "info": "listing:info",
     "plugins": "listing:plugins",
     "index": "collection:index",
+    "merge": "collection:merge",
     "group": "grouping:group",
     "find": "finding:find",
     "duplicates": "duplicates:duplicates",

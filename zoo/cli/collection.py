@@ -5,6 +5,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -248,3 +249,40 @@ def _say(collection: "Collection", done: "Report", out: Path, advised: bool) -> 
         from zoo.collection.models import better_ones
 
         click.echo(better_ones())
+
+
+@click.command()
+@click.argument(
+    "folders",
+    nargs=-1,
+    required=True,
+    metavar="FOLDER FOLDER...",
+    type=UserPath(home=False),
+)
+@click.option(
+    "--out", required=True, type=UserPath(file_okay=False), help="The folder of the new collection."
+)
+@as_json
+def merge(folders: tuple[Path, ...], out: Path, as_json: bool) -> None:
+    """Make one collection of several, such as those that several machines have indexed.
+
+    They have to be of the same model, and stay as they are. What was decided in them holds in the
+    new one, whose groups are found anew: zoo group OUT. Of a file that several of them know, the
+    content of its latest time counts. zoo index --out OUT brings all sources up to date later.
+    """
+    collection = zoo.Collection.merge(folders, out)
+    done = collection.merged
+    assert done is not None
+    if as_json:
+        print_json({"out": str(out), "pictures": len(collection), **asdict(done)})
+        return
+    if done.torn:
+        click.echo(f"{done.torn} lines of decisions cannot be read, and were left out", err=True)
+    parts = [
+        f"{taken:,} of the {rows:,} rows of {folder}"
+        for folder, rows, taken in zip(done.folders, done.rows, done.taken, strict=True)
+    ]
+    click.echo(path_text(f"{len(collection):,} pictures in {out}: {', '.join(parts)}"))
+    if done.outdated:
+        click.echo(f"{done.outdated:,} of these rows are of files that changed later, and are gone")
+    click.echo(path_text(f"Try: zoo group {out}"))

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from zoo.collection.duplicates import Duplicates
     from zoo.collection.grouping import Layer
     from zoo.collection.indexing import Engine, Report
+    from zoo.collection.merging import Merged
     from zoo.collection.odd import Odd
     from zoo.collection.recognising import Recogniser
     from zoo.collection.store import Pictures
@@ -40,6 +41,8 @@ class Collection:
 
     report: "Report | None" = None
     """What the update found and did, of a collection that comes from one."""
+    merged: "Merged | None" = None
+    """What a merge has done, of a collection that comes from one."""
 
     def __init__(self, folder: str | Path):
         from zoo.collection.store import Store
@@ -113,6 +116,33 @@ class Collection:
                 )  # fmt: skip
         made = cls(folder)
         made.report = done
+        return made
+
+    @classmethod
+    @typed()
+    def merge(cls, collections: "Sequence[str | Path]", folder: str | Path) -> "Collection":
+        """Make one collection of several that were made alike, such as by several machines.
+
+        Rows and decisions are copied, and nothing is computed; groups are found anew by
+        :meth:`group`. Of a file that several know, the content of its latest time counts.
+
+        Args:
+            collections: their folders, two or more, which stay as they are.
+            folder: of the new collection, which is there whole or not at all.
+
+        Raises:
+            InputError: fewer than two are named, or one twice.
+            CollectionError: one is no collection, was interrupted within an archive, or is of
+                another model or another preparation of pictures; ``folder`` is there already.
+            FileError: the disk is full, or nothing can be written there.
+        """
+        from zoo.collection.merging import merge
+
+        named = [user_path(each, "the folder of a collection") for each in collections]
+        folder = user_path(folder, "the folder of the collection")
+        done = merge(named, folder)
+        made = cls(folder)
+        made.merged = done
         return made
 
     @property

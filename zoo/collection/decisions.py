@@ -24,7 +24,21 @@ from zoo.errors import DataError, InputError
 from zoo.installing import upgrade_command
 from zoo.locks import holding
 
-__all__ = ["KINDS", "Decision", "Decisions", "Read", "State", "fold", "regrouped", "valid_name"]
+__all__ = [
+    "DECISIONS",
+    "KINDS",
+    "Decision",
+    "Decisions",
+    "Read",
+    "State",
+    "fold",
+    "joined",
+    "regrouped",
+    "valid_name",
+]
+
+DECISIONS = "decisions.jsonl"
+"""The file of a collection's folder."""
 
 KINDS = ("name", "unname", "merge", "split", "not_duplicate", "keep_both")
 """name: pictures, or a group as its members at that moment. unname: they have no name any more; of
@@ -190,6 +204,25 @@ def parse(lines: Iterable[bytes]) -> Read:
         else:
             decisions.append(decision)
     return Read(tuple(decisions), torn, dict(unknown))
+
+
+def joined(files: Iterable[Path]) -> tuple[list[bytes], int]:
+    """The lines of several files in the order of their times, each once; and how many are torn.
+
+    Lines of kinds that this version does not know are among them.
+    """
+    found: dict[bytes, str] = {}
+    torn = 0
+    for path in files:
+        if not path.is_file():
+            continue
+        for line in path.read_bytes().split(b"\n"):
+            record = _record(line)
+            if record is None or (record["kind"] in KINDS and _decision(record) is None):
+                torn += bool(line.strip())
+            else:
+                found.setdefault(line.strip(), str(record.get("time", "")))
+    return sorted(found, key=found.__getitem__), torn
 
 
 def _record(line: bytes) -> dict[str, Any] | None:

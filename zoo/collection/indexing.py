@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from zoo.collection import remote
+from zoo.collection.decisions import DECISIONS
 from zoo.collection.entries import Entry, Files, listed, members
 from zoo.collection.known import Contents
 from zoo.collection.pipeline import Batch, Pipeline, Seen, Work, finite
@@ -43,7 +44,7 @@ if TYPE_CHECKING:
 __all__ = ["Report", "update"]
 
 _FOLDER = "local-dir:"
-_MAY_BE_THERE = (LOCK, WEIGHTS, "decisions.jsonl")
+_MAY_BE_THERE = (LOCK, WEIGHTS, DECISIONS)
 """What a folder may have that a collection is made in: what was interrupted, what was decided."""
 SECONDS = 30.0
 """What is under way is written after so long, also when a shard is not full."""

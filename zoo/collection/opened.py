@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from zoo.collection.decisions import Decisions, Read, State, fold, regrouped, valid_name
+from zoo.collection.decisions import DECISIONS, Decisions, Read, State, fold, regrouped, valid_name
 from zoo.collection.derived import (
     Searched,
     compared,
@@ -31,9 +31,7 @@ from zoo.files import path_text
 if TYPE_CHECKING:
     from zoo.model import ZooModel
 
-__all__ = ["DECISIONS", "Layer", "Opened"]
-
-DECISIONS = "decisions.jsonl"
+__all__ = ["Layer", "Opened"]
 
 
 class Opened:

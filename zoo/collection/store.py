@@ -95,7 +95,7 @@ class Pictures:
 class Shard:
     """Rows to add: as many of each column, of features, and of small pixels."""
 
-    columns: dict[str, list[Any]]
+    columns: dict[str, Any]  # lists, or what pyarrow makes a column of
     features: np.ndarray  # n x F, of any float
     small: np.ndarray  # n x 32 x 32 x 3 uint8
 
