@@ -258,6 +258,28 @@ def test_more_of_a_kind_that_was_there_are_no_new_group():
         assert {after[f"h{i}"] for i in range(40)} == {before["middle"]["h0"]}
 
 
+def test_very_many_pictures_are_grouped_the_same_with_less_memory(monkeypatch):
+    """The graph is prepared without scikit-network's copies of it, and looked at by parts."""
+    features, _ = blobs([150, 90, 60, 40, 25, 15, 3], spread=0.8)
+    _, _, graph = build(features)
+    few = grouping.group(graph)
+    prepared = []
+    prepare = grouping._prepared
+
+    def counted(*given):
+        prepared.append(given)
+        return prepare(*given)
+
+    monkeypatch.setattr(grouping, "LARGE", 100)
+    monkeypatch.setattr(grouping, "_ROWS", 64)
+    monkeypatch.setattr(grouping, "_prepared", counted)
+    for layer, other in zip(grouping.group(graph), few, strict=True):
+        assert (layer.labels == other.labels).all()
+        assert (layer.sureness == other.sureness).all()
+    assert len(prepared) == 4 * 8 + 3
+    assert 0 < few[1].sureness.min() < 1
+
+
 def test_of_the_same_pictures_nothing_is_found_again(crowd, monkeypatch):
     features, _ = crowd
     before = grouped(features, np.arange(230))

@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
+from zoo.collection import naming
 from zoo.collection.decisions import Decision, fold
-from zoo.collection.grouping import Layer
+from zoo.collection.grouping import Layer, weights
 from zoo.collection.naming import name_all, propose, spread
 from zoo.collection.neighbours import Graph, build, connect
 
@@ -49,6 +50,39 @@ def test_few_pictures_name_what_is_like_them(blobs):
     assert (naming.likeliest == truth).mean() > 0.95
     assert all(naming.of(i) == name for i, name in pictures.items())
     assert naming.named.mean() > 0.7
+
+
+def test_very_many_pictures_have_the_same_names(blobs, monkeypatch):
+    """Fewer numbers are held at once, and some of them with fewer digits."""
+    _, graph, truth = blobs
+    pictures = {i * 40 + j: f"n{i}" for i in range(4) for j in range(3)}
+    members = dict.fromkeys(np.flatnonzero(truth == 5).tolist(), "n5")
+    few = spread(graph, pictures, members, truth)
+    monkeypatch.setattr(naming, "LARGE", 10)
+    monkeypatch.setattr(naming, "AT_ONCE", 500)
+    many = spread(graph, pictures, members, truth)
+    assert (many.likeliest == few.likeliest).all()
+    assert (many.named == few.named).all()
+    assert (many.probability != few.probability).any()
+    assert many.probability == pytest.approx(few.probability, abs=2e-3)
+
+
+def test_a_place_for_each_group_lies_behind_those_of_the_pictures(blobs):
+    _, graph, truth = blobs
+    near, labels = weights(graph).astype(np.float32), truth.copy()
+    labels[[3, 100, 101]] = -1
+    sureness = np.random.default_rng(0).random(len(labels)).astype(np.float32)
+    both = naming._with_groups(near, labels, sureness).toarray()
+    assert both.shape == (246, 246)
+    assert (both == both.T).all()
+    assert (both[:240, :240] == near.toarray()).all()
+    assert not both[240:, 240:].any()
+    links = both[:240, 240:]
+    assert (links.argmax(1)[labels >= 0] == labels[labels >= 0]).all()
+    assert not links[labels < 0].any()
+    degree = np.asarray(near.sum(1)).ravel()
+    wanted = np.where(labels >= 0, naming.TOGETHER * degree * sureness, 0)
+    assert links.sum(1) == pytest.approx(wanted)
 
 
 def test_copies_count_once_and_have_one_name(blobs):

@@ -360,20 +360,22 @@ def regroup(
     store = Store.open(folder)
     pictures = store.pictures()
     _, graph = compared(store, pictures)
+    hashes = pictures.hashes
+    del pictures  # of a million, their paths are hundreds of megabytes
     made_by = {"number": number, "seed": seed, "model": _model(store)}
     while True:
         written = _written(store)
         before = _before(store)
-        since = _since(before, made_by, pictures.hashes)
+        since = _since(before, made_by, hashes)
         if since is None or anew:
-            layers, since = _anew(graph, pictures.hashes, number, seed, before), 0
-        elif number is None and len(pictures) > grouping.LARGE:
-            layers = _refined(graph, pictures.hashes, seed, before)
+            layers, since = _anew(graph, hashes, number, seed, before), 0
+        elif number is None and len(hashes) > grouping.LARGE:
+            layers = _refined(graph, hashes, seed, before)
         else:
-            layers = grouping.group(graph, pictures.hashes, number, seed, before.numbers())
+            layers = grouping.group(graph, hashes, number, seed, before.numbers())
         with Store.writing(folder):
             if _written(store) == written:
-                _write(store, pictures.hashes, layers, before, {**made_by, "since": since})
+                _write(store, hashes, layers, before, {**made_by, "since": since})
                 return layers
         # Meanwhile another command has grouped them: from its groups once more.
 

@@ -297,7 +297,7 @@ def _pairs_of(graph: Graph, place: np.ndarray) -> Iterator[np.ndarray]:
         yield matching.ordered(np.stack([asked[there], place[near[there]]], 1))
 
 
-_BLOCK = 65536
+_BLOCK = 16384
 _CERTAIN = 0.12
 """A misfit of small pixels that asks for the files at once: bricks, so small, say little more."""
 

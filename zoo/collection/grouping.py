@@ -8,9 +8,10 @@ groups: in coarse, middle and fine layers. (Leiden's method, as scikit-network h
 groups each time whatever the seed, and no better ones.)
 """
 
+import functools
 import itertools
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -52,6 +53,8 @@ _ORDERS = 8, 4, 1
 """Runs at each resolution of fewer than 5,000 pictures, of fewer than 100,000, and of more."""
 _SHARPENED = 3
 """The power of the share of runs in which two pictures are together."""
+_ROWS = 65536
+"""Of the graph, at once."""
 _LEAST_DISTANCE = 1e-4
 _DIGITS = 5
 """What is behind these may differ from machine to machine."""
@@ -103,7 +106,9 @@ def group(
             f"expected a number of groups from 1 to {len(distinct)}, the pictures that differ; got "
             f"{number}"
         )
-    near = weights(_among(graph, distinct, place))
+    graph = _among(graph, distinct, place)
+    near = weights(graph)
+    del graph  # of a million pictures, hundreds of megabytes
     if before is None or hashes is None:
         divisions = _found(near, _agreed(near, seed), number, seed)
         found = {name: _by_size(labels, place) for name, labels in divisions.items()}
@@ -252,16 +257,20 @@ def _is_new(old: np.ndarray, members: np.ndarray, sizes: np.ndarray) -> bool:
 
 def _among(graph: Graph, distinct: np.ndarray, place: np.ndarray) -> Graph:
     """The graph of some of the pictures, which has all that are neighbours of any."""
-    indices = place[graph.indices[distinct, :NEIGHBOURS]]
-    return Graph(indices.astype(np.int32), graph.similarities[distinct, :NEIGHBOURS])
+    indices = place.astype(np.int32)[graph.indices[distinct, :NEIGHBOURS]]
+    return Graph(indices, graph.similarities[distinct, :NEIGHBOURS])
 
 
-def weights(graph: Graph) -> Any:
-    """The symmetric graph P x P, sparse: nearness in (0, 1] against that of both's neighbours."""
+def weights(graph: Graph, kind: Any = np.float64) -> Any:
+    """The symmetric graph P x P, sparse: nearness in (0, 1] against that of both's neighbours.
+
+    Args:
+        kind: of the numbers.
+    """
     sparse = optional("scipy.sparse", "scipy", "collection")
     count, k = graph.indices.shape
     scale = np.sqrt(_squares(graph.similarities[:, min(SCALE, k) - 1])) if k else np.ones(count)
-    nearness = np.empty((count, k))
+    nearness = np.empty((count, k), kind)
     for begin in range(0, count, BLOCK):
         part = slice(begin, begin + BLOCK)
         indices = graph.indices[part]
@@ -289,9 +298,34 @@ def _communities(near: Any, resolution: float, seed: int) -> np.ndarray:
     if near.nnz == 0:
         return np.zeros(near.shape[0], np.int64)
     method = clustering.Louvain(
-        resolution=resolution, modularity="newman", shuffle_nodes=True, random_state=seed
-    )
+        resolution=resolution, modularity="newman", shuffle_nodes=True, random_state=seed,
+        return_probs=False, return_aggregate=False,
+    )  # fmt: skip
+    if near.shape[0] >= LARGE:
+        method._pre_processing = functools.partial(_prepared, method)
     return np.asarray(method.fit_predict(near), np.int64)
+
+
+def _prepared(method: Any, near: Any, force_bipartite: bool = False) -> tuple[Any, ...]:
+    """What Louvain's method begins with, as scikit-network's own preparation gives it.
+
+    That one holds the graph five times, since it does not know that it is symmetric.
+    """
+    sparse = optional("scipy.sparse", "scipy", "collection")
+    method._init_vars()
+    method.bipartite = False
+    count = near.shape[0]
+    index = method.random_state.permutation(np.arange(count))
+    shuffled = near[index]
+    place = np.empty(count, near.indices.dtype)
+    place[index] = np.arange(count, dtype=place.dtype)
+    shuffled.indices = place[shuffled.indices]
+    shuffled.has_sorted_indices = False
+    degrees = shuffled.dot(np.ones(count))
+    degrees /= degrees.sum()
+    shuffled.sort_indices()
+    shuffled.data *= 1.0 / shuffled.data.sum()
+    return shuffled, degrees, degrees.copy(), sparse.identity(count, format="csr"), index
 
 
 def _agreed(near: Any, seed: int) -> Any:
@@ -302,11 +336,22 @@ def _agreed(near: Any, seed: int) -> Any:
     for resolution in _RESOLUTIONS:
         for order in range(orders):
             labels = _communities(near, resolution, seed * max(_ORDERS) + order).astype(np.int32)
-            together += np.repeat(labels, counts) == labels[near.indices]
+            for rows, edges in _edges(near):
+                own = np.repeat(labels[rows], counts[rows])
+                together[edges] += own == labels[near.indices[edges]]
     agreed = near.copy()
-    agreed.data = near.data * (together / (orders * len(_RESOLUTIONS))) ** _SHARPENED
+    for _, edges in _edges(near):
+        share = together[edges] / (orders * len(_RESOLUTIONS))
+        agreed.data[edges] *= share**_SHARPENED
     agreed.eliminate_zeros()
     return agreed
+
+
+def _edges(near: Any) -> Iterator[tuple[slice, slice]]:
+    """Rows of a sparse graph, and where their edges are, block by block."""
+    for begin in range(0, near.shape[0], _ROWS):
+        rows = slice(begin, min(begin + _ROWS, near.shape[0]))
+        yield rows, slice(int(near.indptr[rows.start]), int(near.indptr[rows.stop]))
 
 
 def _settled(near: Any, labels: np.ndarray) -> np.ndarray:
@@ -341,10 +386,14 @@ def _member(labels: np.ndarray) -> Any:
 
 def _sureness(near: Any, labels: np.ndarray) -> np.ndarray:
     """P float32: the share of each picture's nearness that is to its own group; of FEW to FEW."""
-    rows = np.repeat(np.arange(len(labels)), np.diff(near.indptr))
-    own = labels[rows] == labels[near.indices]
-    total = np.bincount(rows, near.data, len(labels))
-    share = np.bincount(rows, near.data * own, len(labels)) / np.maximum(total, 1e-12)
+    total, own = np.zeros(len(labels)), np.zeros(len(labels))
+    for rows, edges in _edges(near):
+        count = rows.stop - rows.start
+        row = np.repeat(np.arange(count), np.diff(near.indptr[rows.start : rows.stop + 1]))
+        same = labels[rows][row] == labels[near.indices[edges]]
+        total[rows] = np.bincount(row, near.data[edges], count)
+        own[rows] = np.bincount(row, near.data[edges] * same, count)
+    share = own / np.maximum(total, 1e-12)
     return np.where(total > 0, share, 1).astype(np.float32)
 
 

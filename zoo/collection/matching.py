@@ -126,7 +126,8 @@ _SCANNED = 4096
 _LONGEST = 4
 """Waves of a side that the cells and what is scanned in them know of."""
 _BLOCK = 1024
-_SEARCHED = 65536
+_SEARCHED = 16384
+_PAIRS = 16384
 
 
 def candidates(small: Rows, count: int, k: int = 10, more: Iterable[Array] = ()) -> Array:
@@ -141,7 +142,7 @@ def candidates(small: Rows, count: int, k: int = 10, more: Iterable[Array] = ())
     index = _index(asked[0])
     kept = [np.empty((0, 2), np.int64)]
     for pairs in itertools.chain(more, _found(index, asked, min(k + 1, count))):
-        for part in np.array_split(pairs, len(pairs) // 65536 + 1):
+        for part in np.array_split(pairs, len(pairs) // _PAIRS + 1):
             limit = LIKELY * (contrast[part].max(1) + _NOISE)
             kept.append(part[_apart(asked, part) <= limit])
     return ordered(np.concatenate(kept))

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from zoo.collection.decisions import State
-from zoo.collection.grouping import weights
+from zoo.collection.grouping import LARGE, weights
 from zoo.collection.neighbours import Graph, first_of_each
 from zoo.optional import optional
 
@@ -31,6 +31,8 @@ What has many copies in the group counts as much more: it is what the person saw
 CLOSE = 1e-8
 """How much is left when the walks have been followed far enough, squared."""
 ROUNDS = 200
+AT_ONCE = 10_000_000
+"""Numbers that are looked for at once, about: of each, six are held."""
 _TINY = np.float32(1e-30)
 LEAST = 0.4
 """Probability from which a picture has a name: from there on it is right more often than not."""
@@ -125,7 +127,8 @@ def spread(
     sureness = None if sureness is None else np.asarray(sureness, np.float32)[distinct]
     hinted = told if labels is None else told + _hints(labels, certain, told)
     given = np.any(certain, axis=1)
-    near = _near(Graph(place[graph.indices[distinct]], graph.similarities[distinct]))
+    there = place.astype(np.int32)
+    near = _near(Graph(there[graph.indices[distinct]], graph.similarities[distinct]))
     chances = _walk(near, certain, hinted, given, labels, sureness)
     return _decide(names, chances[place], told[place] > 0, given[place])
 
@@ -138,7 +141,8 @@ def _indicator(which: Mapping[int, int], rows: int, columns: int) -> np.ndarray:
 
 def _near(graph: Graph) -> Any:
     """How near pictures are, as the groups were made by: symmetric, P x P, sparse, float32."""
-    return weights(graph).astype(np.float32)
+    is_large = len(graph.indices) >= LARGE  # where as many bytes are not to be had twice
+    return weights(graph, np.float32 if is_large else np.float64).astype(np.float32, copy=False)
 
 
 def _walk(
@@ -168,9 +172,11 @@ def _walk(
     ends = np.float32(GROUP) * degree[:, None] * told
     lost = np.pad(lost, (0, more), constant_values=LOST)
     total = np.maximum(degree * (1 + lost) + ends.sum(1), _TINY)
-    near = near[free]
-    inner = sparse.diags(total[free]) - near[:, free]
+    if not free.all():
+        near = near[free]
     arriving = near @ certain + ends[free]
+    del ends, told
+    inner = sparse.diags(total[free]) - (near if free.all() else near[:, free])
     del near  # of a million pictures, hundreds of megabytes
     chances = certain
     chances[free] = _solve(inner.tocsr(), arriving, total[free])
@@ -207,16 +213,33 @@ def _with_groups(near: Any, labels: np.ndarray, sureness: np.ndarray | None) -> 
     _, group = np.unique(labels[members], return_inverse=True)
     degree = np.asarray(near.sum(1)).ravel()[members]
     links = np.float32(TOGETHER) * degree * (1.0 if sureness is None else sureness[members])
-    shape = (len(labels), int(group.max(initial=-1)) + 1)
-    belongs = sparse.csr_matrix((links, (members, group)), shape)
-    return sparse.bmat([[near, belongs], [belongs.T, None]]).tocsr()
+    count, groups = len(labels), int(group.max(initial=-1)) + 1
+    # By hand: scipy's own way holds the graph of a million pictures three times.
+    ends = near.indptr.astype(np.int64)
+    ends[1:] += (labels >= 0).cumsum()
+    size = int(ends[-1])
+    order = np.argsort(group, kind="stable")
+    starts = size + np.concatenate([[0], np.bincount(group, minlength=groups).cumsum()])
+    data = np.empty(int(starts[-1]), np.result_type(near.data, links))
+    indices = np.empty(len(data), np.int32)
+    own = np.ones(size, bool)
+    own[ends[1:][members] - 1] = False
+    data[:size][own], indices[:size][own] = near.data, near.indices
+    data[:size][~own], indices[:size][~own] = links, count + group
+    data[size:], indices[size:] = links[order], members[order]
+    indptr = np.concatenate([ends, starts[1:]])
+    return sparse.csr_matrix((data, indices, indptr), (count + groups, count + groups))
 
 
 def _solve(matrix: Any, right: np.ndarray, diagonal: np.ndarray) -> np.ndarray:
     """``matrix`` (symmetric, its diagonal the larger) divided into each column of ``right``.
 
-    Conjugate gradients, all columns at once.
+    Conjugate gradients, all columns at once, or of very many rows some.
     """
+    if right.size > AT_ONCE and right.shape[1] > 1:
+        half = right.shape[1] // 2
+        parts = right[:, :half], right[:, half:]
+        return np.concatenate([_solve(matrix, part, diagonal) for part in parts], 1)
     found = np.zeros_like(right)
     rest = right.copy()
     scaled = rest / diagonal[:, None]
