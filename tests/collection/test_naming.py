@@ -69,7 +69,8 @@ def test_very_many_pictures_have_the_same_names(blobs, monkeypatch):
 
 def test_a_place_for_each_group_lies_behind_those_of_the_pictures(blobs):
     _, graph, truth = blobs
-    near, labels = weights(graph).astype(np.float32), truth.copy()
+    near = weights(graph).astype(np.float32)
+    labels = np.random.default_rng(1).permutation(truth)
     labels[[3, 100, 101]] = -1
     sureness = np.random.default_rng(0).random(len(labels)).astype(np.float32)
     both = naming._with_groups(near, labels, sureness).toarray()
