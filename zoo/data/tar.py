@@ -6,8 +6,9 @@ class as a whole number. Other members are left out.
 
 import os
 import tarfile
+from array import array
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
@@ -36,9 +37,9 @@ class _Index:
     """Where the pictures of a tar file lie in it."""
 
     file: Path
-    offsets: list[int] = field(default_factory=list)
-    sizes: list[int] = field(default_factory=list)
-    labels: list[int] = field(default_factory=list)
+    offsets: np.ndarray  # int64
+    sizes: np.ndarray  # int64
+    labels: list[int]
 
 
 @dataclass
@@ -90,7 +91,8 @@ def open_tar(
 
 def _indexed(path: Path, file: Path, asked: list[str], left: _Left) -> _Index:
     """The pictures of a tar file, in their order, with the classes of their samples."""
-    index, names, classes = _Index(file), [], {}
+    offsets, sizes = array("q"), array("q")  # eight bytes each, where a list has five times that
+    names, classes = [], {}
     refuse_placeholder(file, DataError)
     try:
         with tarfile.open(file, "r:") as archive:
@@ -103,18 +105,18 @@ def _indexed(path: Path, file: Path, asked: list[str], left: _Left) -> _Index:
                     classes[sample] = _class(archive, info, left)
                 elif _wanted(file, info, ending, asked, left):
                     names.append((sample, ending))
-                    index.offsets.append(info.offset_data)
-                    index.sizes.append(info.size)
+                    offsets.append(info.offset_data)
+                    sizes.append(info.size)
     except (tarfile.TarError, OSError, EOFError, ValueError) as error:
         raise DataError(
             f"{path_text(file)} is damaged, or not a tar file: {error}. One that is compressed "
             "has to be unpacked first, such as by gunzip"
         ) from None
-    if index.offsets and index.offsets[-1] + index.sizes[-1] > file.stat().st_size:
+    if offsets and offsets[-1] + sizes[-1] > file.stat().st_size:
         raise DataError(f"{path_text(file)} is damaged: it is cut off")
     _require_one_each(path, names)
-    index.labels = [classes.get(sample, UNKNOWN) for sample, _ in names]
-    return index
+    labels = [classes.get(sample, UNKNOWN) for sample, _ in names]
+    return _Index(file, np.array(offsets, np.int64), np.array(sizes, np.int64), labels)
 
 
 def _sample(name: str) -> tuple[str, str]:
@@ -159,13 +161,10 @@ def _require_one_each(path: Path, names: list[tuple[str, str]]) -> None:
 
 def _shards(found: list[_Index], odd: str) -> Shards:
     """Stretches of a few pictures, each of which can be read alone."""
-    offsets = [np.array(index.offsets, np.int64) for index in found]
-    sizes = [np.array(index.sizes, np.int64) for index in found]
+    offsets, sizes = [index.offsets for index in found], [index.sizes for index in found]
     starts = [(i, at) for i, each in enumerate(sizes) for at in range(0, len(each), BLOCK)]
     labels = [label for index in found for label in index.labels]
     files = [index.file for index in found]
-    for index in found:  # kept as numbers from here on
-        index.offsets, index.sizes, index.labels = [], [], []
 
     def read(block: int, inside: np.ndarray) -> Iterator[bytes]:
         at, first = starts[block]
