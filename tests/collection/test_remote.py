@@ -20,10 +20,12 @@ from zoo.collection.entries import read_bytes
 from zoo.collection.exporting import link, plan
 from zoo.collection.indexing import update
 from zoo.collection.store import Store
-from zoo.errors import CollectionError, ImageError, InputError, MissingDependency
+from zoo.data import load_data
+from zoo.errors import CollectionError, DataError, ImageError, InputError, MissingDependency
 from zoo.files import below
 from zoo.listing import list_folder
 from zoo.model import ZooModel
+from zoo.spec import Preprocessing
 
 GOOD = ["s3://bucket", "s3://bucket/a b/c.zip", "gs://bucket/ü", "hf://datasets/you/set@main/data"]
 BAD = [
@@ -190,6 +192,39 @@ def test_what_lies_in_a_store_is_copied_and_never_moved(memory, tmp_path):
 # -- a server of S3's protocol ---------------------------------------------------------------------
 
 slow = pytest.mark.slow
+
+
+@pytest.mark.parametrize("memory_of", ["1kB", None])
+def test_what_is_in_a_store_is_learnt_from(memory, tmp_path, memory_of):
+    """As what is in a folder, whether it is decoded on the way or at the beginning."""
+    for name, data in objects().items():
+        memory.pipe(f"/bucket/in/{name}", data)
+        (path := tmp_path / "in" / name).parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+    size = Preprocessing(height=8, width=8, channels=3)
+    stream = {} if memory_of is None else {"stream": True, "memory": 1000}
+    sets = []
+    for source, folder in (("gs://bucket/in", "a"), (str(tmp_path / "in"), "b")):
+        indexed(tmp_path / folder, source)
+        sets.append(load_data(str(tmp_path / folder), "train", size, **stream))
+    stored, local = (each.images[torch.arange(len(each))] for each in sets)
+    assert len(stored) == 12
+    assert torch.equal(stored, local)
+
+
+def test_a_picture_that_cannot_be_fetched_ends_a_training(memory, tmp_path):
+    memory.pipe({f"/bucket/{i}.png": png(i) for i in range(4)})
+    indexed(tmp_path / "c", "gs://bucket")
+    memory.rm("/bucket/2.png")
+    with pytest.raises(
+        DataError, match=r"gs://bucket/2.png cannot be read.*\. Type the same again"
+    ):
+        load_data(str(tmp_path / "c"), "train", Preprocessing(height=8, width=8, channels=3))
+
+
+def test_an_address_is_learnt_from_through_a_collection():
+    with pytest.raises(DataError, match="zoo index s3://bucket/in --out FOLDER"):
+        load_data("s3://bucket/in", "train", Preprocessing(height=8, width=8, channels=3))
 
 
 @pytest.fixture

@@ -210,6 +210,7 @@ def load_data(
         images, labels, found = find_named(name, split, data_dir)
         data = Dataset(name, split, images, _known(labels), str(found), NAMED[name].licence)
     else:
+        _refuse_address(name)
         path, asked = _asked(user_path(name, "the data"))
         source = _open(path, split, preprocessing, asked, data_dir)
         chosen = f"#{','.join(asked)}" if asked else ""
@@ -221,6 +222,18 @@ def load_data(
     if len(data) == 0:
         raise DataError("\n".join([f"{data.source} holds no images", *data.notes]))
     return data
+
+
+def _refuse_address(name: str) -> None:
+    """Raises: DataError: it is an address of a store, and no path of this machine."""
+    from zoo.collection.remote import is_url
+
+    if is_url(name) and not os.path.lexists(name):
+        raise DataError(
+            f"{path_text(name)} is an address: pictures in a store are learnt from through a "
+            f"collection of them. Type: zoo index {path_text(name)} --out FOLDER; then: --data "
+            "FOLDER"
+        )
 
 
 def _check_shape(name: str, got: tuple[int, ...], preprocessing: Preprocessing) -> None:

@@ -7,14 +7,19 @@ from pathlib import Path
 
 import numpy as np
 
+from zoo.collection import remote
 from zoo.collection.entries import Entry, members
 from zoo.collection.store import Store
 from zoo.data.shards import Shards
 from zoo.data.source import Source, parts_of
+from zoo.errors import DataError
+from zoo.files import path_text
 from zoo.spec import Preprocessing
 
 BLOCK = 64
 """Pictures that stay together in the order in which they are read for training."""
+AT_ONCE = 16
+"""Pictures that are fetched at once, and held in memory."""
 
 
 def open_collection(path: Path, preprocessing: Preprocessing) -> Source:
@@ -51,11 +56,15 @@ def _shards(store: Store, blocks: list[tuple[int, np.ndarray]]) -> Shards:
     def read(block: int, inside: np.ndarray) -> Iterator[str | bytes]:
         number, rows = blocks[block]
         places = store.places(number, rows[inside])
-        for (path, archived), some in itertools.groupby(places, lambda p: (p[0], p[1] is not None)):
-            if archived:
-                yield from _members(path, [str(member) for _, member in some])
+        for (kind, archive), some in itertools.groupby(places, _kind):
+            if kind == "member":
+                yield from _members(archive, [str(member) for _, member in some])
+            elif kind == "in a store":
+                paths = [path for path, _ in some]
+                for at in range(0, len(paths), AT_ONCE):
+                    yield from _fetched(paths[at : at + AT_ONCE])
             else:
-                yield from (path for _ in some)
+                yield from (path for path, _ in some)
 
     def place(block: int, row: int) -> Path:
         number, rows = blocks[block]
@@ -73,6 +82,29 @@ def _shards(store: Store, blocks: list[tuple[int, np.ndarray]]) -> Shards:
         key=key,
         labels=lambda: [],
     )
+
+
+def _kind(place: tuple[str, str | None]) -> tuple[str, str]:
+    """What a picture is, and the archive that it is a member of."""
+    path, member = place
+    if member is not None:
+        return "member", path
+    return ("in a store" if remote.is_url(path) else "file"), ""
+
+
+def _fetched(paths: list[str]) -> list[bytes]:
+    """The bytes of some files of stores.
+
+    Raises: CollectionError, DataError: what cannot be had now is no picture that cannot be read.
+    """
+    found = remote.fetched(paths)
+    contents = []
+    for path in paths:
+        content = found[path]
+        if isinstance(content, str):
+            raise DataError(f"{path_text(path)} {content}. Type the same again")
+        contents.append(content)
+    return contents
 
 
 def _members(path: str, wanted: list[str]) -> list[bytes]:
