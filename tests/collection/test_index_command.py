@@ -215,8 +215,8 @@ def test_the_page_is_true(pictures, monkeypatch):
     """The blocks of docs/indexing.md, one after the other."""
     page = (Path(__file__).parents[2] / "docs" / "indexing.md").read_text("utf-8")
     blocks = re.findall(r"^```(\w+)\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
-    # Texts: another plugin, a cluster, two collections, a store.
-    kinds = ["sh", "sh", "sh", "text", "sh", "sh", "text", "text", "text", "python"]
+    # Texts: another plugin, a cluster, two collections, a store, a collection on a store.
+    kinds = ["sh", "sh", "sh", "text", "sh", "sh", "text", "text", "text", "text", "python"]
     assert [kind for kind, _ in blocks] == kinds
     pictures.rename(pictures.parent / "pictures")
     for kind, text in blocks:

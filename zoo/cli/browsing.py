@@ -10,7 +10,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from zoo.cli.shared import UserPath, as_json, print_json, printable, refuse_loss, report
+from zoo.cli.shared import (
+    CollectionFolder,
+    UserPath,
+    as_json,
+    print_json,
+    printable,
+    refuse_loss,
+    report,
+)
 from zoo.errors import InputError
 
 if TYPE_CHECKING:
@@ -21,7 +29,7 @@ EXPECTED_WARNINGS = r"precomputed_knn\[2\]"
 
 
 @click.command()
-@click.argument("folder", type=UserPath(home=False))
+@click.argument("folder", type=CollectionFolder(changes=True))
 @click.option(
     "--export",
     type=UserPath(),

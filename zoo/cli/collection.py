@@ -13,7 +13,8 @@ import click
 
 import zoo
 from zoo.cli.shared import (
-    UserPath,
+    CollectionFolder,
+    NewCollection,
     as_json,
     assignments,
     minutes,
@@ -37,8 +38,8 @@ SHOWN = 20
 @click.option(
     "--out",
     required=True,
-    type=UserPath(file_okay=False),
-    help="The folder of the collection, which is made, or brought up to date.",
+    type=NewCollection(file_okay=False),
+    help="The folder of the collection, which is made, or brought up to date; or s3://BUCKET/FOLDER.",
 )
 @click.option("--learn", is_flag=True, help="Train NAME, without a tag, on these pictures first.")
 @click.option(
@@ -54,7 +55,7 @@ SHOWN = 20
 @as_json
 def index(
     name_and_sources: tuple[str, ...],
-    out: Path,
+    out: Path | str,
     learn: bool,
     settings: tuple[str, ...],
     engine: str,
@@ -128,7 +129,7 @@ def _is_name(first: str, single: bool) -> bool:
 
 
 def _indexed(
-    name: str | None, sources: list[str | Path], out: Path, *, learn: bool, **more: Any
+    name: str | None, sources: list[str | Path], out: Path | str, *, learn: bool, **more: Any
 ) -> "Collection":
     from zoo.cli.learning import Display
 
@@ -207,7 +208,7 @@ COUNTS = (
 )  # fmt: skip
 
 
-def _facts(collection: "Collection", done: "Report", out: Path) -> dict[str, Any]:
+def _facts(collection: "Collection", done: "Report", out: Path | str) -> dict[str, Any]:
     return {
         "out": str(out),
         "model": collection.store.manifest.model["name"],
@@ -221,7 +222,7 @@ def _facts(collection: "Collection", done: "Report", out: Path) -> dict[str, Any
     }
 
 
-def _say(collection: "Collection", done: "Report", out: Path, advised: bool) -> None:
+def _say(collection: "Collection", done: "Report", out: Path | str, advised: bool) -> None:
     """What a person should know, what is not read first."""
     notes = list(done.notes)
     if done.linked:
@@ -257,10 +258,13 @@ def _say(collection: "Collection", done: "Report", out: Path, advised: bool) -> 
     nargs=-1,
     required=True,
     metavar="FOLDER FOLDER...",
-    type=UserPath(home=False),
+    type=CollectionFolder(),
 )
 @click.option(
-    "--out", required=True, type=UserPath(file_okay=False), help="The folder of the new collection."
+    "--out",
+    required=True,
+    type=CollectionFolder(changes=True, home=True, file_okay=False),
+    help="The folder of the new collection.",
 )
 @as_json
 def merge(folders: tuple[Path, ...], out: Path, as_json: bool) -> None:

@@ -5,7 +5,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from zoo.cli.shared import UserPath, as_json, new_table, print_json, print_table, printable
+from zoo.cli.shared import (
+    CollectionFolder,
+    UserPath,
+    as_json,
+    new_table,
+    print_json,
+    print_table,
+    printable,
+)
 from zoo.errors import InputError
 from zoo.files import path_text
 
@@ -20,7 +28,7 @@ if TYPE_CHECKING:
     from zoo.collection.recognising import Recogniser
     from zoo.model import ZooModel
 
-folder = click.argument("folder", type=UserPath(home=False))
+folder = click.argument("folder", type=CollectionFolder(changes=True))
 
 
 @click.command()

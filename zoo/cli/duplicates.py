@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from zoo.cli.shared import UserPath, as_json, new_table, print_json, print_table, printable
+from zoo.cli.shared import (
+    CollectionFolder,
+    UserPath,
+    as_json,
+    new_table,
+    print_json,
+    print_table,
+    printable,
+)
 from zoo.errors import InputError
 
 if TYPE_CHECKING:
@@ -20,7 +28,7 @@ picture = UserPath(dir_okay=False)
 
 
 @click.command()
-@click.argument("folder", type=UserPath(home=False))
+@click.argument("folder", type=CollectionFolder(changes=True))
 @click.option("--alike", is_flag=True, help="Also pictures that are only similar, by --threshold.")
 @click.option(
     "--threshold", type=click.FloatRange(-1, 1), show_default="0.95",

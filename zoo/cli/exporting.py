@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from zoo.cli.shared import UserPath, as_json, print_json, printable, refuse_loss
+from zoo.cli.shared import CollectionFolder, UserPath, as_json, print_json, printable, refuse_loss
 from zoo.errors import InputError
 from zoo.files import path_text
 
@@ -21,7 +21,7 @@ SHOWN = 10
 
 
 @click.command()
-@click.argument("folder", type=UserPath(home=False))
+@click.argument("folder", type=CollectionFolder(changes=True))
 @click.option("--out", type=UserPath(dir_okay=False), help="The table: a .csv or .parquet file.")
 @click.option(
     "--features", is_flag=True,

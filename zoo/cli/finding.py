@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from zoo.cli.shared import (
+    CollectionFolder,
     UserPath,
     as_json,
     new_table,
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("folder", type=UserPath(home=False))
+@click.argument("folder", type=CollectionFolder())
 @click.argument("query", nargs=-1, metavar="PICTURE... | WORDS")
 @click.option(
     "--not", "unwanted", multiple=True, type=UserPath(), metavar="PICTURE",

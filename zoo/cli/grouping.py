@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from zoo.cli.shared import UserPath, as_json, new_table, print_json, print_table, printable
+from zoo.cli.shared import CollectionFolder, as_json, new_table, print_json, print_table, printable
 from zoo.cli.shared import seed as seed_option
 from zoo.errors import InputError
 from zoo.files import path_text
@@ -21,7 +21,7 @@ SHOWN = 30
 """Groups of the default layer that are listed on a terminal; --json has all of all layers."""
 EXAMPLES = 3
 
-folder = click.argument("folder", type=UserPath(home=False))
+folder = click.argument("folder", type=CollectionFolder())
 
 
 @click.command()

@@ -40,6 +40,37 @@ class UserPath(click.Path):
         return super().convert(path, param, ctx)
 
 
+class CollectionFolder(UserPath):
+    """The folder of a collection, or its address on a store, of which this machine has a folder.
+
+    ``changes``: the command keeps something there, and takes no address.
+    """
+
+    def __init__(self, *, changes: bool = False, home: bool = False, **more: Any) -> None:
+        super().__init__(home=home, **more)
+        self.changes = changes
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> Any:
+        from zoo.collection.mirror import FOLDER_ONLY, is_stored, opened
+
+        if not is_stored(value):
+            return super().convert(value, param, ctx)
+        if self.changes:
+            raise InputError(FOLDER_ONLY.format(value))
+        return opened(value)
+
+
+class NewCollection(UserPath):
+    """The folder of a collection that may be made, or its address on a store, as it is typed."""
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> Any:
+        from zoo.collection.remote import is_url
+
+        if is_url(value) and not os.path.exists(value):
+            return value
+        return super().convert(value, param, ctx)
+
+
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 seed = click.option("--seed", default=0, show_default=True, help="Same seed, same result.")
 sources = click.argument("sources", nargs=-1, type=UserPath(home=False))

@@ -33,7 +33,8 @@ class Collection:
     """A collection of pictures, as ``zoo index`` makes them.
 
     Args:
-        folder: of the collection.
+        folder: of the collection, or the address of one on a store of S3's protocol
+            (``"s3://bucket/folder"``), of which a folder in this machine's cache is opened.
 
     Raises:
         CollectionError: there is none, it is damaged, or a newer zoo wrote it.
@@ -48,7 +49,7 @@ class Collection:
         from zoo.collection.store import Store
 
         with typed():
-            self.store = Store.open(user_path(folder, "the folder of the collection"))
+            self.store = Store.open(_folder(folder))
 
     @classmethod
     @typed()
@@ -75,7 +76,8 @@ class Collection:
             sources: folders, pictures, archives (zip, tar) and Parquet files, and addresses of
                 object stores (``"s3://bucket/folder"``); those that the
                 collection is of already are looked at as well.
-            folder: of the collection; made if it is not there.
+            folder: of the collection, or its address on a store of S3's protocol; made if it is
+                not there.
             learn: train ``model``, which is a name without a tag, on these pictures first, unless
                 that was done. The weights stay in the collection.
             settings: over the recipe of that training.
@@ -97,24 +99,25 @@ class Collection:
             FileError: the disk is full, or nothing can be written there.
         """
         from zoo.collection.indexing import refuse_foreign, update
+        from zoo.collection.mirror import writing
         from zoo.collection.store import Store
 
-        folder = user_path(folder, "the folder of the collection")
         sources = [_source(source) for source in sources]
         _refuse_unknown(engine, address)
-        refuse_foreign(folder)
-        with Store.writing(folder):
-            chosen = {"fit": fit, "background": background}
-            if learn:
-                found = _learnt(model, sources, folder, settings or {}, report, chosen)
-            else:
-                found = _found(model, folder, chosen)
-            with _engine(engine, address) as made_by:
-                done = update(
-                    folder, found[0], sources,
-                    progress=progress, weights=found[1], engine=made_by,
-                )  # fmt: skip
-        made = cls(folder)
+        with writing(folder) as here:
+            refuse_foreign(here)
+            with Store.writing(here):
+                chosen = {"fit": fit, "background": background}
+                if learn:
+                    found = _learnt(model, sources, here, settings or {}, report, chosen)
+                else:
+                    found = _found(model, here, chosen)
+                with _engine(engine, address) as made_by:
+                    done = update(
+                        here, found[0], sources,
+                        progress=progress, weights=found[1], engine=made_by,
+                    )  # fmt: skip
+        made = cls(here)
         made.report = done
         return made
 
@@ -137,8 +140,11 @@ class Collection:
             FileError: the disk is full, or nothing can be written there.
         """
         from zoo.collection.merging import merge
+        from zoo.collection.mirror import FOLDER_ONLY, is_stored
 
-        named = [user_path(each, "the folder of a collection") for each in collections]
+        named = [_folder(each) for each in collections]
+        if is_stored(folder):
+            raise InputError(FOLDER_ONLY.format(folder))
         folder = user_path(folder, "the folder of the collection")
         done = merge(named, folder)
         made = cls(folder)
@@ -336,6 +342,15 @@ def _engine(engine: str, address: str | None) -> "Iterator[Engine | None]":
 
     with Cluster(address) as cluster:
         yield cluster
+
+
+def _folder(folder: str | Path) -> Path:
+    """Of a collection, as its user means it; of one on a store that in this machine's cache."""
+    from zoo.collection.mirror import is_stored, opened
+
+    if is_stored(folder):
+        return opened(str(folder))
+    return user_path(folder, "the folder of a collection")
 
 
 def _source(source: str | Path) -> str | Path:

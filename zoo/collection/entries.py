@@ -241,7 +241,9 @@ def _without_collections(
 def _has(source: str, names: list[str], folder: str) -> bool:
     """Whether a folder with a manifest has the rows of a collection too."""
     rows = below(folder, pictures_name(0)) if folder else pictures_name(0)
-    return rows in names if remote.is_url(source) else os.path.isfile(os.path.join(source, rows))
+    if remote.is_url(source):  # where a collection may be a folder's copy, or objects
+        return any(name.startswith(rows) for name in names)
+    return os.path.isfile(os.path.join(source, rows))
 
 
 def _same(one: str, other: Path) -> bool:

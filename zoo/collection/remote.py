@@ -18,12 +18,12 @@ from hashlib import blake2b
 from typing import Any, BinaryIO
 
 from zoo.collection import s3
-from zoo.errors import CollectionError, ImageError, InputError
+from zoo.errors import CollectionError, ImageError, InputError, ZooError
 from zoo.files import path_text
 from zoo.optional import optional
 
 __all__ = [
-    "checked", "fetched", "in_order", "is_url", "listed", "opened", "read", "require",
+    "asking", "checked", "fetched", "in_order", "is_url", "listed", "opened", "read", "require",
     "why_unreachable",
 ]  # fmt: skip
 
@@ -66,6 +66,21 @@ def checked(url: str) -> str:
     return f"{protocol}://{place}"
 
 
+@contextlib.contextmanager
+def asking(url: str) -> Iterator[None]:
+    """Make of what a library says of a store one message.
+
+    Raises:
+        CollectionError: the store does not answer, or refuses.
+    """
+    try:
+        yield
+    except Exception as error:
+        if isinstance(error, ZooError) or not _of_the_net(error):
+            raise
+        raise _unreachable(url, error) from error
+
+
 def require(url: str) -> None:
     """Ask a store for one thing only.
 
@@ -88,7 +103,7 @@ def listed(url: str) -> Iterator[tuple[str, int, int]]:
     """
     protocol, root = _parts(checked(url))
     store = _store(protocol)
-    try:
+    with asking(url):
         found = 0
         for name, facts in (s3.pages if protocol == "s3" else _walked)(store, root):
             found += 1
@@ -100,10 +115,6 @@ def listed(url: str) -> Iterator[tuple[str, int, int]]:
                 facts = s3.head(store, root) if protocol == "s3" else store.info(root)
                 if facts.get("type", "file") == "file":
                     yield "", _size(facts), _time(facts)
-    except Exception as error:
-        if not _of_the_net(error):
-            raise
-        raise _unreachable(url, error) from error
 
 
 def _walked(store: Any, root: str) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -176,15 +187,11 @@ def _is_of_all(error: BaseException) -> bool:
 def _refuse_silence(store: Any, protocol: str, path: str) -> None:
     """Raises: CollectionError: the store answers nothing any more."""
     root = _parts(path)[1]
-    try:
+    with asking(path):
         if protocol == "s3":
             s3.answers(store, root)
         else:
             store.info(root.rpartition("/")[0])
-    except Exception as error:
-        if not _of_the_net(error):
-            raise
-        raise _unreachable(path, error) from error
 
 
 def read(path: str) -> bytes:

@@ -14,7 +14,10 @@ from typing import Any
 
 from zoo.optional import optional
 
-__all__ = ["Stored", "answers", "connected", "fetched", "head", "pages"]
+__all__ = [
+    "Stored", "answers", "connected", "delete", "fetched", "got", "head", "is_other", "pages",
+    "put",
+]  # fmt: skip
 
 ATTEMPTS = 4
 """How often each thing is asked for, with pauses that grow to some seconds, before it fails."""
@@ -87,6 +90,32 @@ def fetched(store: Any, paths: Sequence[str]) -> list[bytes | BaseException]:
 
     found: list[bytes | BaseException] = _run(store, all_of_them)
     return found
+
+
+def got(store: Any, path: str) -> tuple[bytes, str]:
+    """A file's bytes, and the ETag that they have. Raises what its library raises."""
+    tag = head(store, path)["ETag"]
+    data: bytes = _run(store, lambda: _within(_bytes(store, path, IfMatch=tag)))
+    return data, tag
+
+
+def put(store: Any, path: str, data: bytes, **more: str) -> str:
+    """Write a file, at once; its ETag. Raises what its library raises."""
+    bucket, _, key = path.partition("/")
+    tag: str = store.call_s3("put_object", Bucket=bucket, Key=key, Body=data, **more)["ETag"]
+    return tag
+
+
+def is_other(error: BaseException | None) -> bool:
+    """Whether a file was not written since another is there than was said."""
+    answer = getattr(getattr(error, "__cause__", None), "response", {})
+    return answer.get("ResponseMetadata", {}).get("HTTPStatusCode") in (409, 412)
+
+
+def delete(store: Any, path: str) -> None:
+    """Remove a file."""
+    bucket, _, key = path.partition("/")
+    store.call_s3("delete_object", Bucket=bucket, Key=key)
 
 
 class Stored(io.RawIOBase):
