@@ -9,6 +9,7 @@ import pytest
 from zoo.collection import store as store_module
 from zoo.collection.store import MANIFEST, MEASURES, Manifest, Shard, Store
 from zoo.errors import CollectionError
+from zoo.files import below
 
 
 def rows(names, *, reason=None, first=0, source=0):
@@ -59,6 +60,9 @@ def test_what_was_written_is_read(made, tmp_path):
     assert pictures.hashes[-1] == f"{8:064x}"
     assert (pictures.widths == 7).all()
     assert set(pictures.measures) == set(MEASURES)
+    contents = store.contents()
+    assert contents.rows.tolist() == pictures.rows.tolist()
+    assert contents.hashes == pictures.hashes
     assert store.unread() == [(str(tmp_path / "a\udcff" / "bad.png"), "empty")]
     wanted = np.array([8, 0, 5, 5])
     assert store.features(wanted)[:, 0].tolist() == [8, 0, 5, 5]
@@ -67,6 +71,17 @@ def test_what_was_written_is_read(made, tmp_path):
     assert store.features(slice(None)).shape == (9, 3)
     with pytest.raises(IndexError):
         store.features(np.array([9]))
+
+
+@pytest.mark.parametrize("root", ["/", "/pictures", "s3://bucket", "s3://bucket/pictures"])
+def test_a_path_is_what_lies_below_its_source(tmp_path, root):
+    model = {"name": "pca", "sha256": None, "weights": None, "features": 3}
+    store = Store(tmp_path / "c", Manifest(model, {}, ["/other", root]))
+    names = ["a.png", "", "/b.png", "c/d.png"]
+    with Store.writing(store.folder):
+        store.save()
+        store.append(rows(names, source=1))
+    assert store.pictures().paths == [below(root, name) for name in names]
 
 
 def test_few_shards_stay_mapped_into_memory(made, monkeypatch):

@@ -31,6 +31,7 @@ from zoo.collection.neighbours import (
     Graph,
     Projection,
     connect,
+    distinct_of,
     extend,
     extend_in_cells,
     first_of_each,
@@ -38,7 +39,7 @@ from zoo.collection.neighbours import (
     sampled,
     search,
 )
-from zoo.collection.store import Pictures, Store
+from zoo.collection.store import Contents, Pictures, Store
 from zoo.errors import CollectionError, ZooError
 from zoo.files import path_text, replacing
 from zoo.optional import optional
@@ -93,7 +94,7 @@ def neighbours_of(store: Store, pictures: Pictures | None = None) -> Neighbours:
     return Neighbours(projection, vectors_of(store, projection, pictures), graph)
 
 
-def compared(store: Store, pictures: Pictures) -> tuple[Projection, Graph]:
+def compared(store: Store, pictures: Contents) -> tuple[Projection, Graph]:
     """As :func:`neighbours_of`, without the vectors, which may be much."""
     fingerprint = store.fingerprint()
     kept = _read(store)
@@ -112,13 +113,13 @@ class _Made(NamedTuple):
     cells: Cells | None = None
 
 
-def _computed(store: Store, pictures: Pictures, kept: _Kept | None) -> _Made:
+def _computed(store: Store, pictures: Contents, kept: _Kept | None) -> _Made:
     """Neighbours anew; or, when most of the pictures were there before, what is new of them."""
     if kept is not None and 2 * np.isin(pictures.rows, kept.rows).sum() < len(pictures):
         kept = None
     projection = _fitted(store, pictures) if kept is None else kept.projection
     first = first_of_each(pictures.hashes)
-    if len(np.unique(first)) > EXACT:
+    if len(distinct_of(first)) > EXACT:
         return _in_cells(store, pictures, first, projection, kept)
     vectors = vectors_of(store, projection, pictures)
     if kept is None:
@@ -128,15 +129,15 @@ def _computed(store: Store, pictures: Pictures, kept: _Kept | None) -> _Made:
     return _Made(projection, extend(kept.graph, before, vectors, pictures.hashes, seed=SEED))
 
 
-def _fitted(store: Store, pictures: Pictures) -> Projection:
+def _fitted(store: Store, pictures: Contents) -> Projection:
     return Projection.fit(store.features(pictures.rows[sampled(len(pictures), SEED)]))
 
 
 def _in_cells(
-    store: Store, pictures: Pictures, first: np.ndarray, projection: Projection, kept: _Kept | None
+    store: Store, pictures: Contents, first: np.ndarray, projection: Projection, kept: _Kept | None
 ) -> _Made:
     """The neighbours of very many pictures: of those that are new, and of whom they are near to."""
-    rows, distinct = pictures.rows, np.unique(first)
+    rows, distinct = pictures.rows, distinct_of(first)
     cells = _cells_of(store, rows[distinct], projection)
     nothing = np.empty((0, 0), np.int32)
     graph, before = (Graph(nothing, nothing), rows[:0]) if kept is None else (kept.graph, kept.rows)
@@ -216,7 +217,7 @@ def _recall(cells: Cells, number: int = 10, queries: int = 100) -> float:
     return float((found >= best[:, -1:] - 1e-6).mean())
 
 
-def vectors_of(store: Store, projection: Projection, pictures: Pictures) -> np.ndarray:
+def vectors_of(store: Store, projection: Projection, pictures: Contents) -> np.ndarray:
     """The pictures as the unit vectors that are compared, P x d float32."""
     return _by_blocks(store, pictures, projection.apply)
 
@@ -227,7 +228,7 @@ def uncentred(store: Store, projection: Projection, pictures: Pictures) -> np.nd
 
 
 def _by_blocks(
-    store: Store, pictures: Pictures, vectors: Callable[[np.ndarray], np.ndarray]
+    store: Store, pictures: Contents, vectors: Callable[[np.ndarray], np.ndarray]
 ) -> np.ndarray:
     rows = pictures.rows
     found: np.ndarray | None = None
@@ -358,10 +359,9 @@ def regroup(
         InputError: there are fewer pictures than ``number``.
     """
     store = Store.open(folder)
-    pictures = store.pictures()
-    _, graph = compared(store, pictures)
-    hashes = pictures.hashes
-    del pictures  # of a million, their paths are hundreds of megabytes
+    contents = store.contents()
+    _, graph = compared(store, contents)
+    hashes = contents.hashes
     made_by = {"number": number, "seed": seed, "model": _model(store)}
     while True:
         written = _written(store)
@@ -476,7 +476,7 @@ def _write(
     """A row a content, those of pictures that are gone for the time being among them."""
     arrow = optional("pyarrow", "pyarrow", "collection")
     parquet = optional("pyarrow.parquet", "pyarrow", "collection")
-    at = np.unique(first_of_each(hashes))
+    at = distinct_of(first_of_each(hashes))
     table = _groups_table(
         [hashes[i] for i in at.tolist()],
         [Layer(name, labels[at], sureness[at]) for name, labels, sureness in layers],

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from zoo.collection.neighbours import BLOCK, Graph, first_of_each
+from zoo.collection.neighbours import BLOCK, Graph, distinct_of, first_of_each
 from zoo.errors import InputError
 from zoo.optional import optional
 
@@ -95,7 +95,7 @@ def group(
         InputError: there are fewer pictures than ``number``.
     """
     first = np.arange(len(graph.indices)) if hashes is None else first_of_each(hashes)
-    distinct = np.unique(first)
+    distinct = distinct_of(first)
     if hashes is not None:  # in an order that does not change when files are moved
         distinct = _by_hash(distinct, hashes)
     place = np.empty(len(first), np.int64)

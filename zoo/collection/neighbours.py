@@ -25,6 +25,7 @@ __all__ = [
     "Projection",
     "build",
     "connect",
+    "distinct_of",
     "extend",
     "extend_in_cells",
     "first_of_each",
@@ -200,6 +201,11 @@ def first_of_each(hashes: Sequence[str]) -> np.ndarray:
     return np.array([first.setdefault(one, i) for i, one in enumerate(hashes)], np.int64)
 
 
+def distinct_of(first: np.ndarray) -> np.ndarray:
+    """The positions that are the first of their content, of what :func:`first_of_each` gives."""
+    return np.flatnonzero(first == np.arange(len(first)))
+
+
 def connect(
     vectors: np.ndarray,
     hashes: Sequence[str] | None = None,
@@ -218,7 +224,7 @@ def connect(
         exact: distinct pictures up to which all pairs are compared.
     """
     first = np.arange(len(vectors)) if hashes is None else first_of_each(hashes)
-    distinct = np.unique(first)
+    distinct = distinct_of(first)
     k = min(k, max(len(distinct) - 1, 0))
     if len(distinct) > exact:
         cells = Cells.of(vectors[distinct], distinct, seed)
@@ -280,7 +286,7 @@ def extend(
         k, seed, exact: as for :func:`connect`.
     """
     first = first_of_each(hashes)
-    distinct = np.unique(first)
+    distinct = distinct_of(first)
     place_of = {hashes[row]: place for place, row in enumerate(distinct)}
     before = np.full(len(distinct), -1)
     now = np.full(len(hashes_before), -1)
