@@ -146,11 +146,13 @@ class Cluster:
 
     def _connect(self, address: str | None) -> None:
         started: dict[str, Any] = {}
+        variables = {}
         if address is None and not os.environ.get("RAY_ADDRESS"):
             started = {"include_dashboard": False, "object_store_memory": OBJECTS}
+            variables = ENVIRONMENT
         try:
             _try(address or os.environ.get("RAY_ADDRESS") or "")
-            with _environment(ENVIRONMENT):
+            with _environment(variables):
                 self.ray.init(
                     address or (None if not started else "local"),
                     log_to_driver=False, logging_level="error", **started,
@@ -159,7 +161,8 @@ class Cluster:
             said = " ".join(str(error).split())[:200]
             raise CollectionError(
                 f"no Ray cluster at {address or 'this machine'}: {said}. Type: ray status "
-                "--address HOST:PORT, or leave --address out for this machine alone"
+                "--address HOST:PORT, which says what is wrong (if that is the token, set "
+                "RAY_AUTH_MODE=token), or leave --address out for this machine alone"
             ) from error
 
     def __enter__(self) -> "Cluster":
