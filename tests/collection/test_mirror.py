@@ -163,6 +163,33 @@ def test_an_answer_that_is_lost_is_no_second_machine(server, pictures, monkeypat
     assert len(zoo.Collection(URL)) == 6
 
 
+def test_a_store_that_fails_at_the_end_keeps_the_old_one(server, pictures, monkeypatch):
+    zoo.Collection.index(Means(), [pictures], URL)
+    names = mirror._names
+
+    def failing(times):
+        def some(folder):
+            server.faults["collection.json"] = ("503", times)
+            return names(folder)
+
+        return some
+
+    def refuse(store, path):
+        raise PermissionError("no right to remove")
+
+    (pictures / "6.png").write_bytes(png(6))
+    monkeypatch.setattr(mirror, "_names", failing(99))
+    with pytest.raises(CollectionError, match=f"{URL} cannot be written: Service Unavail"):
+        zoo.Collection.index(Means(), [], URL)
+    server.faults.clear()
+    assert len(zoo.Collection(URL)) == 6
+    monkeypatch.setattr(mirror, "_names", failing(1))
+    monkeypatch.setattr(s3, "delete", refuse)
+    assert zoo.Collection.index(Means(), [], URL).report.computed == 0
+    assert server.faults["collection.json"] == ("503", 0)
+    assert len(zoo.Collection(URL)) == 7
+
+
 def test_what_a_manifest_names_is_checked(server, pictures, tmp_path, monkeypatch):
     zoo.Collection.index(Means(), [pictures], URL)
     client = server.client()

@@ -19,6 +19,7 @@ from zoo.collection import remote
 from zoo.collection.entries import read_bytes
 from zoo.collection.exporting import link, plan
 from zoo.collection.indexing import update
+from zoo.collection.page.thumbnails import Thumbnails
 from zoo.collection.store import Store
 from zoo.data import load_data
 from zoo.errors import CollectionError, DataError, ImageError, InputError, MissingDependency
@@ -187,6 +188,23 @@ def test_what_lies_in_a_store_is_copied_and_never_moved(memory, tmp_path):
     assert (tmp_path / "out" / "all" / "a.png").read_bytes() == png(0)
     made = plan(pictures, places, tmp_path / "moved")
     assert (made.steps, made.left_out) == ([], [("gs://bucket/a.png", "it lies in a store")])
+
+
+def test_thumbnails_of_what_lies_in_a_store(memory, tmp_path):
+    memory.pipe({"/bucket/a.png": png(0), "/bucket/b.png": png(1)})
+    _, store = indexed(tmp_path / "c", "gs://bucket")
+    memory.pipe("/bucket/b.png", png(2))
+    pictures = store.pictures()
+    sources = [*zip(pictures.hashes, pictures.paths, strict=True), ("0" * 64, "gs://bucket/none")]
+    thumbnails = Thumbnails(tmp_path / "thumbnails")
+    made = thumbnails.make(sources)
+    assert made.made == 1
+    with Image.open(io.BytesIO(thumbnails[pictures.hashes[0]])) as image:
+        assert image.size == (12, 10)
+    changed, gone = made.failed
+    assert changed == (pictures.hashes[1], "it has changed since it was indexed")
+    assert gone[1].startswith("there is nothing by that name")
+    thumbnails.close()
 
 
 # -- a server of S3's protocol ---------------------------------------------------------------------

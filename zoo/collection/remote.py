@@ -67,8 +67,8 @@ def checked(url: str) -> str:
 
 
 @contextlib.contextmanager
-def asking(url: str) -> Iterator[None]:
-    """Make of what a library says of a store one message.
+def asking(url: str, what: str = "read") -> Iterator[None]:
+    """Make of what a library says of a store one message; ``what`` could not be done there.
 
     Raises:
         CollectionError: the store does not answer, or refuses.
@@ -78,7 +78,10 @@ def asking(url: str) -> Iterator[None]:
     except Exception as error:
         if isinstance(error, ZooError) or not _of_the_net(error):
             raise
-        raise _unreachable(url, error) from error
+        raise CollectionError(
+            f"{path_text(url)} cannot be {what}: {_why(error)}.\nLook at the address, the network "
+            "and your credentials, and type the same again; what was done is kept"
+        ) from error
 
 
 def require(url: str) -> None:
@@ -256,13 +259,6 @@ def _made(protocol: str, process: int) -> Any:
 
 def _of_the_net(error: BaseException) -> bool:
     return isinstance(error, OSError) or type(error).__module__.partition(".")[0] in _NET
-
-
-def _unreachable(url: str, error: BaseException) -> CollectionError:
-    return CollectionError(
-        f"{path_text(url)} cannot be read: {_why(error)}.\nLook at the address, the network and "
-        "your credentials, and type the same again; what was done is kept"
-    )
 
 
 def _why(error: BaseException) -> str:

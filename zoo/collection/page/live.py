@@ -17,7 +17,7 @@ import numpy as np
 from zoo.collection.derived import vectors_of
 from zoo.collection.neighbours import EXACT
 from zoo.collection.page.data import Alike, DuplicateSet, Fault, Layer, PageData
-from zoo.collection.page.thumbnails import EDGE, Made, Source, Thumbnails, webp
+from zoo.collection.page.thumbnails import EDGE, Made, Place, Source, Thumbnails, webp
 from zoo.collection.page.tiles import is_tiled
 from zoo.collection.remote import is_url
 from zoo.collection.store import Store
@@ -293,13 +293,6 @@ class Page:
             return Path(pictures.paths[position]).read_bytes()
         return read_bytes(self.opened.store, int(pictures.rows[position]))
 
-    def _bytes_or_none(self, position: int) -> bytes:
-        """Of a picture in a store; of one that cannot be had no bytes, which are no picture."""
-        try:
-            return self._bytes(position)
-        except (CollectionError, OSError):
-            return b""
-
     def missing(self) -> int:
         """How many contents have no thumbnail yet."""
         return len(set(self.data.hashes) - self.thumbnails.known())
@@ -313,8 +306,8 @@ class Page:
         self._stopped.set()
         self._spreader.shutdown(wait=False, cancel_futures=True)
 
-    def _sources(self) -> Iterator[tuple[str, Source]]:
-        """Hash and file of each content without a thumbnail; archives are read once, in order."""
+    def _sources(self) -> Iterator[tuple[str, Place]]:
+        """Hash and place of each content without a thumbnail; archives are read once, in order."""
         pictures = self.opened.pictures
         wanted = set(pictures.hashes) - self.thumbnails.known()
         archives: dict[str, dict[str, str]] = {}
@@ -328,7 +321,7 @@ class Page:
             elif self._stopped.is_set():
                 return
             else:
-                yield content, self._bytes_or_none(i) if is_url(path) else Path(path)
+                yield content, path if is_url(path) else Path(path)
         for archive, inside in archives.items():
             yield from self._members(archive, inside)
 

@@ -17,8 +17,9 @@ from typing import NamedTuple
 
 from PIL import Image
 
+from zoo.collection import remote
 from zoo.collection.pipeline import as_bytes
-from zoo.errors import ImageError
+from zoo.errors import CollectionError, ImageError
 from zoo.files import replacing
 from zoo.images import decode, in_order
 from zoo.spec import Preprocessing
@@ -35,6 +36,8 @@ _ENTRY = re.compile(r"[0-9a-f]{64}\.webp")
 
 Source = Path | bytes
 """A picture's file, or its bytes."""
+Place = Source | str
+"""The same, or a picture's address on a store."""
 
 
 class Made(NamedTuple):
@@ -106,7 +109,7 @@ class Thumbnails:
 
     def make(
         self,
-        sources: Iterable[tuple[str, Source]],
+        sources: Iterable[tuple[str, Place]],
         progress: Callable[[int], object] = lambda done: None,
     ) -> Made:
         """Make the thumbnails of pictures that have none, in threads.
@@ -153,13 +156,21 @@ class Thumbnails:
                 archive.close()
 
 
-def _made(item: tuple[str, Source]) -> tuple[str, bytes, str]:
+def _made(item: tuple[str, Place]) -> tuple[str, bytes, str]:
     """A picture's hash, its thumbnail, and why there is none."""
     content, source = item
     try:
-        data = source if isinstance(source, bytes) else source.read_bytes()
+        data = _read(source)
         if hashlib.sha256(data).hexdigest() != content:
             return content, b"", "it has changed since it was indexed"
         return content, webp(data, EDGE), ""
-    except (ImageError, OSError) as error:
+    except (ImageError, CollectionError) as error:
         return content, b"", str(error)
+    except OSError as error:
+        return content, b"", error.strerror or str(error)
+
+
+def _read(source: Place) -> bytes:
+    if isinstance(source, bytes):
+        return source
+    return remote.read(source) if isinstance(source, str) else source.read_bytes()
