@@ -39,7 +39,7 @@ from zoo.collection.neighbours import (
     sampled,
     search,
 )
-from zoo.collection.store import Contents, Pictures, Store
+from zoo.collection.store import Contents, Pictures, Store, released
 from zoo.errors import CollectionError, ZooError
 from zoo.files import path_text, replacing
 from zoo.optional import optional
@@ -308,10 +308,13 @@ def groups_of(store: Store, pictures: Pictures) -> list[Layer]:
     Raises:
         CollectionError: the file is damaged.
     """
+    with released():
+        return _groups_of(store, pictures)
+
+
+def _groups_of(store: Store, pictures: Pictures) -> list[Layer]:
     table = _table(store)
-    if table is None:
-        return []
-    return _layers_of(table, _places(table, pictures.hashes))
+    return [] if table is None else _layers_of(table, _places(table, pictures.hashes))
 
 
 def _layers_of(table: Any, at: np.ndarray) -> list[Layer]:

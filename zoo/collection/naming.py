@@ -6,7 +6,7 @@ of this name. At each step it may also end nowhere, so that what is far from all
 A group that was named is one more place where the walks of its members may end.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -116,6 +116,8 @@ def spread(
         return Naming([], none, nothing, nothing.copy(), no, no.copy())
     first = np.arange(count) if hashes is None else first_of_each(hashes)
     distinct, place = np.unique(first, return_inverse=True)
+    there = place.astype(np.int32)
+    near = _near(Graph(there[graph.indices[distinct]], graph.similarities[distinct]))
     number = {name: i for i, name in enumerate(names)}
     shape = len(distinct), len(names)
     certain = _indicator({place[i]: number[name] for i, name in pictures.items()}, *shape)
@@ -127,8 +129,6 @@ def spread(
     sureness = None if sureness is None else np.asarray(sureness, np.float32)[distinct]
     hinted = told if labels is None else told + _hints(labels, certain, told)
     given = np.any(certain, axis=1)
-    there = place.astype(np.int32)
-    near = _near(Graph(there[graph.indices[distinct]], graph.similarities[distinct]))
     chances = _walk(near, certain, hinted, given, labels, sureness)
     return _decide(names, chances[place], told[place] > 0, given[place])
 
@@ -172,15 +172,30 @@ def _walk(
     ends = np.float32(GROUP) * degree[:, None] * told
     lost = np.pad(lost, (0, more), constant_values=LOST)
     total = np.maximum(degree * (1 + lost) + ends.sum(1), _TINY)
-    if not free.all():
-        near = near[free]
+    if count >= LARGE:
+        certain += _followed(near, certain, ends, total, free)
+        return certain[:count]
+    near = near[free]
+    inner = (sparse.diags(total[free]) - near[:, free]).tocsr()
     arriving = near @ certain + ends[free]
-    del ends, told
-    inner = sparse.diags(total[free]) - (near if free.all() else near[:, free])
-    del near  # of a million pictures, hundreds of megabytes
     chances = certain
-    chances[free] = _solve(inner.tocsr(), arriving, total[free])
+    chances[free] = _solve(lambda columns: inner @ columns, arriving, total[free])
     return chances[:count]
+
+
+def _followed(
+    near: Any, certain: np.ndarray, ends: np.ndarray, total: np.ndarray, free: np.ndarray
+) -> np.ndarray:
+    """What :func:`_walk` solves, without a copy of the graph, which of very many is too much."""
+
+    def product(columns: np.ndarray) -> np.ndarray:
+        found: np.ndarray = total[:, None] * columns - near @ columns
+        found[~free] = 0
+        return found
+
+    ends += near @ certain
+    ends[~free] = 0
+    return _solve(product, ends, total)
 
 
 def _hints(labels: np.ndarray, certain: np.ndarray, told: np.ndarray) -> np.ndarray:
@@ -231,15 +246,17 @@ def _with_groups(near: Any, labels: np.ndarray, sureness: np.ndarray | None) -> 
     return sparse.csr_matrix((data, indices, indptr), (count + groups, count + groups))
 
 
-def _solve(matrix: Any, right: np.ndarray, diagonal: np.ndarray) -> np.ndarray:
-    """``matrix`` (symmetric, its diagonal the larger) divided into each column of ``right``.
+def _solve(
+    product: Callable[[np.ndarray], np.ndarray], right: np.ndarray, diagonal: np.ndarray
+) -> np.ndarray:
+    """A matrix (symmetric, its diagonal the larger) divided into each column of ``right``.
 
     Conjugate gradients, all columns at once, or of very many rows some.
     """
     if right.size > AT_ONCE and right.shape[1] > 1:
         half = right.shape[1] // 2
         parts = right[:, :half], right[:, half:]
-        return np.concatenate([_solve(matrix, part, diagonal) for part in parts], 1)
+        return np.concatenate([_solve(product, part, diagonal) for part in parts], 1)
     found = np.zeros_like(right)
     rest = right.copy()
     scaled = rest / diagonal[:, None]
@@ -249,10 +266,10 @@ def _solve(matrix: Any, right: np.ndarray, diagonal: np.ndarray) -> np.ndarray:
     for _ in range(ROUNDS):
         if (size <= enough).all():
             break
-        product = matrix @ direction
-        step = size / np.maximum((direction * product).sum(0), _TINY)
+        moved = product(direction)
+        step = size / np.maximum((direction * moved).sum(0), _TINY)
         found += step * direction
-        rest -= step * product
+        rest -= step * moved
         scaled = rest / diagonal[:, None]
         before, size = size, (rest * scaled).sum(0)
         direction = scaled + size / np.maximum(before, _TINY) * direction

@@ -64,7 +64,9 @@ def _measured(graph: Graph, vectors: np.ndarray) -> Iterator[tuple[slice, Graph]
         yield part, Graph(*(np.take_along_axis(of, order, 1) for of in (indices, cosines)))
 
 
-def misfits(graph: Graph, labels: np.ndarray, vectors: np.ndarray) -> Odd:
+def misfits(
+    graph: Graph, labels: np.ndarray, vectors: np.ndarray, *, overwrite: bool = False
+) -> Odd:
     """How much nearer each picture is to other groups than to its own.
 
     The score is the mean cosine of its nearest neighbours that are in other groups, less that of
@@ -76,11 +78,12 @@ def misfits(graph: Graph, labels: np.ndarray, vectors: np.ndarray) -> Odd:
             is in none, below 0, is no misfit and has the least score.
         vectors: P x d, of the graph. All of their mean is taken away: what all pictures have in
             common tells no group from another.
+        overwrite: nobody needs the vectors any more, so that no copy of them is made.
 
     Returns:
         The scores, and as the reasons the nearest in other groups, or in its own if all are.
     """
-    vectors = _centred(vectors)
+    vectors = _centred(vectors if overwrite else vectors.copy())
     count, k = graph.indices.shape
     away, home, missing = np.empty(count), np.empty(count), np.empty(count, np.int64)
     reasons = np.empty((count, min(k, REASONS)), graph.indices.dtype)
@@ -96,14 +99,13 @@ def misfits(graph: Graph, labels: np.ndarray, vectors: np.ndarray) -> Odd:
 
 
 def _centred(vectors: np.ndarray) -> np.ndarray:
-    """The vectors without their mean, of unit length again."""
-    if not len(vectors):
-        return vectors
-    unit: np.ndarray = vectors - vectors.mean(0)
-    for begin in range(0, len(unit), BLOCK):
-        rest = unit[begin : begin + BLOCK]
+    """The vectors, written over: without their mean, of unit length again."""
+    if len(vectors):
+        vectors -= vectors.mean(0)
+    for begin in range(0, len(vectors), BLOCK):
+        rest = vectors[begin : begin + BLOCK]
         rest /= np.maximum(np.linalg.norm(rest, axis=1, keepdims=True), 1e-12)
-    return unit
+    return vectors
 
 
 def _first_chosen(similarities: np.ndarray, chosen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -118,6 +118,7 @@ class Page:
     @cached_property
     def _known(self) -> PageData:
         """The same in the order of the collection's pictures."""
+        self.opened.naming  # noqa: B018  first: of very many it takes most memory of all
         opened, pictures = self.opened, self.opened.pictures
         known = self._decided(
             PageData(
@@ -218,7 +219,8 @@ class Page:
         before, found = self._held_against
         if before is not None and (known or (before == labels).all()):
             return found
-        scores = misfits(opened.graph, labels, self._vectors()).scores
+        overwrite = len(opened.pictures) > EXACT  # the vectors are made for this alone
+        scores = misfits(opened.graph, labels, self._vectors(), overwrite=overwrite).scores
         worst = np.argsort(-scores, kind="stable")[:MISFITS]
         found = [Fault(int(i), WRONG_GROUP, float(scores[i])) for i in worst if scores[i] > 0]
         self._held_against = labels, found
