@@ -659,9 +659,17 @@ class ZooModel(nn.Module):
         return computed
 
     def _batched(self, call: Callable[[Tensor], Tensor], batch: Tensor) -> Tensor:
-        call = self._computing(self._fast(call))
-        parts = [call(self._laid_out(part)) for part in batch.split(self._at_once)]
-        return parts[0] if len(parts) == 1 else torch.cat(parts)
+        call, size = self._computing(self._fast(call)), self._at_once
+        first = call(self._laid_out(batch[:size]))
+        if len(batch) <= size:
+            return first
+        # Each part is copied and let go at once, so that the next one takes the same memory, and
+        # none is fetched anew from the system.
+        whole = first.new_empty((len(batch), *first.shape[1:]))
+        whole[:size] = first
+        for begin in range(size, len(batch), size):
+            whole[begin : begin + size] = call(self._laid_out(batch[begin : begin + size]))
+        return whole
 
     def _fast(self, call: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
         """``call`` compiled, if that was chosen and it is a method of this model."""
