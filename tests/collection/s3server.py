@@ -77,14 +77,14 @@ class Server:
             start("503 Slow Down", [("Content-Length", "0")])
             return iter([b""])
         if fault == "slow":
-            time.sleep(1)
+            time.sleep(3)
             return self.app(environ, start)
         return (self._trickled if fault == "trickle" else self._cut)(environ, start)
 
     def _trickled(self, environ: dict[str, Any], start: Callable[..., Any]) -> Iterator[bytes]:
         """A byte now and then, for some seconds."""
         whole = b"".join(self.app(environ, start))
-        for i in range(80):
+        for i in range(160):
             yield whole[i : i + 1]
             time.sleep(0.1)
 

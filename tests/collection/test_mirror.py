@@ -258,8 +258,12 @@ def test_the_commands(server, pictures, tmp_path):
     server.put("bucket", {"my/picture.png": png(9)})
     made = zoo.Collection.index("pca.mnist", ["s3://bucket/my"], tmp_path / "c")
     assert made.report.listed == 1
+    with pytest.raises(InputError, match="takes no address"):
+        zoo.Collection(URL).name("cat", [pictures / "3.png"])
+    assert "takes no address" in typed("duplicates", zoo.Collection(URL).folder).stderr
     copied = shutil.copytree(zoo.Collection(URL).folder, tmp_path / "copied")
-    assert len(zoo.Collection(copied)) == 6
+    zoo.Collection(copied).name("cat", [pictures / "3.png"])
+    assert zoo.Collection(copied).names()[3][0] == "cat"
 
 
 def test_a_model_that_learnt_from_the_pictures_is_stored_too(

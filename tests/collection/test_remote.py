@@ -318,15 +318,15 @@ def test_faults_that_pass_are_waited_for(server, tmp_path):
 
 @slow
 def test_a_store_that_is_silent_is_not_waited_for_without_end(server, tmp_path, monkeypatch):
-    monkeypatch.setattr("zoo.collection.s3.SILENCE", 0.4)
-    monkeypatch.setattr("zoo.collection.s3.LONGEST", 5)
+    monkeypatch.setattr("zoo.collection.s3.SILENCE", 1.5)
+    monkeypatch.setattr("zoo.collection.s3.LONGEST", 12)
     server.put("bucket", {f"{i}.png": png(i) for i in range(4)})
     server.faults = {"1.png": ("slow", 1), "2.png": ("slow", 99), "3.png": ("trickle", 99)}
     done, store = indexed(tmp_path / "c", "s3://bucket")
     assert done.computed == 2
     reasons = dict(store.unread())
     assert "imeout" in reasons["s3://bucket/2.png"]
-    assert reasons["s3://bucket/3.png"] == "cannot be read: not there after 5 seconds"
+    assert reasons["s3://bucket/3.png"] == "cannot be read: not there after 12 seconds"
     assert server.asked["GET 2.png"] == 3
 
 

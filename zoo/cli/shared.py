@@ -51,13 +51,11 @@ class CollectionFolder(UserPath):
         self.changes = changes
 
     def convert(self, value: Any, param: Any, ctx: Any) -> Any:
-        from zoo.collection.mirror import FOLDER_ONLY, is_stored, opened
+        from zoo.collection.mirror import is_stored, opened, refuse_stored
 
-        if not is_stored(value):
-            return super().convert(value, param, ctx)
         if self.changes:
-            raise InputError(FOLDER_ONLY.format(value))
-        return opened(value)
+            refuse_stored(value)
+        return opened(value) if is_stored(value) else super().convert(value, param, ctx)
 
 
 class NewCollection(UserPath):

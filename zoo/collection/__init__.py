@@ -140,11 +140,10 @@ class Collection:
             FileError: the disk is full, or nothing can be written there.
         """
         from zoo.collection.merging import merge
-        from zoo.collection.mirror import FOLDER_ONLY, is_stored
+        from zoo.collection.mirror import refuse_stored
 
         named = [_folder(each) for each in collections]
-        if is_stored(folder):
-            raise InputError(FOLDER_ONLY.format(folder))
+        refuse_stored(folder)
         folder = user_path(folder, "the folder of the collection")
         done = merge(named, folder)
         made = cls(folder)
@@ -231,10 +230,13 @@ class Collection:
             group: or the number of a group of ``layer``.
 
         Raises:
-            InputError: there is no such picture or group, or it is no name.
+            InputError: there is no such picture or group, it is no name, or the collection is one
+                of a store.
         """
+        from zoo.collection.mirror import refuse_stored
         from zoo.collection.opened import Opened
 
+        refuse_stored(self.folder)
         if bool(pictures) == (group is not None):
             raise InputError("name pictures or a group: expected one of both")
         Opened(self.folder).name(name, [Path(each) for each in pictures], group, layer)

@@ -38,10 +38,10 @@ from zoo.collection.store import (
     small_name,
 )
 from zoo.errors import CollectionError, InputError
-from zoo.files import write_atomically, write_json
+from zoo.files import path_text, write_atomically, write_json
 from zoo.locks import Lock, Locked
 
-__all__ = ["FOLDER_ONLY", "is_stored", "opened", "writing"]
+__all__ = ["is_stored", "opened", "refuse_stored", "writing"]
 
 _T = TypeVar("_T")
 _NAME = re.compile(
@@ -52,17 +52,24 @@ _NONE = "none"
 """The state of a collection that is not there."""
 
 
-FOLDER_ONLY = (
-    "{0}: this is done in a folder of this machine, and takes no address; zoo index, zoo group, "
-    "zoo odd and zoo find do. To have a collection as a folder, copy it in Python: "
-    "shutil.copytree(zoo.Collection({0!r}).folder, 'index')"
-)
-"""What is said of an address, where a command keeps what it is told."""
-
-
 def is_stored(folder: str | os.PathLike[str]) -> bool:
     """Whether this is an address of a store, and no folder of this machine."""
     return remote.is_url(folder) and not os.path.exists(folder)
+
+
+def refuse_stored(folder: str | os.PathLike[str]) -> None:
+    """Keep what a person says out of a cache, where the next update would leave it behind.
+
+    Raises:
+        InputError: ``folder`` is an address, or what this machine's cache has of one.
+    """
+    if is_stored(folder) or Path(folder).absolute().parent.parent == _cache():
+        text = path_text(folder)
+        raise InputError(
+            f"{text}: what this keeps needs a folder of your own, and takes no address; zoo index, "
+            "zoo group, zoo odd and zoo find do. To have a collection as a folder, copy it in "
+            f"Python: shutil.copytree(zoo.Collection({text!r}).folder, 'index')"
+        )
 
 
 def opened(url: str) -> Path:
@@ -147,9 +154,8 @@ class _Place:
     def __init__(self, url: str):
         self.url = url
         self.root = url.removeprefix("s3://")
-        base = os.getenv("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
         key = hashlib.sha256(f"{os.getenv('AWS_ENDPOINT_URL', '')} {url}".encode()).hexdigest()[:16]
-        self.cache = Path(base, "latentzoo", "collections", key)
+        self.cache = _cache() / key
         self.work = self.cache / "work"
 
     @cached_property
@@ -281,6 +287,11 @@ class _Place:
                 f"{self.url} was written by another machine meanwhile, which stays. Type the same "
                 "again: what is not there yet is computed anew"
             ) from None
+
+
+def _cache() -> Path:
+    base = os.getenv("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
+    return Path(base, "latentzoo", "collections")
 
 
 def _names(folder: Path) -> list[str]:
