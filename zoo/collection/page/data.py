@@ -146,40 +146,41 @@ class PageData:
 
     def reordered(self, order: np.ndarray) -> "PageData":
         """The same with the picture ``order[i]`` as number i; ``order`` has every number once."""
-        new = np.empty(len(order), dtype=np.int32)
-        new[order] = np.arange(len(order), dtype=np.int32)
-
-        def rows(column: np.ndarray | None) -> np.ndarray | None:
-            return None if column is None else column[order]
-
-        def texts(column: Sequence[str]) -> Sequence[str]:
-            return [column[i] for i in order] if len(column) else ()
-
-        neighbours = rows(self.neighbours)
+        neighbours = _rows(self.neighbours, order)
         if neighbours is not None:
-            neighbours = np.where(neighbours < 0, -1, new[neighbours])
-        return replace(
+            neighbours = np.where(neighbours < 0, -1, _numbers(order)[neighbours])
+        found = replace(
             self,
-            paths=[self.paths[i] for i in order],
-            hashes=[self.hashes[i] for i in order],
-            names=texts(self.names),
-            given=texts(self.given),
-            member=texts(self.member),
+            paths=_texts(self.paths, order),
+            hashes=_texts(self.hashes, order),
             widths=self.widths[order],
             heights=self.heights[order],
             bytes=self.bytes[order],
-            layers=[Layer(x.name, x.labels[order], x.sureness[order]) for x in self.layers],
-            probabilities=rows(self.probabilities),
             neighbours=neighbours,
-            similarities=rows(self.similarities),
-            odd=rows(self.odd),
-            places=rows(self.places),
-            faults=[fault._replace(picture=int(new[fault.picture])) for fault in self.faults],
+            similarities=_rows(self.similarities, order),
+            odd=_rows(self.odd, order),
+            places=_rows(self.places, order),
+        )
+        return found.with_decisions(self, order)
+
+    def with_decisions(self, other: "PageData", order: np.ndarray) -> "PageData":
+        """The same with what decisions may change as ``other`` has it, of the picture ``order[i]``
+        for number i."""
+        new = _numbers(order)
+        return replace(
+            self,
+            names=_texts(other.names, order),
+            given=_texts(other.given, order),
+            member=_texts(other.member, order),
+            layers=[Layer(x.name, x.labels[order], x.sureness[order]) for x in other.layers],
+            default_layer=other.default_layer,
+            probabilities=_rows(other.probabilities, order),
+            faults=[fault._replace(picture=int(new[fault.picture])) for fault in other.faults],
             duplicates=[
                 each._replace(
                     pictures=tuple(int(new[i]) for i in each.pictures), keep=int(new[each.keep])
                 )
-                for each in self.duplicates
+                for each in other.duplicates
             ],
         )
 
@@ -189,6 +190,24 @@ class PageData:
             return np.arange(len(self))
         layer = self.layers[self.default_layer]
         return np.lexsort((-layer.sureness, layer.labels))
+
+
+def _numbers(order: np.ndarray) -> np.ndarray:
+    """The number of each picture in an order of them."""
+    new = np.empty(len(order), dtype=np.int32)
+    new[order] = np.arange(len(order), dtype=np.int32)
+    return new
+
+
+def _rows(column: np.ndarray | None, order: np.ndarray) -> np.ndarray | None:
+    return None if column is None else column[order]
+
+
+def _texts(column: Sequence[str], order: np.ndarray) -> Sequence[str]:
+    if not len(column):
+        return ()
+    found: list[str] = np.array(column, object)[order].tolist()
+    return found
 
 
 def to_json(data: PageData) -> dict[str, Any]:

@@ -88,16 +88,7 @@ class Page:
             return known
         if before is None:
             return known.reordered(self._order)
-        changing = dataclasses.replace(
-            known, neighbours=None, similarities=None, odd=None, places=None
-        )
-        return dataclasses.replace(
-            changing.reordered(self._order),
-            neighbours=before.neighbours,
-            similarities=before.similarities,
-            odd=before.odd,
-            places=before.places,
-        )
+        return before.with_decisions(known, self._order)
 
     def _know(self, known: PageData) -> None:
         self.__dict__.update(_known=known, data=self._numbered(known, self.data))
@@ -343,7 +334,8 @@ class Page:
         """Keep decisions; when this returns, they are on the disk.
 
         What follows from them is known as well, unless it takes longer than :data:`SOON`: then
-        :attr:`settled` is false, and :meth:`changed` tells it later.
+        :attr:`settled` is false, and :meth:`changed` tells it later. Of very many pictures it
+        takes so long that nobody begins before it is asked for.
         """
         with self._lock:
             hashes = self.data.hashes
@@ -351,13 +343,13 @@ class Page:
             self.opened.decided()
             self._know(self._decided(self._known))
             self.settled = False
-            spreading = self._spreader.submit(self._settle)
-        wait([spreading], SOON)
+        if not is_tiled(self._known):
+            wait([self._spreader.submit(self._settle)], SOON)
         return self.data
 
     def changed(self, seconds: float) -> PageData:
         """What is known once all has followed from the decisions, or so many seconds later."""
-        wait([self._spreader.submit(lambda: None)], seconds)  # behind what is under way
+        wait([self._spreader.submit(self._settle)], seconds)  # behind what is under way
         return self.data
 
     def _settle(self) -> None:

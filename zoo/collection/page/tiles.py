@@ -203,9 +203,12 @@ def _groups(
 def _most(group: np.ndarray, names: np.ndarray, counts: np.ndarray) -> np.ndarray:
     """Of each group the name that most of its pictures have, -1 for none."""
     found = np.full(len(counts), -1)
-    pairs, times = np.unique(np.stack([group, names])[:, names >= 0], axis=1, return_counts=True)
-    most = 2 * times > counts[pairs[0]]
-    found[pairs[0, most]] = pairs[1, most]
+    size = int(names.max(initial=0)) + 1
+    there = names >= 0
+    pairs, times = np.unique(group[there] * size + names[there], return_counts=True)
+    groups, called = np.divmod(pairs, size)
+    most = 2 * times > counts[groups]
+    found[groups[most]] = called[most]
     return found
 
 
