@@ -47,6 +47,7 @@ from memory import resident
 from PIL import Image
 
 import zoo
+from zoo.collection.finding import features_of
 
 ZOO = str(Path(sys.executable).with_name("zoo"))
 LARGEST, NARROWEST = 256, 16
@@ -168,8 +169,7 @@ def compared(collection: zoo.Collection, made: Made) -> dict[str, Any]:
         collection.model(),
         random.Random(0).sample(range(len(pictures)), min(SAMPLE, len(pictures))),
     )
-    images = model.preprocess([pictures.paths[i] for i in chosen])
-    anew = model.features(images).numpy()
+    anew = np.stack([features_of(model, Path(pictures.paths[i])) for i in chosen])
     far = np.abs(anew - np.asarray(collection.features()[chosen], np.float32)).max()
     return {
         "files": len(made),

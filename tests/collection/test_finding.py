@@ -7,6 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
+import zoo
 from zoo.collection.finding import crop_box, direction, embedded_words, features_of, nearest, unit
 from zoo.errors import CapabilityError, ImageError, InputError
 from zoo.images import to_images
@@ -106,6 +107,20 @@ def test_a_box_without_room(text):
 def test_a_part_of_the_upright_picture(model, halves, box, colour):
     found = features_of(model, halves, None if box is None else crop_box(box))
     assert found.tolist() == pytest.approx(colour, abs=0.01)
+
+
+@pytest.mark.parametrize("size", [(16, 16), (40, 28), (8, 8), (900, 700)])
+def test_a_picture_is_looked_for_as_it_was_indexed(tmp_path, size):
+    """Its features are those of the collection to the last bits, however it has to be resized."""
+    rng = np.random.default_rng(0)
+    (tmp_path / "in").mkdir()
+    for i in range(3):
+        soft = Image.fromarray(rng.integers(0, 256, (5, 6, 3), dtype=np.uint8))
+        soft.resize(size, Image.Resampling.BICUBIC).save(tmp_path / "in" / f"{i}.png")
+    collection = zoo.Collection.index("simclr.general", [tmp_path / "in"], tmp_path / "c")
+    for i, expected in enumerate(collection.features()):
+        found = features_of(collection.model(), tmp_path / "in" / f"{i}.png")
+        np.testing.assert_allclose(found, expected, atol=2e-3 * np.abs(expected).max())
 
 
 def test_a_part_outside_of_the_picture(model, halves):

@@ -5,6 +5,7 @@ are compared with the features as the model gives them, in which it has learnt w
 """
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -15,10 +16,10 @@ from zoo.errors import CapabilityError, ImageError, InputError
 from zoo.files import path_text
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from zoo.collection.opened import Opened
+    from zoo.images import Decoded
     from zoo.model import ZooModel
+    from zoo.spec import Preprocessing
 
 __all__ = [
     "Box",
@@ -27,6 +28,7 @@ __all__ = [
     "direction",
     "embedded_words",
     "features_of",
+    "features_of_pixels",
     "like",
     "nearest",
     "saying",
@@ -133,20 +135,31 @@ def features_of(model: "ZooModel", path: Path, box: Box | None = None) -> np.nda
         ImageError: the picture cannot be read.
         InputError: the box lies outside of it.
     """
-    images = model.preprocess(path) if box is None else _cropped(model, path, box)
-    features: np.ndarray = model.features(images).cpu().numpy()
+    found = _decoded(path, model.preprocessing, whole=box is None)
+    return features_of_pixels(model, found.pixels if box is None else _cropped(path, found, box))
+
+
+def features_of_pixels(model: "ZooModel", pixels: np.ndarray) -> np.ndarray:
+    """The features of decoded pixels, F, as those of a collection's pictures are made."""
+    from zoo.collection.pipeline import prepared
+
+    features: np.ndarray = model.features(prepared([pixels], model.preprocessing)).cpu().numpy()
     return features.reshape(-1)
 
 
-def _cropped(model: "ZooModel", path: Path, box: Box) -> "Tensor":
-    from dataclasses import replace
-
+def _decoded(path: Path, preprocessing: "Preprocessing", whole: bool) -> "Decoded":
+    """``whole``: no larger than the model needs it, since no part is cut out of it."""
     from zoo.images import decode
 
+    if not whole:
+        preprocessing = replace(preprocessing, height=_SIDE, width=_SIDE)
     try:
-        found = decode(path, replace(model.preprocessing, height=_SIDE, width=_SIDE))
+        return decode(path, preprocessing)
     except ImageError as error:
         raise ImageError(f"{path}: {error}") from None
+
+
+def _cropped(path: Path, found: "Decoded", box: Box) -> np.ndarray:
     left, top, right, bottom = box
     if max(box) > 1:  # in pixels
         left, right = left / found.width, right / found.width
@@ -161,7 +174,7 @@ def _cropped(model: "ZooModel", path: Path, box: Box) -> "Tensor":
             f"{path} has {found.width} x {found.height} pixels, upright: nothing of it is between "
             f"{box[0]:g},{box[1]:g} and {box[2]:g},{box[3]:g}"
         )
-    return model.preprocess(np.ascontiguousarray(part))
+    return np.ascontiguousarray(part)
 
 
 def embedded_words(model: "ZooModel", words: str, folder: Path) -> np.ndarray:

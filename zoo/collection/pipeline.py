@@ -7,7 +7,7 @@ thread fits the pictures and asks the model. A few chunks are under way at a tim
 import hashlib
 import io
 import math
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -159,6 +159,15 @@ def small(pixels: np.ndarray) -> np.ndarray:
     return found if found.shape[2] == 3 else np.repeat(found, 3, 2)
 
 
+def prepared(pixels: Sequence[np.ndarray], preprocessing: Preprocessing) -> Tensor:
+    """Pixels of :func:`zoo.images.decode` as the images that a collection's features are of.
+
+    What is compared with these has to be made just so: of a smooth picture, which was enlarged, the
+    features of some networks tell a grey level apart.
+    """
+    return fit_all(pixels, preprocessing, in_bytes=True)
+
+
 class Pipeline:
     """Entries in, batches out: what was found of each, and what the model makes of its picture.
 
@@ -184,8 +193,8 @@ class Pipeline:
             for some in looked:
                 seen += some
                 if pixels := [each.pixels for each in some if each.pixels is not None]:
-                    p, in_bytes = self.work.preprocessing, self.work.measured
-                    images.append(fit_all(pixels, p, in_bytes=in_bytes))
+                    prepare = prepared if self.work.measured else fit_all
+                    images.append(prepare(pixels, self.work.preprocessing))
                 for each in some:
                     each.pixels = None
                 if sum(map(len, images)) >= self._most or len(seen) >= 4 * self._most:

@@ -388,13 +388,13 @@ class Page:
         return self._pairs(nearest(blocks, query, FOUND))
 
     def find_picture(self, data: bytes) -> list[tuple[int, float]]:
-        from zoo.collection.finding import nearest_in
+        from zoo.collection.finding import features_of_pixels, nearest_in
         from zoo.images import decode
 
         model = self._model()
         with self._decoding:
             pixels = decode(io.BytesIO(data), model.preprocessing).pixels
-            features = model.features(model.preprocess(pixels)).cpu().numpy().reshape(1, -1)
+            features = features_of_pixels(model, pixels)[None]
         (query,) = self.opened.projection.apply(features)
         return self._pairs(nearest_in(self.opened, query, FOUND))
 
