@@ -15,8 +15,9 @@ from PIL import Image
 
 import zoo
 from zoo.cli import main
-from zoo.collection import matching
+from zoo.collection import duplicates, matching
 from zoo.collection.decisions import Decisions
+from zoo.collection.opened import Opened
 from zoo.sample import sample
 
 
@@ -102,6 +103,34 @@ def test_thresholds(made):
     found = answer("duplicates", made / "collection", "--alike", "--threshold", "-1")
     assert found["counts"]["alike"]["sets"] >= 1
     assert "threshold" in run("duplicates", made / "collection", "--preview").stdout
+
+
+def test_what_was_compared_is_kept_also_when_it_is_interrupted(tmp_path, monkeypatch):
+    import sklearn
+
+    (tmp_path / "in").mkdir()
+    for name in ("china", "flower"):
+        with Image.open(Path(sklearn.__file__).parent / f"datasets/images/{name}.jpg") as image:
+            image.resize((160, 106)).save(tmp_path / "in" / f"{name}.png")
+            image.resize((120, 80)).save(tmp_path / "in" / f"{name}.jpg")
+    zoo.Collection.index("simclr.cifar10", [tmp_path / "in"], tmp_path / "c")
+    compared, compare = [], matching.compare
+    monkeypatch.setattr(matching, "compare", lambda *a: compared.append(1) or compare(*a))
+    monkeypatch.setattr(duplicates, "SECONDS", -1.0)
+
+    def interrupted(done, of):
+        if done == of:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        duplicates.find(Opened(tmp_path / "c"), interrupted)
+    assert compared
+    before = len(compared)
+    kept = duplicates.Verdicts.load(tmp_path / "c")
+    assert kept.same
+    assert kept.new == 0
+    assert len(duplicates.find(Opened(tmp_path / "c")).same_picture) == 2
+    assert len(compared) - before < before
 
 
 def test_decisions_are_kept_in_mind(root):

@@ -13,6 +13,7 @@ A set has no chains: each of its pictures is a copy of the one to keep, not only
 
 import functools
 import io
+import time
 import zipfile
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -51,6 +52,8 @@ __all__ = [
 ]
 
 BANDS = ("same_file", "same_picture", "alike")
+SECONDS = 60.0
+"""What was compared is kept after so long, also before all is."""
 THRESHOLD = 0.95
 """The cosine of features from which pictures are alike, unless another is asked for."""
 STEPS = (0.8, 0.85, 0.9, 0.92, 0.94, 0.95, 0.96, 0.97, 0.98, 0.99)
@@ -139,11 +142,12 @@ class Verdicts:
     Attributes:
         same: by the hashes of a pair, in order.
         unread: contents that could not be read again, so that nothing was compared with them.
+        kept: how many of the pairs are in the folder.
     """
 
     same: dict[tuple[str, str], bool] = field(default_factory=dict)
     unread: set[str] = field(default_factory=set)
-    new: int = 0
+    kept: int = 0
 
     FILE = "duplicates.parquet"
     VERSION = "1"
@@ -159,12 +163,13 @@ class Verdicts:
             if (table.schema.metadata or {}).get(b"version") != cls.VERSION.encode():
                 return cls()
             columns = (table[name].to_pylist() for name in ("first", "second", "same"))
-            return cls({(a, b): same for a, b, same in zip(*columns, strict=True)})
+            found = {(a, b): same for a, b, same in zip(*columns, strict=True)}
+            return cls(found, kept=len(found))
         except (OSError, arrow.ArrowException, KeyError):
             return cls()  # they only save time
 
     def save(self, folder: Path) -> None:
-        """Keep them in a collection's folder. Raises: OSError."""
+        """Keep them in a collection's folder; other threads may add some. Raises: OSError."""
         arrow = optional("pyarrow", "pyarrow", "collection")
         parquet = optional("pyarrow.parquet", "pyarrow", "collection")
         pairs = list(self.same)
@@ -177,14 +182,18 @@ class Verdicts:
         ).replace_schema_metadata({"version": self.VERSION})
         with replacing(folder / self.FILE) as file:
             parquet.write_table(table, file, compression="zstd")
-        self.new = 0
+        self.kept = len(pairs)
+
+    @property
+    def new(self) -> int:
+        """How many pairs are not in the folder yet."""
+        return len(self.same) - self.kept
 
     def get(self, first: str, second: str) -> bool | None:
         return self.same.get((min(first, second), max(first, second)))
 
     def put(self, first: str, second: str, same: bool) -> None:
         self.same[min(first, second), max(first, second)] = same
-        self.new += 1
 
 
 @dataclass
@@ -566,17 +575,51 @@ class Duplicates:
         )
 
 
+class _Keeping:
+    """Writes what was compared, now and then, so that little is lost when it is interrupted."""
+
+    def __init__(self, folder: Path, verdicts: Verdicts, candidates: Candidates):
+        self.folder, self.verdicts, self.candidates = folder, verdicts, candidates
+        self._pairs = candidates.pairs  # that are in the folder
+        self._last = time.monotonic()
+
+    def now_and_then(self) -> None:
+        if time.monotonic() - self._last > SECONDS:
+            self.now()  # what it says is told at the end, if it is so still
+
+    def now(self) -> list[str]:
+        """Write what is new; a note if that cannot be."""
+        from zoo.collection.store import Store
+
+        is_new = self.candidates.pairs is not self._pairs
+        try:
+            if is_new or self.verdicts.new:
+                with Store.writing(self.folder):
+                    self.verdicts.save(self.folder)
+                    if is_new:
+                        self.candidates.save(self.folder)
+                self._pairs = self.candidates.pairs
+        except (OSError, CollectionError) as error:
+            return [f"what was compared could not be kept, so it is compared again: {error}"]
+        finally:
+            self._last = time.monotonic()
+        return []
+
+
 def find(
     opened: "Opened", progress: Callable[[int, int], None] = lambda done, of: None
 ) -> Duplicates:
     """The same files and the same pictures of a collection; what was compared is kept there."""
-    from zoo.collection.store import Store
-
     pictures, store = opened.pictures, opened.store
     verdicts = Verdicts.load(opened.folder)
     contents = len(set(pictures.hashes))
     candidates = Candidates.load(opened.folder, store.fingerprint(), contents)
-    known = candidates.pairs is not None
+    keeping = _Keeping(opened.folder, verdicts, candidates)
+
+    def done(families: int, of: int) -> None:
+        progress(families, of)
+        keeping.now_and_then()
+
     found = same_picture(
         pictures,
         lambda positions: store.small(pictures.rows[positions]),
@@ -584,17 +627,10 @@ def find(
         opened.graph,
         opened.state,
         verdicts,
-        progress,
+        done,
         candidates,
     )
-    notes = []
-    if verdicts.new or (candidates.pairs is not None and not known):
-        try:
-            with Store.writing(opened.folder):
-                verdicts.save(opened.folder)
-                candidates.save(opened.folder)
-        except (OSError, CollectionError) as error:
-            notes.append(f"what was compared could not be kept, so it is compared again: {error}")
+    notes = keeping.now()
     unread = [
         path
         for path, one in zip(pictures.paths, pictures.hashes, strict=True)
