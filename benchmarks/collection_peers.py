@@ -206,16 +206,15 @@ def judged(sets: Sets, origin: dict[str, str], kinds: dict[str, str]) -> dict[st
 
 def ours(folder: Path, model: str, work: Path) -> tuple[Sets, float]:
     """Our sets, and the seconds, indexing included."""
-    from zoo.collection.duplicates import find
-    from zoo.collection.opened import Opened
-
     begin = time.perf_counter()
-    zoo.Collection.index(model, [folder], work)
-    opened = Opened(work)
-    found = find(opened)
-    paths = opened.pictures.paths
-    sets = [[paths[i] for i in each.members] for each in (*found.same_file, *found.same_picture)]
+    sets = sets_of(zoo.Collection.index(model, [folder], work))
     return sets, time.perf_counter() - begin
+
+
+def sets_of(collection: zoo.Collection) -> Sets:
+    """The paths of each set of copies that a collection finds, or has kept."""
+    found, paths = collection.duplicates(), collection.pictures().paths
+    return [[paths[i] for i in each.members] for each in (*found.same_file, *found.same_picture)]
 
 
 def duplicates(model: str, envs: Path, count: int, some: int) -> list[dict[str, Any]]:

@@ -41,7 +41,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
 import numpy as np
-from collection_peers import judged, small_ones
+from collection_peers import judged, sets_of, small_ones
 from copies import TURNS, copies, upright
 from memory import resident
 from PIL import Image
@@ -201,9 +201,7 @@ def group(collection: Path, made: Made) -> dict[str, Any]:
 
 def duplicates(collection: Path, made: Made) -> dict[str, Any]:
     ended = run([ZOO, "duplicates", str(collection), "--json"])
-    found = zoo.Collection(collection).duplicates()  # what the command has kept
-    paths = zoo.Collection(collection).pictures().paths
-    sets = [[paths[i] for i in each.members] for each in (*found.same_file, *found.same_picture)]
+    sets = sets_of(zoo.Collection(collection))  # as the command has kept them
     origin = {file: original for original, file, _ in made}
     kinds = {file: kind for _, file, kind in made if kind}
     turned = {file for file, kind in kinds.items() if kind in (*TURNS, "turned, cropped, smaller")}

@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from collection_peers import IMAGEDEDUP, judged, python_of
+from collection_peers import IMAGEDEDUP, judged, python_of, sets_of
 from many_copies import ZOO, Made, make, run, total
 
 import zoo
@@ -106,9 +106,7 @@ def copies(folder: Path, made: Made, collection: Path, index: dict[str, Any], en
     origin = {file: original for original, file, _ in made}
     kinds = {file: kind for _, file, kind in made if kind}
     ended = [index, run([ZOO, "duplicates", str(collection), "--json"])]
-    opened = zoo.Collection(collection)
-    found, paths = opened.duplicates(), opened.pictures().paths
-    sets = [[paths[i] for i in each.members] for each in (*found.same_file, *found.same_picture)]
+    sets = sets_of(zoo.Collection(collection))
     yield {"side": "zoo", **total(ended), **brief(judged(sets, origin, kinds))}
     for peer, code, options in (("imagededup", IMAGEDEDUP, ["PHash"]), ("fastdup", FASTDUP, [])):
         if python := python_of(peer, envs):

@@ -185,3 +185,9 @@ def _devices() -> list[str]:
         if module is not None and module.is_available():
             found.append(kind)
     return found
+
+
+def cache_folder(kind: str) -> Path:
+    """The folder for files of this kind that can be fetched or made again."""
+    home = os.environ.get("XDG_CACHE_HOME") or user_path("~/.cache")
+    return Path(home, "latentzoo", kind)

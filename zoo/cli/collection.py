@@ -98,22 +98,20 @@ def _split(given: tuple[str, ...], learn: bool) -> tuple[str | None, list[str | 
     """
     if any(not each for each in given):
         raise InputError("a path is empty: name a folder or file (a dot is the current folder)")
+    from zoo.collection.remote import is_address
+
     named = bool(given) and (learn or _is_name(given[0], single=len(given) == 1))
     # Absolute, since a tilde means nothing here any more: the shell has put in what it means.
-    sources = [each if _is_address(each) else Path(os.path.abspath(each)) for each in given[named:]]
+    sources = [each if is_address(each) else Path(os.path.abspath(each)) for each in given[named:]]
     return (given[0] if named else None), sources
-
-
-def _is_address(text: str) -> bool:
-    from zoo.collection.remote import is_url
-
-    return is_url(text) and not os.path.exists(text)
 
 
 def _is_name(first: str, single: bool) -> bool:
     """Whether the first of the arguments names a model, and no file or folder."""
+    from zoo.collection.remote import is_address
+
     there = os.path.exists(first)
-    if _is_address(first) or (there and single):
+    if is_address(first) or (there and single):
         return False
     if not there and ":" in first:
         return True

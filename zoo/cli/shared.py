@@ -51,20 +51,21 @@ class CollectionFolder(UserPath):
         self.changes = changes
 
     def convert(self, value: Any, param: Any, ctx: Any) -> Any:
-        from zoo.collection.mirror import is_stored, opened, refuse_stored
+        from zoo.collection.mirror import opened, refuse_stored
+        from zoo.collection.remote import is_address
 
         if self.changes:
             refuse_stored(value)
-        return opened(value) if is_stored(value) else super().convert(value, param, ctx)
+        return opened(value) if is_address(value) else super().convert(value, param, ctx)
 
 
 class NewCollection(UserPath):
     """The folder of a collection that may be made, or its address on a store, as it is typed."""
 
     def convert(self, value: Any, param: Any, ctx: Any) -> Any:
-        from zoo.collection.remote import is_url
+        from zoo.collection.remote import is_address
 
-        if is_url(value) and not os.path.exists(value):
+        if is_address(value):
             return value
         return super().convert(value, param, ctx)
 

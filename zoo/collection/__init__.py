@@ -348,20 +348,19 @@ def _engine(engine: str, address: str | None) -> "Iterator[Engine | None]":
 
 def _folder(folder: str | Path) -> Path:
     """Of a collection, as its user means it; of one on a store that in this machine's cache."""
-    from zoo.collection.mirror import is_stored, opened
+    from zoo.collection.mirror import opened
+    from zoo.collection.remote import is_address
 
-    if is_stored(folder):
+    if is_address(folder):
         return opened(str(folder))
     return user_path(folder, "the folder of a collection")
 
 
 def _source(source: str | Path) -> str | Path:
     """An address of a store as it was written, a path as its user means it."""
-    from zoo.collection.remote import is_url
+    from zoo.collection.remote import is_address
 
-    if isinstance(source, str) and is_url(source) and not Path(source).exists():
-        return source
-    return user_path(source, "a source")
+    return source if is_address(source) else user_path(source, "a source")
 
 
 def _found(

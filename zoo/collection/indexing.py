@@ -182,7 +182,7 @@ def refuse_foreign(folder: Path) -> None:
 def _absolute(sources: Sequence[str | Path]) -> list[str]:
     found = []
     for source in sources:
-        if isinstance(source, str) and remote.is_url(source) and not os.path.exists(source):
+        if remote.is_address(source):
             found.append(remote.checked(source))
             remote.require(found[-1])
             continue

@@ -27,7 +27,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
-from zoo.boundary import user_path
+from zoo.boundary import cache_folder, user_path
 from zoo.collection import remote, s3
 from zoo.collection.store import (
     MANIFEST,
@@ -41,7 +41,7 @@ from zoo.errors import CollectionError, InputError
 from zoo.files import path_text, write_atomically, write_json
 from zoo.locks import Lock, Locked
 
-__all__ = ["is_stored", "opened", "refuse_stored", "writing"]
+__all__ = ["opened", "refuse_stored", "writing"]
 
 _T = TypeVar("_T")
 _NAME = re.compile(
@@ -52,18 +52,13 @@ _NONE = "none"
 """The state of a collection that is not there."""
 
 
-def is_stored(folder: str | os.PathLike[str]) -> bool:
-    """Whether this is an address of a store, and no folder of this machine."""
-    return remote.is_url(folder) and not os.path.exists(folder)
-
-
 def refuse_stored(folder: str | os.PathLike[str]) -> None:
     """Keep what a person says out of a cache, where the next update would leave it behind.
 
     Raises:
         InputError: ``folder`` is an address, or what this machine's cache has of one.
     """
-    if is_stored(folder) or Path(folder).absolute().parent.parent == _cache():
+    if remote.is_address(folder) or Path(folder).absolute().parent.parent == _cache():
         text = path_text(folder)
         raise InputError(
             f"{text}: what this keeps needs a folder of your own, and takes no address; zoo index, "
@@ -88,7 +83,7 @@ def writing(folder: str | os.PathLike[str]) -> Iterator[Path]:
 
     Raises: as :func:`opened`, and CollectionError: another command, or machine, writes there.
     """
-    if not is_stored(folder):
+    if not remote.is_address(folder):
         yield user_path(folder, "the folder of the collection")
         return
     url = str(folder)
@@ -290,8 +285,7 @@ class _Place:
 
 
 def _cache() -> Path:
-    base = os.getenv("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
-    return Path(base, "latentzoo", "collections")
+    return cache_folder("collections")
 
 
 def _names(folder: Path) -> list[str]:

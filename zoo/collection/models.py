@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import zoo
 from zoo.collection.entries import Entry, listed, members
-from zoo.collection.remote import is_url
+from zoo.collection.remote import is_address
 from zoo.collection.store import WEIGHTS, Store
 from zoo.errors import CollectionError, ImageError, InputError
 from zoo.files import path_text
@@ -154,7 +154,7 @@ def _config(name: str) -> dict[str, Any]:
 
 
 def _absolute(source: str | Path) -> str:
-    return source if isinstance(source, str) and is_url(source) else os.path.abspath(source)
+    return source if is_address(source) else os.path.abspath(source)
 
 
 def _images(model: "ZooModel", sources: Sequence[str | Path], folder: Path) -> "torch.Tensor":

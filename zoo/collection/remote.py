@@ -15,7 +15,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from hashlib import blake2b
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypeGuard
 
 from zoo.collection import s3
 from zoo.errors import CollectionError, ImageError, InputError, ZooError
@@ -23,8 +23,8 @@ from zoo.files import path_text
 from zoo.optional import optional
 
 __all__ = [
-    "asking", "checked", "fetched", "in_order", "is_url", "listed", "opened", "read", "require",
-    "why_unreachable",
+    "asking", "checked", "fetched", "in_order", "is_address", "is_url", "listed", "opened", "read",
+    "require", "why_unreachable",
 ]  # fmt: skip
 
 PROTOCOLS = {
@@ -46,6 +46,11 @@ _NET = ("aiobotocore", "aiohttp", "asyncio", "botocore", "gcsfs", "google", "htt
 def is_url(text: str | os.PathLike[str]) -> bool:
     """Whether this is an address, of whatever kind, and no path of this machine."""
     return isinstance(text, str) and _URL.match(text) is not None
+
+
+def is_address(source: str | os.PathLike[str]) -> TypeGuard[str]:
+    """Whether a user means an address by this: there is no file or folder of that name here."""
+    return is_url(source) and not os.path.lexists(source)
 
 
 def checked(url: str) -> str:

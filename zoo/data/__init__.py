@@ -16,7 +16,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from zoo.boundary import typed, user_path
+from zoo.boundary import cache_folder, typed, user_path
 from zoo.data import imagefile
 from zoo.data.any_size import ANY_SIZE, is_any_size
 from zoo.data.folder import open_folder
@@ -25,7 +25,7 @@ from zoo.data.named import NAMED, find_named
 from zoo.data.npz import open_npz
 from zoo.data.parquet import open_parquet
 from zoo.data.shards import Shards
-from zoo.data.source import SPLITS, Source, cache_folder
+from zoo.data.source import SPLITS, Source
 from zoo.data.stream import Stream
 from zoo.data.tar import open_tar
 from zoo.errors import DataError
@@ -226,9 +226,9 @@ def load_data(
 
 def _refuse_address(name: str) -> None:
     """Raises: DataError: it is an address of a store, and no path of this machine."""
-    from zoo.collection.remote import is_url
+    from zoo.collection.remote import is_address
 
-    if is_url(name) and not os.path.lexists(name):
+    if is_address(name):
         raise DataError(
             f"{path_text(name)} is an address: pictures in a store are learnt from through a "
             f"collection of them. Type: zoo index {path_text(name)} --out FOLDER; then: --data "

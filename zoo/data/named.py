@@ -17,8 +17,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from zoo.boundary import cache_folder
 from zoo.data.npz import Npz, channels_first
-from zoo.data.source import cache_folder, to_labels
+from zoo.data.source import to_labels
 from zoo.errors import DataError
 from zoo.files import refuse_placeholder
 from zoo.optional import optional

@@ -11,7 +11,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from zoo.boundary import user_path
 from zoo.data.shards import Shards
 from zoo.images import chunk_size, decode_many
 from zoo.spec import Preprocessing
@@ -114,9 +113,3 @@ def key_of(files: Iterable[Path]) -> str:
         stat = file.stat()
         digest.update(os.fsencode(f"{file.absolute()} {stat.st_size} {stat.st_mtime_ns}\0"))
     return digest.hexdigest()
-
-
-def cache_folder(kind: str) -> Path:
-    """The folder for files of this kind that can be fetched or made again."""
-    home = os.environ.get("XDG_CACHE_HOME") or user_path("~/.cache")
-    return Path(home, "latentzoo", kind)
