@@ -3,7 +3,7 @@
     python benchmarks/inference.py                       one shipped model of each family
     python benchmarks/inference.py simclr.cifar10 timm:resnet18
 
-The bare loop calls the network in inference mode, in the same precision, on batches of 32 to 500
+The bare loop calls the network in inference mode, in the same precision, on batches of 32 to 1000
 images, laid out plainly or with channels last: the fastest of these is what counts. Both take turns
 in one run on the same random images; ``ratio`` is images a second of ``encode`` over the loop's, by
 the medians. A model of timm's, diffusers' or open_clip's is not trained, so that no network is
@@ -30,7 +30,7 @@ MODELS = (
     "deep_ae.mnist", "conv_ae.cifar10", "vae.mnist", "vq_vae.cifar10", "dcgan.cifar10",
     "simclr.cifar10", "patch_kmeans.cifar10", "timm:resnet18",
 )  # fmt: skip
-BATCHES = (32, 125, 500)
+BATCHES = (32, 125, 500, 1000)
 LAYOUTS = {"plain": torch.contiguous_format, "channels last": torch.channels_last}
 
 

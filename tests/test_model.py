@@ -423,7 +423,7 @@ def test_channels_come_last_where_a_network_convolves(name, last, monkeypatch):
 @pytest.mark.parametrize(
     ("layer", "shape", "batches"),
     [
-        (nn.Linear(1, 1), (1, 28, 28), [500, 1]),
+        (nn.Linear(1, 1), (1, 28, 28), [1000, 1]),
         (nn.Linear(1, 1), (3, 64, 64), [500, 1]),
         (nn.Conv2d(1, 1, 1), (1, 28, 28), [250, 250, 1]),
         (nn.Conv2d(1, 1, 1), (3, 64, 64), [62] * 8 + [5]),

@@ -46,7 +46,7 @@ __all__ = [
     "ZooModel",
 ]
 
-BATCH, NUMBERS = 500, 500 * 3 * 64 * 64
+BATCH, NUMBERS = 1000, 500 * 3 * 64 * 64
 """The most images, and the most numbers in them, that go through a network at once: a whole data
 set can be given, and of images of 512 x 512 pixels seven are computed at a time."""
 
@@ -383,7 +383,7 @@ class ZooModel(nn.Module):
         if tuple(images.shape[1:]) != self.image_shape:
             expected = "N x {} x {} x {}".format(*self.image_shape)
             raise InputError(f"expected images of shape {expected}, got {_shape(images)}")
-        return self._features(self._laid_out(images)).to(
+        return self._features(self._layout()(images)).to(
             images.dtype
         )  # some compute a part in float32
 
@@ -659,8 +659,8 @@ class ZooModel(nn.Module):
         return computed
 
     def _batched(self, call: Callable[[Tensor], Tensor], batch: Tensor) -> Tensor:
-        call, size = self._computing(self._fast(call)), self._at_once
-        first = call(self._laid_out(batch[:size]))
+        call, size, laid_out = self._computing(self._fast(call)), self._at_once, self._layout()
+        first = call(laid_out(batch[:size]))
         if len(batch) <= size:
             return first
         # Each part is copied and let go at once, so that the next one takes the same memory, and
@@ -668,7 +668,7 @@ class ZooModel(nn.Module):
         whole = first.new_empty((len(batch), *first.shape[1:]))
         whole[:size] = first
         for begin in range(size, len(batch), size):
-            whole[begin : begin + size] = call(self._laid_out(batch[begin : begin + size]))
+            whole[begin : begin + size] = call(laid_out(batch[begin : begin + size]))
         return whole
 
     def _fast(self, call: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
@@ -691,16 +691,21 @@ class ZooModel(nn.Module):
         """For copies and pickles, which compile anew."""
         return {key: value for key, value in self.__dict__.items() if key != "_compiled"}
 
-    def _laid_out(self, batch: Tensor) -> Tensor:
-        """The same images or codes in the layout in which the network computes faster.
+    def _layout(self) -> Callable[[Tensor], Tensor]:
+        """Lays images or codes out as the network computes faster with; it asks every layer.
 
         Convolutions follow the layout of what they are given, and many are up to twice as fast
         where channels come last; the tensors of the model stay as they are. Results differ in the
         sixth digit.
         """
-        if batch.ndim != 4 or not self._convolves:
-            return batch
-        return batch.contiguous(memory_format=torch.channels_last)
+        convolves = self._convolves
+
+        def laid_out(batch: Tensor) -> Tensor:
+            if batch.ndim != 4 or not convolves:
+                return batch
+            return batch.contiguous(memory_format=torch.channels_last)
+
+        return laid_out
 
     def _generated(self, n: int, seed: int, **options: Any) -> Iterator[Tensor]:
         """The images of :meth:`generate`, a batch at a time."""
@@ -715,9 +720,10 @@ class ZooModel(nn.Module):
         sample_codes: Callable[..., Tensor] = self._sample_codes
         with self._answering(seed):
             codes = sample_codes(n, torch.Generator().manual_seed(seed), **options).to(self.device)
+        laid_out = self._layout()
         for part in codes.split(self._at_once):
             with self._answering(seed):
-                images = self._decode(self._laid_out(part))
+                images = self._decode(laid_out(part))
             yield images
 
     def _blocks(self, n: int, seed: int) -> Iterator[tuple[int, int]]:
