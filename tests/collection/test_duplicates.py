@@ -290,6 +290,70 @@ def test_no_chains(three):
     assert three.found(verdicts=verdicts) == [("a.png", "b.png")]
 
 
+def of_sizes(photo, count):
+    """A photograph ``count`` times, the largest first."""
+    return Folder({f"{i}.png": png(copying.resized(photo, 1 - 0.1 * i)) for i in range(count)})
+
+
+def verdicts_of(folder, same):
+    verdicts = Verdicts()
+    for a, b in itertools.combinations(range(len(folder.names)), 2):
+        verdicts.put(folder.pictures.hashes[a], folder.pictures.hashes[b], (a, b) in same)
+    return verdicts
+
+
+@pytest.mark.parametrize(
+    ("same", "expected"),
+    [
+        ({(0, 1), (2, 3), (2, 4), (0, 2), (0, 3), (0, 4)}, ["01234"]),
+        ({(0, 1), (2, 3), (2, 4), (0, 2), (0, 4)}, ["0124"]),  # 3 is left alone
+        ({(0, 1), (2, 3), (2, 4), (0, 2), (3, 4)}, ["012", "34"]),
+        ({(0, 1), (2, 3), (2, 4), (0, 3), (0, 4)}, ["01", "234"]),  # the first ones differ
+    ],
+)
+def test_two_sets_that_are_alike_become_one_as_far_as_they_are_the_same(photo, same, expected):
+    folder = of_sizes(photo, 5)
+    pairs = np.array([[0, 1], [2, 3], [2, 4], [3, 4], [1, 3]])
+    misfits = np.array([0.01, 0.02, 0.02, 0.03, 0.3], np.float16)
+    candidates = Candidates("", pairs, misfits)
+    found = folder.found(verdicts=verdicts_of(folder, same), candidates=candidates)
+    assert [tuple(f"{i}.png" for i in each) for each in expected] == found
+
+
+def test_of_many_copies_of_drawings_that_are_alike_few_are_compared(monkeypatch):
+    """Ten drawings that differ in a corner, six copies of each: pairs are many times as many."""
+    files = {}
+    for number in range(10):
+        image = drawing_with_a_mark(number)
+        files[f"{number}.png"] = png(image)
+        for quality in (95, 90, 85, 80, 75):
+            files[f"{number} {quality}.jpg"] = jpeg(image, quality)
+    compared, compare = [], matching.compare
+    monkeypatch.setattr(matching, "compare", lambda *a: compared.append(1) or compare(*a))
+    candidates = Candidates("")
+    found = Folder(files).found(candidates=candidates)
+    drawings = [{name[0] for name in each} for each in found]
+    assert sorted("".join(each) for each in drawings) == list("0123456789")
+    assert sum(map(len, found)) == 60
+    assert len(candidates.pairs) > 400
+    assert len(compared) < 150
+
+
+def drawing_with_a_mark(number):
+    image = Image.new("RGB", (160, 160), "white")
+    draw = ImageDraw.Draw(image)
+    draw.rectangle((10, 10, 150, 100), fill="navy")
+    draw.ellipse((40, 30, 90, 80), fill="orange")
+    draw.rectangle((12 + 13 * number, 120, 24 + 13 * number, 140), fill="darkgreen")
+    return image
+
+
+def test_a_picture_that_lies_as_it_did_is_not_moved(photo, monkeypatch):
+    folder = Folder({"a.png": png(photo), "b.jpg": jpeg(photo, 60)})
+    monkeypatch.setattr(matching, "_follow", lambda *a: pytest.fail("it lies there already"))
+    assert folder.found() == [("a.png", "b.jpg")]
+
+
 def test_not_a_duplicate(three):
     c, a, b = three.pictures.hashes
     state = fold([Decision("not_duplicate", (b, c))])

@@ -74,7 +74,7 @@ def duplicates(
     if keep_both or not_duplicate:
         _decide(opened, keep_both, not_duplicate, undo, as_json)
         return
-    found = finder.find(opened, tell_of_families())
+    found = finder.find(opened, tell_of_pairs())
     for note in [*opened.read.notes(), *found.notes]:
         click.echo(printable(note), err=True)
     known = [*found.same_picture, *found.same_file]
@@ -134,7 +134,7 @@ def _decide(
         click.echo(f"{word}: {kind.replace('_', ' ')}, of {len(hashes)} pictures")
 
 
-def tell_of_families() -> Callable[[int, int], None]:
+def tell_of_pairs() -> Callable[[int, int], None]:
     """A line on stderr every some seconds, from the first on that passed."""
     last = time.monotonic()
     every = 2.0 if sys.stderr.isatty() else 30.0
@@ -143,7 +143,7 @@ def tell_of_families() -> Callable[[int, int], None]:
         nonlocal last
         if time.monotonic() - last >= every:
             last = time.monotonic()
-            click.echo(f"compared: {done:,} of {of:,} families of candidates", err=True)
+            click.echo(f"compared: {done:,} of {of:,} pairs of candidates", err=True)
 
     return tell
 

@@ -120,11 +120,11 @@ def _refuse(
 
 def _gathered(opened: "Opened", arrays: Path | None) -> "Facts":
     """What is known of the pictures. Duplicates are looked for where they are wanted."""
-    from zoo.cli.duplicates import tell_of_families
+    from zoo.cli.duplicates import tell_of_pairs
     from zoo.collection import duplicates
     from zoo.collection.exporting import facts_of
 
-    found = None if arrays is not None else duplicates.find(opened, tell_of_families())
+    found = None if arrays is not None else duplicates.find(opened, tell_of_pairs())
     for note in [*opened.read.notes(), *(found.notes if found else [])]:
         click.echo(printable(note), err=True)
     return facts_of(opened, found)

@@ -15,7 +15,6 @@ import functools
 import io
 import time
 import zipfile
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -206,13 +205,15 @@ class Candidates:
     Attributes:
         fingerprint: of the pictures that are there.
         pairs: M x 2, positions among the distinct contents; None if they are not known yet.
+        misfits: M, by how much the small pixels of each pair differ, in parts of their contrast.
     """
 
     fingerprint: str
     pairs: np.ndarray | None = None
+    misfits: np.ndarray = field(default_factory=lambda: np.empty(0, np.float16))
 
     FILE = "candidates.npz"
-    VERSION = 1
+    VERSION = 2
 
     @classmethod
     def load(cls, folder: Path, fingerprint: str, contents: int) -> "Candidates":
@@ -224,13 +225,15 @@ class Candidates:
         try:
             with np.load(folder / cls.FILE, allow_pickle=False) as file:
                 pairs: np.ndarray = file["pairs"]
+                misfits: np.ndarray = file["misfits"]
                 same = str(file["fingerprint"]) == fingerprint and file["version"] == cls.VERSION
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
             return cls(fingerprint)
         whole = pairs.ndim == 2 and pairs.shape[1] == 2 and pairs.dtype.kind == "i"
+        whole = whole and misfits.shape == (len(pairs),) and misfits.dtype.kind == "f"
         if not (same and whole and (not len(pairs) or 0 <= pairs.min() <= pairs.max() < contents)):
             return cls(fingerprint)
-        return cls(fingerprint, pairs)
+        return cls(fingerprint, pairs, misfits)
 
     def save(self, folder: Path) -> None:
         """Keep them in a collection's folder, if they are known. Raises: OSError."""
@@ -238,8 +241,8 @@ class Candidates:
             return
         with replacing(folder / self.FILE) as file:
             np.savez(
-                file, allow_pickle=False, pairs=self.pairs, fingerprint=self.fingerprint,
-                version=self.VERSION,
+                file, allow_pickle=False, pairs=self.pairs, misfits=self.misfits,
+                fingerprint=self.fingerprint, version=self.VERSION,
             )  # fmt: skip
 
 
@@ -265,11 +268,9 @@ def same_picture(
         graph: the neighbours by features, which propose pairs besides the small pixels.
         state: what a person decided.
         verdicts: of earlier runs, which are not made again; new ones are put there.
-        progress: called with how many families of candidates are done, and of how many.
+        progress: called with how many pairs of candidates are settled, and of how many.
         candidates: of an earlier run on the same pictures; found ones are put there.
     """
-    from zoo.images import in_order
-
     state = state or State()
     verdicts = verdicts if verdicts is not None else Verdicts()
     first = first_of_each(pictures.hashes)
@@ -281,12 +282,9 @@ def same_picture(
     candidates = candidates if candidates is not None else Candidates("")
     if candidates.pairs is None:
         more = () if graph is None else _pairs_of(graph, place)
-        candidates.pairs = judge.likely(matching.candidates(judge.small, len(distinct), more=more))
-    families = judge.families(candidates.pairs)
-    groups: list[list[int]] = []
-    for done, found in enumerate(in_order(judge.sets, families), 1):
-        groups += found
-        progress(done, len(families))
+        found = matching.candidates(judge.small, len(distinct), more=more)
+        candidates.pairs, candidates.misfits = judge.likely(found)
+    groups = judge.sets(candidates.pairs, candidates.misfits, progress)
     order = np.argsort(place, kind="stable")  # the copies of each content, one behind the other
     ends = np.bincount(place).cumsum()
     copies = {c: order[ends[c - 1] if c else 0 : ends[c]].tolist() for g in groups for c in g}
@@ -309,10 +307,18 @@ def _pairs_of(graph: Graph, place: np.ndarray) -> Iterator[np.ndarray]:
 _BLOCK = 16384
 _CERTAIN = 0.12
 """A misfit of small pixels that asks for the files at once: bricks, so small, say little more."""
+_CLOSE = 0.05
+"""A misfit of small pixels that few but copies of one picture have, so that what such pairs lead to
+stays small: of 200,000 drawings and photographs at most 216 pictures, of 0.12 thousands."""
 
 
 class _Judge:
-    """Compares contents, by their number among the distinct ones."""
+    """Compares contents, by their number among the distinct ones.
+
+    Of very many copies of very many pictures that look alike, most pairs are of two pictures. So a
+    content is compared with the first of the set that it fits most closely, and when it belongs
+    there with no other; and of two sets that are alike the first ones are compared, once.
+    """
 
     def __init__(
         self,
@@ -327,49 +333,118 @@ class _Judge:
         self.small = small
         self.verdicts = verdicts
         self.near: dict[int, list[int]] = {}
+        self.sets_of: dict[int, list[int]] = {}
         self.apart: Callable[[str, str], bool] = State().are_apart
         self._decode = functools.lru_cache(512)(decode)
+        self._may_turn = functools.lru_cache(1 << 16)(self._turns)
 
-    def likely(self, pairs: np.ndarray) -> np.ndarray:
-        """Those of some pairs whose small pixels say that they may be the same."""
-        found: np.ndarray = pairs[
-            matching.likely(self.small, pairs, matching.fit_small(self.small, pairs))
-        ]
-        return found
+    def likely(self, pairs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Those of some pairs whose small pixels say that they may be the same; their misfits."""
+        from zoo.images import in_order
 
-    def families(self, likely: np.ndarray) -> list[list[int]]:
-        """Contents that candidates lead from one to the other, the best to keep first."""
-        for a, b in likely.tolist():
+        def of(block: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+            fit = matching.fit_small(self.small, block)
+            there = matching.likely(self.small, block, fit)
+            return block[there], fit.misfit[there].min(1).astype(np.float16)
+
+        parts = list(in_order(of, np.array_split(pairs, len(pairs) // _BLOCK + 1)))
+        kept, misfits = (np.concatenate(each) for each in zip(*parts, strict=True))
+        return kept, misfits
+
+    def sets(
+        self, pairs: np.ndarray, misfits: np.ndarray, progress: Callable[[int, int], None]
+    ) -> list[list[int]]:
+        """Contents that may be the same by ``pairs``, in sets: all of one are the same picture as
+        the first of it, which is the best to keep."""
+        from zoo.images import in_order
+
+        order = np.argsort(misfits, kind="stable")
+        pairs, close = pairs[order], int((misfits < _CLOSE).sum())
+        for a, b in pairs[:close].tolist():
             self.near.setdefault(a, []).append(b)
             self.near.setdefault(b, []).append(a)
-        for near in self.near.values():
-            near.sort(key=self._rank)
-        families, seen = [], set()
-        for begin in self.near:
-            if begin not in seen:
-                family = _reached(begin, self.near)
-                seen |= family
-                families.append(sorted(family, key=self._rank))
-        return families
+        done = 0
+        families = list(_families(self.near))
+        for family, groups in zip(families, in_order(self._led, families), strict=True):
+            self._remember(groups)
+            done += sum(len(self.near[each]) for each in family) // 2
+            progress(done, len(pairs))
+        left = self._between_sets(pairs)
+        for i, _ in enumerate(in_order(self._looked_ahead, left)):
+            self._join(*left[i].tolist())
+            progress(done + (len(pairs) - done) * (i + 1) // len(left), len(pairs))
+        each_once = {id(group): group for group in self.sets_of.values()}
+        return [group for group in each_once.values() if len(group) > 1]
 
-    def sets(self, family: Sequence[int]) -> list[list[int]]:
-        """A family cut into sets: all of a set are the same picture as the first of it."""
-        left, found = dict.fromkeys(family), []
-        while left:
-            best = next(iter(left))
-            del left[best]
-            group, ahead, tried = [best], deque([best]), {best}
-            while ahead:
-                for other in self.near[ahead.popleft()]:
-                    if other in left and other not in tried:
-                        tried.add(other)
-                        if self._belongs(other, group):
-                            group.append(other)
-                            ahead.append(other)
-                            del left[other]
-            if len(group) > 1:
-                found.append(group)
+    def _led(self, contents: Iterable[int]) -> list[list[int]]:
+        """Sets of some contents, each in the closest one whose first is the same picture."""
+        groups: list[list[int]] = []
+        of: dict[int, list[int]] = {}
+        for each in sorted(contents, key=self._rank):
+            near = {id(of[other]): of[other] for other in self.near.get(each, ()) if other in of}
+            for group in self._closest_first(each, list(near.values())):
+                if self._belongs(each, group):
+                    break
+            else:
+                groups.append(group := [])
+            group.append(each)
+            of[each] = group
+        return groups
+
+    def _closest_first(self, content: int, groups: list[list[int]]) -> list[list[int]]:
+        """Those of some sets whose first it may be the same picture as."""
+        if len(groups) < 2:
+            return groups
+        pairs = np.array([(group[0], content) for group in groups])
+        misfits = matching.fit_small(self.small, pairs).misfit
+        size = self._size(int(self.distinct[content]))
+        turns = self._may_turn(content, matching.side_for(*size))
+        least = misfits.min(1) if turns else misfits[:, 0]
+        order = np.argsort(least, kind="stable").tolist()
+        return [groups[i] for i in order if least[i] <= matching.LIKELY]
+
+    def _turns(self, content: int, side: int) -> bool:
+        """Whether it may be the same as a picture that is turned."""
+        pixels = self._decode(int(self.distinct[content]), side)
+        return pixels is None or matching.may_turn(pixels)
+
+    def _remember(self, groups: Iterable[list[int]]) -> None:
+        for group in groups:
+            self.sets_of |= dict.fromkeys(group, group)
+
+    def _set(self, content: int) -> list[int]:
+        return self.sets_of.setdefault(content, [content])
+
+    def _between_sets(self, pairs: np.ndarray) -> np.ndarray:
+        """One pair of each two sets that some pairs lead from one to the other."""
+        first = np.arange(len(self.distinct))
+        for content, group in self.sets_of.items():
+            first[content] = group[0]
+        ends = np.sort(first[pairs], axis=1)
+        _, one = np.unique(ends, axis=0, return_index=True)  # the closest: they are in that order
+        one = np.sort(one[ends[one, 0] != ends[one, 1]])
+        found: np.ndarray = pairs[one]
         return found
+
+    def _looked_ahead(self, pair: np.ndarray) -> None:
+        """Compare in a thread what :meth:`_join` will ask for, if no set changes until then."""
+        firsts = (self.sets_of.get(each, [each])[0] for each in pair.tolist())
+        best, other = sorted(firsts, key=self._rank)
+        if best != other:
+            self._is_same(best, other)
+
+    def _join(self, a: int, b: int) -> None:
+        """Make one set of those of two contents, as far as they are the same picture."""
+        to, other = sorted((self._set(a), self._set(b)), key=lambda group: self._rank(group[0]))
+        if to is other or not self._belongs(other[0], to):
+            return
+        left = []
+        for each in other:
+            if self._belongs(each, to):
+                to.append(each)
+            else:
+                left.append(each)
+        self._remember([to, *self._led(left)])
 
     def _belongs(self, other: int, group: Sequence[int]) -> bool:
         hashes = [self._hash(each) for each in group]
@@ -396,15 +471,20 @@ class _Judge:
             certain = misfit[orientation] < _CERTAIN
             if not certain and not self._looks_like(a, b, orientation, int(crop[orientation])):
                 continue
+            if orientation and not (self._may_turn(a, side) and self._may_turn(b, side)):
+                continue
             first, second = self._decode(i, side), self._decode(j, side)
             if first is None or second is None:
                 gone = i if first is None else j
                 self.verdicts.unread.add(self.pictures.hashes[gone])
                 return None
-            seen = matching.compare(
-                first, matching.turned(second, orientation), int(crop[orientation])
+            same = functools.partial(
+                matching.is_same,
+                is_turned=orientation != 0,
+                proportions=self._proportions(i, j, orientation),
             )
-            if matching.is_same(seen, orientation != 0, self._proportions(i, j, orientation)):
+            other = matching.turned(second, orientation)
+            if same(matching.compare(first, other, int(crop[orientation]), same)):
                 return True
         return False
 
@@ -428,6 +508,16 @@ class _Judge:
         if orientation & 4:
             other_width, other_height = other_height, other_width
         return other_width * height / (other_height * width)
+
+
+def _families(near: dict[int, list[int]]) -> Iterator[set[int]]:
+    """Contents that candidates lead from one to the other."""
+    seen: set[int] = set()
+    for begin in near:
+        if begin not in seen:
+            family = _reached(begin, near)
+            seen |= family
+            yield family
 
 
 def _reached(begin: int, near: dict[int, list[int]]) -> set[int]:
@@ -616,8 +706,8 @@ def find(
     candidates = Candidates.load(opened.folder, store.fingerprint(), contents)
     keeping = _Keeping(opened.folder, verdicts, candidates)
 
-    def done(families: int, of: int) -> None:
-        progress(families, of)
+    def done(pairs: int, of: int) -> None:
+        progress(pairs, of)
         keeping.now_and_then()
 
     found = same_picture(

@@ -23,6 +23,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 __all__ = [
+    "LIKELY",
     "SIDES",
     "Comparison",
     "Fit",
@@ -32,6 +33,7 @@ __all__ = [
     "is_same",
     "likely",
     "may_be_same",
+    "may_turn",
     "ordered",
     "side_for",
     "turned",
@@ -57,6 +59,8 @@ _CHANNELS = np.array(
     [[1, 1, 1], [1.5**0.5, 0, -(1.5**0.5)], [0.5**0.5, -(2**0.5), 0.5**0.5]], np.float32
 ) / np.float32(3**0.5)
 """Red, green and blue to brightness and two of colour; a rotation, so that distances stay."""
+_FINE = 0.7
+"""The blur of the finest detail that is compared, in pixels."""
 _NOISE = 2
 """Grey levels that are not taken for contrast."""
 _LEAST, _MOST = np.array([0.75, 0.75, -0.3, -0.3]), np.array([1.35, 1.35, 0.25, 0.25])
@@ -264,22 +268,24 @@ def _fit_small(small: Rows, pairs: Array) -> Fit:
     contrast = _contrast(waves)
     places = places.reshape(pairs.shape)
     first, second = waves[places[:, 0]], waves[places[:, 1]]
-    misfit = np.empty((len(pairs), ORIENTATIONS), np.float32)
-    crop = np.empty((len(pairs), ORIENTATIONS), np.int64)
-    for orientation in range(ORIENTATIONS):
-        whole = _turned_waves(second[:, 0, 0], orientation)
-        # Crops of the second are compared as they lie, so the first is turned the other way.
-        back = _turned_waves(first[:, 0, 0], _inverse(orientation))
-        both = np.concatenate([_distances(first, whole), _distances(second, back)], 1)
-        crop[:, orientation] = both.argmin(1)
-        misfit[:, orientation] = both.min(1)
+    # Crops of the second are compared as they lie, so the first is turned the other way.
+    there = [_turned_waves(second[:, 0, 0], each) for each in range(ORIENTATIONS)]
+    back = [_turned_waves(first[:, 0, 0], _inverse(each)) for each in range(ORIENTATIONS)]
+    both = np.concatenate([_distances(first, there), _distances(second, back)], 1)
+    crop = both.argmin(1)
+    misfit = np.take_along_axis(both, crop[:, None], 1)[:, 0]
     return Fit(misfit / (contrast[places].max(1) + _NOISE)[:, None], crop)
 
 
-def _distances(crops: Floats, whole: Floats) -> Floats:
-    """Of each crop (rows, columns; n x 16) from a whole picture."""
-    rest = np.square(crops - whole[:, None, None]).sum((-1, -2, -3))
-    found: Floats = np.sqrt(rest.reshape(len(rest), -1))
+def _distances(crops: Floats, wholes: list[Floats]) -> Floats:
+    """Of each crop (n x rows x columns x ...) from each whole picture (n x ...), n x 16 x 8.
+
+    By products of matrices, in which a tenth of a grey level may get lost.
+    """
+    flat = crops.reshape(len(crops), len(_CROPS) ** 2, -1)
+    whole = np.stack([each.reshape(len(each), -1) for each in wholes], 2)
+    squares = np.square(flat).sum(2)[:, :, None] + np.square(whole).sum(1)[:, None]
+    found: Floats = np.sqrt(np.maximum(squares - 2 * (flat @ whole), 0))
     return found
 
 
@@ -328,14 +334,22 @@ class _Laid(NamedTuple):
     shift: tuple[float, float]
 
 
-def compare(first: Pixels, second: Pixels, crop: int) -> Comparison:
+def compare(
+    first: Pixels, second: Pixels, crop: int, enough: Callable[[Comparison], bool] | None = None
+) -> Comparison:
     """Lay ``first`` over ``second`` (both side x side x 3, of one orientation) and look.
 
     Args:
-        crop: where to begin, as :class:`Turn` has it.
+        crop: where to begin, as :class:`Fit` has it.
+        enough: when it says so of two whole pictures as they lie, nothing is moved, which takes
+            most of the time and of pictures that were only saved again makes no difference.
     """
     a, b = _planes(first), _planes(second)
     laid = _begin(crop)
+    if enough is not None and laid == _begin(0):
+        seen = _looked(a, b, laid)
+        if enough(seen):
+            return seen
     for coarse, steps in ((4, 5), (2, 5), (1, 2)):
         if a.shape[-1] // coarse >= 16:
             laid = _follow(_shrunk(a, coarse), _shrunk(b, coarse), laid, steps)
@@ -436,7 +450,7 @@ def _looked(a: Floats, b: Floats, laid: _Laid) -> Comparison:
     a, b = (np.tensordot(_CHANNELS, each, 1) for each in (a, b))
     fine, fair, wide = (
         [_blurred(each, sigma) for each in (a, b)]
-        for sigma in (0.7, max(1.3, side / 64), side / 16)
+        for sigma in (_FINE, max(1.3, side / 64), side / 16)
     )
     edges = np.hypot(*np.gradient(fine[1], axis=(1, 2)))
     rest = fine[0] - fine[1]
@@ -534,6 +548,19 @@ def _agrees(seen: Comparison, limits: tuple[tuple[float, float, float], ...]) ->
         seen.explained >= explained and seen.structure >= structure and seen.different <= different
         for explained, structure, different in limits
     )
+
+
+def may_turn(pixels: Pixels) -> bool:
+    """Whether :func:`is_same` may take a picture and a turned one for the same: no simple drawing.
+
+    Args:
+        pixels: side x side x 3, as :func:`compare` is given them.
+    """
+    planes = _planes(pixels)
+    if _tones(planes) >= _TONES:
+        return True
+    brightness = _blurred(np.tensordot(_CHANNELS[:1], planes, 1), _FINE)
+    return len(pixels) >= 96 and _detail(brightness[0]) >= 0.8 * _DETAIL  # a part may have more
 
 
 def may_be_same(seen: Comparison) -> bool:
