@@ -101,7 +101,7 @@ class Cells:
 
     def around(self, point: np.ndarray, least: int) -> np.ndarray:
         """The places in the cells nearest to a point: at least ``least``, or all there are."""
-        nearest = np.argsort(-(self.centres @ point), kind="stable")
+        nearest = np.argsort(-(self.centres @ point))
         held = np.diff(self.starts)[nearest].cumsum()
         enough = nearest[: int(np.searchsorted(held, least)) + 1]
         return np.concatenate([np.arange(*self.starts[cell : cell + 2]) for cell in enough])

@@ -420,9 +420,9 @@ class _Judge:
         first = np.arange(len(self.distinct))
         for content, group in self.sets_of.items():
             first[content] = group[0]
-        ends = np.sort(first[pairs], axis=1)
-        _, one = np.unique(ends, axis=0, return_index=True)  # the closest: they are in that order
-        one = np.sort(one[ends[one, 0] != ends[one, 1]])
+        low, high = np.sort(first[pairs], axis=1).T
+        _, one = np.unique(low * len(first) + high, return_index=True)  # the closest come first
+        one = np.sort(one[low[one] != high[one]])
         found: np.ndarray = pairs[one]
         return found
 

@@ -22,6 +22,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from zoo.collection.neighbours import each_once
+
 __all__ = [
     "LIKELY",
     "SIDES",
@@ -229,8 +231,11 @@ def _apart(asked: Floats, pairs: Array) -> Floats:
 
 def ordered(pairs: Array) -> Array:
     """Each pair once, the smaller first, without those of a picture with itself or with -1."""
-    pairs = np.sort(pairs.astype(np.int64), axis=1)
-    return np.unique(pairs[(pairs[:, 0] >= 0) & (pairs[:, 0] != pairs[:, 1])], axis=0)
+    low, high = pairs.min(1).astype(np.int64), pairs.max(1).astype(np.int64)
+    there = (low >= 0) & (low != high)
+    low, high = low[there], high[there]
+    count = int(high.max(initial=0)) + 1
+    return np.stack(np.divmod(each_once(low * count + high), count), 1)
 
 
 class Fit(NamedTuple):
@@ -499,7 +504,7 @@ def likely(small: Rows, pairs: Array, fits: Fit) -> np.ndarray:
     """Which pairs are worth a close look, M bool: of plain drawings, those that fit as they lie."""
     plain = {}
     for begin in range(0, len(pairs), _BLOCK):
-        rows = np.unique(pairs[begin : begin + _BLOCK])
+        rows = each_once(pairs[begin : begin + _BLOCK])
         for row, pixels in zip(rows.tolist(), small(rows), strict=True):
             plain[row] = _tones(pixels.transpose(2, 0, 1)) < _PLAIN
     either = np.array([plain[a] or plain[b] for a, b in pairs.tolist()], bool)
