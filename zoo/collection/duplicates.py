@@ -278,7 +278,7 @@ def same_picture(
     if len(distinct) < 2:
         return []
     judge = _Judge(pictures, distinct, lambda rows: small(distinct[rows]), decode, verdicts)
-    judge.apart = state.are_apart
+    judge.state = state
     candidates = candidates if candidates is not None else Candidates("")
     if candidates.pairs is None:
         more = () if graph is None else _pairs_of(graph, place)
@@ -334,7 +334,7 @@ class _Judge:
         self.verdicts = verdicts
         self.near: dict[int, list[int]] = {}
         self.sets_of: dict[int, list[int]] = {}
-        self.apart: Callable[[str, str], bool] = State().are_apart
+        self.state = State()
         self._decode = functools.lru_cache(512)(decode)
         self._may_turn = functools.lru_cache(1 << 16)(self._turns)
 
@@ -447,8 +447,10 @@ class _Judge:
         self._remember([to, *self._led(left)])
 
     def _belongs(self, other: int, group: Sequence[int]) -> bool:
-        hashes = [self._hash(each) for each in group]
-        if any(self.apart(self._hash(other), each) for each in hashes):
+        apart = self.state.are_apart
+        if self.state.not_duplicates and any(
+            apart(self._hash(other), self._hash(each)) for each in group
+        ):
             return False
         return self._is_same(group[0], other)
 
