@@ -315,7 +315,7 @@ def test_two_sets_that_are_alike_become_one_as_far_as_they_are_the_same(photo, s
     folder = of_sizes(photo, 5)
     pairs = np.array([[0, 1], [2, 3], [2, 4], [3, 4], [1, 3]])
     misfits = np.array([0.01, 0.02, 0.02, 0.03, 0.3], np.float16)
-    candidates = Candidates("", pairs, misfits)
+    candidates = Candidates(np.array(folder.pictures.hashes, "S16"), pairs, misfits)
     found = folder.found(verdicts=verdicts_of(folder, same), candidates=candidates)
     assert [tuple(f"{i}.png" for i in each) for each in expected] == found
 
@@ -330,7 +330,7 @@ def test_of_many_copies_of_drawings_that_are_alike_few_are_compared(monkeypatch)
             files[f"{number} {quality}.jpg"] = jpeg(image, quality)
     compared, compare = [], matching.compare
     monkeypatch.setattr(matching, "compare", lambda *a: compared.append(1) or compare(*a))
-    candidates = Candidates("")
+    candidates = Candidates()
     found = Folder(files).found(candidates=candidates)
     drawings = [{name[0] for name in each} for each in found]
     assert sorted("".join(each) for each in drawings) == list("0123456789")
@@ -382,17 +382,78 @@ def test_what_was_compared_is_kept(three, tmp_path):
 
 
 def test_what_is_to_be_compared_is_kept(three, tmp_path):
-    candidates = Candidates("these")
+    candidates = Candidates()
     first = three.found(candidates=candidates)
     candidates.save(tmp_path)
-    known = Candidates.load(tmp_path, "these", 3)
+    known = Candidates.load(tmp_path)
     assert known.pairs.tolist() == candidates.pairs.tolist() != []
     three.small = lambda positions: pytest.fail("they are known")
     assert three.found(candidates=known, verdicts=all_same(three)) == first
-    assert Candidates.load(tmp_path, "others", 3).pairs is None
-    assert Candidates.load(tmp_path, "these", 2).pairs is None, "numbers that nobody has"
+
+
+def arrays_of(candidates):
+    return {name: getattr(candidates, name) for name in ("contents", "pairs", "misfits")}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"contents": np.array([b"a", b"b"], "S16")},  # the pairs have numbers up to 2
+        {"contents": np.arange(3)},
+        {"pairs": np.array([[-1, 0], [0, 1], [0, 2]])},
+        {"pairs": np.zeros((3, 2))},
+        {"misfits": np.zeros(2, np.float16)},
+        {"misfits": np.float16(0)},
+        {"misfits": None},
+        {"version": 2},
+    ],
+)
+def test_candidates_that_are_not_whole_are_found_anew(three, tmp_path, change):
+    candidates = Candidates()
+    three.found(candidates=candidates)
+    whole = {**arrays_of(candidates), "version": Candidates.VERSION}
+    assert len(candidates.pairs) == 3
+    changed = {key: value for key, value in (whole | change).items() if value is not None}
+    np.savez(tmp_path / Candidates.FILE, **changed)
+    assert not len(Candidates.load(tmp_path).contents)
     (tmp_path / Candidates.FILE).write_bytes(b"nonsense")
-    assert Candidates.load(tmp_path, "these", 3).pairs is None
+    assert not len(Candidates.load(tmp_path).contents)
+
+
+def test_candidates_of_new_pictures_are_added_to_those_that_are_known(photo, monkeypatch):
+    """Of very many; where a few are gone, or most are new, too."""
+    monkeypatch.setattr(matching, "EXACT", 5)
+    monkeypatch.setattr(matching, "_index", flat_index)
+    images = {"photo": photo} | dict(zip("abcd", photographs(
+        "flower.jpg", "chelsea.png", "coffee.png", "astronaut.png"), strict=True))  # fmt: skip
+    files = {f"{name}.png": png(image) for name, image in images.items()}
+    files |= {f"{name}.jpg": jpeg(image, 80) for name, image in images.items()}
+    names = sorted(files)
+    first, second = names[:8], [*names[1:8], "photo.png"]
+    asked, found = [], matching._found
+    monkeypatch.setattr(
+        matching, "_found", lambda i, a, new, k: asked.append(new.tolist()) or found(i, a, new, k)
+    )
+    candidates = Candidates()
+    for chosen in (first, second, names[::-1]):
+        folder = Folder({name: files[name] for name in chosen})
+        anew = Folder({name: files[name] for name in chosen}).found()
+        assert folder.found(candidates=candidates) == anew
+        assert set(candidates.contents.tolist()) == {
+            h[:16].encode() for h in folder.pictures.hashes
+        }
+    by_run = asked[1::2]
+    assert by_run[0] == [True] * 8
+    assert by_run[1] == [False] * 7 + [True]
+    assert by_run[2] == [name not in second for name in names[::-1]]
+
+
+def flat_index(described):
+    import faiss
+
+    index = faiss.IndexFlatL2(matching._sought(described[:1], len(described)).shape[1])
+    index.add(matching._sought(described, len(described)))
+    return index
 
 
 def all_same(folder):
@@ -426,7 +487,7 @@ def test_files_of_one_content_are_in_the_set_of_their_picture(three):
 def test_neighbours_by_features_are_candidates_too(three, monkeypatch):
     monkeypatch.setattr(matching, "_ASKED", matching._ASKED[:1])
     seen = []
-    monkeypatch.setattr(matching, "candidates", lambda *a, more: seen.extend(more) or seen[0])
+    monkeypatch.setattr(matching, "candidates", lambda *a, more, new: seen.extend(more) or seen[0])
     graph = Graph(np.array([[1], [2], [0]], np.int32), np.ones((3, 1), np.float32))
     assert three.found(graph=graph) == [("a.png", "b.png", "c.png")]
     assert seen[0].tolist() == [[0, 1], [0, 2], [1, 2]]
@@ -477,7 +538,7 @@ def test_candidates_are_few_and_have_each_turned_copy(noise, monkeypatch):
     turned = np.stack([matching.turned(noise[i], i % 8) for i in range(300)])
     both = np.concatenate([noise, turned])
     pairs = matching.candidates(lambda rows: both[rows], 600)
-    monkeypatch.setattr(matching, "_EXACT", 100)
+    monkeypatch.setattr(matching, "EXACT", 100)
     monkeypatch.setattr(matching, "_SCANNED", 300)
     monkeypatch.setattr(matching, "_SEARCHED", 200)
     by_cells = matching.candidates(lambda rows: both[rows], 600)

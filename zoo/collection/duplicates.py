@@ -199,51 +199,79 @@ class Verdicts:
 class Candidates:
     """Which pictures have to be compared, which takes longest to find where there are very many.
 
-    It depends on the pictures alone, so that it is kept in the collection's folder until others
-    are there.
+    It depends on the pictures alone, so that it is kept in the collection's folder; when others
+    come, theirs are found, and the rest stays.
 
     Attributes:
-        fingerprint: of the pictures that are there.
-        pairs: M x 2, positions among the distinct contents; None if they are not known yet.
+        contents: of each distinct content the first 16 digits of its hash, bytes.
+        pairs: M x 2, positions among the contents, the smaller first.
         misfits: M, by how much the small pixels of each pair differ, in parts of their contrast.
     """
 
-    fingerprint: str
-    pairs: np.ndarray | None = None
+    contents: np.ndarray = field(default_factory=lambda: np.empty(0, "S16"))
+    pairs: np.ndarray = field(default_factory=lambda: np.empty((0, 2), np.int64))
     misfits: np.ndarray = field(default_factory=lambda: np.empty(0, np.float16))
 
     FILE = "candidates.npz"
-    VERSION = 2
+    VERSION = 3
 
     @classmethod
-    def load(cls, folder: Path, fingerprint: str, contents: int) -> "Candidates":
-        """Those that are kept in a collection's folder, if they are of the same pictures.
-
-        Args:
-            contents: how many distinct ones there are.
-        """
+    def load(cls, folder: Path) -> "Candidates":
+        """Those that are kept in a collection's folder; none if it has no whole ones."""
         try:
             with np.load(folder / cls.FILE, allow_pickle=False) as file:
-                pairs: np.ndarray = file["pairs"]
-                misfits: np.ndarray = file["misfits"]
-                same = str(file["fingerprint"]) == fingerprint and file["version"] == cls.VERSION
+                if file["version"] != cls.VERSION:
+                    return cls()
+                found = cls(file["contents"], file["pairs"], file["misfits"])
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
-            return cls(fingerprint)
-        whole = pairs.ndim == 2 and pairs.shape[1] == 2 and pairs.dtype.kind == "i"
-        whole = whole and misfits.shape == (len(pairs),) and misfits.dtype.kind == "f"
-        if not (same and whole and (not len(pairs) or 0 <= pairs.min() <= pairs.max() < contents)):
-            return cls(fingerprint)
-        return cls(fingerprint, pairs, misfits)
+            return cls()
+        return found if found._is_whole() else cls()
+
+    def _is_whole(self) -> bool:
+        pairs = self.pairs
+        return (
+            self.contents.ndim == 1
+            and self.contents.dtype == "S16"
+            and self.misfits.ndim == 1
+            and pairs.shape == (*self.misfits.shape, 2)
+            and (pairs.dtype.kind, self.misfits.dtype.kind) == ("i", "f")
+            and (not len(pairs) or bool(0 <= pairs.min() <= pairs.max() < len(self.contents)))
+        )
 
     def save(self, folder: Path) -> None:
-        """Keep them in a collection's folder, if they are known. Raises: OSError."""
-        if self.pairs is None:
-            return
+        """Keep them in a collection's folder. Raises: OSError."""
         with replacing(folder / self.FILE) as file:
             np.savez(
-                file, allow_pickle=False, pairs=self.pairs, misfits=self.misfits,
-                fingerprint=self.fingerprint, version=self.VERSION,
+                file, allow_pickle=False, contents=self.contents, pairs=self.pairs,
+                misfits=self.misfits, version=self.VERSION,
             )  # fmt: skip
+
+    def move_to(self, hashes: Sequence[str]) -> np.ndarray:
+        """Keep those of the contents that are there now; which of these are new, n bool."""
+        now = np.array(hashes, "S16")
+        new = np.ones(len(now), bool)
+        if not len(now) or not len(self.contents):
+            self.forget()
+            self.contents = now
+            return new
+        if np.array_equal(now, self.contents):
+            return ~new
+        order = np.argsort(now, kind="stable")
+        at = np.searchsorted(now, self.contents, sorter=order)
+        place = order[np.minimum(at, len(now) - 1)]
+        there = now[place] == self.contents
+        new[place[there]] = False
+        kept = there[self.pairs].all(1)
+        self.pairs = np.sort(place[self.pairs[kept]], axis=1)
+        self.contents, self.misfits = now, self.misfits[kept]
+        return new
+
+    def forget(self) -> None:
+        self.pairs, self.misfits = self.pairs[:0], self.misfits[:0]
+
+    def add(self, pairs: np.ndarray, misfits: np.ndarray) -> None:
+        self.pairs = np.concatenate([self.pairs, pairs])
+        self.misfits = np.concatenate([self.misfits, misfits])
 
 
 Decode = Callable[[int, int], "np.ndarray | None"]
@@ -269,7 +297,7 @@ def same_picture(
         state: what a person decided.
         verdicts: of earlier runs, which are not made again; new ones are put there.
         progress: called with how many pairs of candidates are settled, and of how many.
-        candidates: of an earlier run on the same pictures; found ones are put there.
+        candidates: of an earlier run; found ones are put there.
     """
     state = state or State()
     verdicts = verdicts if verdicts is not None else Verdicts()
@@ -279,11 +307,15 @@ def same_picture(
         return []
     judge = _Judge(pictures, distinct, lambda rows: small(distinct[rows]), decode, verdicts)
     judge.state = state
-    candidates = candidates if candidates is not None else Candidates("")
-    if candidates.pairs is None:
+    candidates = candidates if candidates is not None else Candidates()
+    new = candidates.move_to([pictures.hashes[i] for i in distinct.tolist()])
+    if new.any():
+        if len(new) <= matching.EXACT or 4 * new.sum() > len(new):
+            candidates.forget()  # all are found at once, or most are new
+            new[:] = True
         more = () if graph is None else _pairs_of(graph, place)
-        found = matching.candidates(judge.small, len(distinct), more=more)
-        candidates.pairs, candidates.misfits = judge.likely(found)
+        found = matching.candidates(judge.small, len(distinct), more=more, new=new)
+        candidates.add(*judge.likely(found))
     groups = judge.sets(candidates.pairs, candidates.misfits, progress)
     order = np.argsort(place, kind="stable")  # the copies of each content, one behind the other
     ends = np.bincount(place).cumsum()
@@ -704,8 +736,7 @@ def find(
     """The same files and the same pictures of a collection; what was compared is kept there."""
     pictures, store = opened.pictures, opened.store
     verdicts = Verdicts.load(opened.folder)
-    contents = len(set(pictures.hashes))
-    candidates = Candidates.load(opened.folder, store.fingerprint(), contents)
+    candidates = Candidates.load(opened.folder)
     keeping = _Keeping(opened.folder, verdicts, candidates)
 
     def done(pairs: int, of: int) -> None:

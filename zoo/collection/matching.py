@@ -25,6 +25,7 @@ import numpy as np
 from zoo.collection.neighbours import each_once
 
 __all__ = [
+    "EXACT",
     "LIKELY",
     "SIDES",
     "Comparison",
@@ -125,7 +126,7 @@ def _unturned(waves: Floats) -> Floats:
 
 _ASKED = ((0, 0), (3, 3))
 """The crops (of rows, of columns) whose neighbours are looked for: none, and all round."""
-_EXACT = 50_000
+EXACT = 50_000
 """Pictures up to which the descriptions of all are compared, as 32-bit numbers."""
 _SCANNED = 4096
 """Descriptions that each is compared with where there are more."""
@@ -136,18 +137,27 @@ _SEARCHED = 16384
 _PAIRS = 16384
 
 
-def candidates(small: Rows, count: int, k: int = 10, more: Iterable[Array] = ()) -> Array:
+def candidates(
+    small: Rows,
+    count: int,
+    k: int = 10,
+    more: Iterable[Array] = (),
+    new: np.ndarray | None = None,
+) -> Array:
     """Pairs (i < j) of pictures that may be the same, M x 2; at most ``2 k`` a picture.
 
     Args:
         small: of ``count`` pictures.
         more: pairs of other origin, such as neighbours by features, to be looked at as well; in
             blocks, since of very many pictures they are too many.
+        new: whose pairs are wanted, ``count`` bool; of all unless given.
     """
+    new = np.ones(count, bool) if new is None else new
     asked, contrast = _described(small, count)
     index = _index(asked[0])
     kept = [np.empty((0, 2), np.int64)]
-    for pairs in itertools.chain(more, _found(index, asked, min(k + 1, count))):
+    some = (pairs[new[pairs].any(1)] for pairs in more)
+    for pairs in itertools.chain(some, _found(index, asked, new, min(k + 1, count))):
         for part in np.array_split(pairs, len(pairs) // _PAIRS + 1):
             limit = LIKELY * (contrast[part].max(1) + _NOISE)
             kept.append(part[_apart(asked, part) <= limit])
@@ -156,7 +166,7 @@ def candidates(small: Rows, count: int, k: int = 10, more: Iterable[Array] = ())
 
 def _described(small: Rows, count: int) -> tuple[Floats, Floats]:
     """The descriptions of all pictures, whole and cropped all round, and their contrast."""
-    kind = np.float32 if count <= _EXACT else np.float16
+    kind = np.float32 if count <= EXACT else np.float16
     asked = np.empty((len(_ASKED), count, 3 * _COSINES**2), kind)
     contrast = np.empty(count, np.float32)
     for begin in range(0, count, _BLOCK):
@@ -176,7 +186,7 @@ def _index(described: Floats) -> Any:
     faiss = optional("faiss", "faiss-cpu", "collection")
     count = len(described)
     width = _sought(described[:1], count).shape[1]
-    if count <= _EXACT:
+    if count <= EXACT:
         index = faiss.IndexFlatL2(width)
     else:
         cells = 4 * math.isqrt(count)
@@ -197,7 +207,7 @@ def _sought(described: Floats, count: int) -> Floats:
     Of 4,000 photographs that were turned, cut and saved again, .999 were among the nearest so, and
     all by all numbers, in twice the time. What is found is compared by all of them.
     """
-    if count > _EXACT:
+    if count > EXACT:
         _, columns = np.triu_indices(_COSINES, 1)  # of each pair of waves the shorter one
         waves = np.concatenate([columns, columns, np.arange(_COSINES)])  # as in _unturned
         planes = described.reshape(len(described), 3, -1)
@@ -205,14 +215,14 @@ def _sought(described: Floats, count: int) -> Floats:
     return described.astype(np.float32)
 
 
-def _found(index: Any, asked: Floats, k: int) -> Iterator[Array]:
-    """The pairs of each picture and the nearest descriptions, in blocks."""
+def _found(index: Any, asked: Floats, new: np.ndarray, k: int) -> Iterator[Array]:
+    """The pairs of each new picture and the nearest descriptions, in blocks."""
+    rows = np.flatnonzero(new)
     for queries in asked:
-        for begin in range(0, len(queries), _SEARCHED):
-            block = _sought(queries[begin : begin + _SEARCHED], len(queries))
-            _, near = index.search(block, k)
-            own = np.repeat(np.arange(begin, begin + len(block)), k)
-            yield ordered(np.stack([own, near.ravel()], 1))
+        for begin in range(0, len(rows), _SEARCHED):
+            block = rows[begin : begin + _SEARCHED]
+            _, near = index.search(_sought(queries[block], len(queries)), k)
+            yield ordered(np.stack([np.repeat(block, k), near.ravel()], 1))
 
 
 def _apart(asked: Floats, pairs: Array) -> Floats:
