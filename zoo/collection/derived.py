@@ -152,7 +152,7 @@ def _cells_of(store: Store, rows: np.ndarray, projection: Projection) -> Cells:
     if kept is None or Cells.fitting(len(rows)) > 2 * len(kept.centres):
         return Cells.of(_halves(store, rows, projection), rows, SEED)
     kept = kept.kept(np.isin(kept.numbers, rows))
-    new = np.setdiff1d(rows, kept.numbers)
+    new = rows[~np.isin(rows, kept.numbers)]
     return kept.with_more(_halves(store, new, projection), new)
 
 
