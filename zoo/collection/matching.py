@@ -257,6 +257,7 @@ class Fit(NamedTuple):
     """M x 8: with which of 32 crops: 16 of the first, then 16 of the second."""
 
 
+@functools.lru_cache(ORIENTATIONS)
 def _signs(orientation: int) -> Floats:
     wave = np.arange(_COSINES)
     across = (-1.0) ** wave if orientation & 1 else np.ones(_COSINES)
