@@ -27,7 +27,7 @@ from typing import Any
 
 import numpy as np
 from collection_peers import IMAGEDEDUP, judged, python_of, sets_of
-from many_copies import ZOO, Made, make, run, total
+from many_copies import ZOO, Made, make, origins, run, total
 
 import zoo
 
@@ -103,7 +103,7 @@ def indexed(model: str, folder: Path, collection: Path) -> dict[str, Any]:
 
 
 def copies(folder: Path, made: Made, collection: Path, index: dict[str, Any], envs: Path) -> Rows:
-    origin = {file: original for original, file, _ in made}
+    origin = origins(made)
     kinds = {file: kind for _, file, kind in made if kind}
     ended = [index, run([ZOO, "duplicates", str(collection), "--json"])]
     sets = sets_of(zoo.Collection(collection))
