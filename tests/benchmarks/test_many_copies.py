@@ -46,6 +46,16 @@ def test_each_file_and_where_it_is_from(many, drawings, tmp_path, capfd):
     assert len(many.write_some(paths[:2], 0, few, few=2)) == 6
 
 
+def test_drawings_that_are_the_same_file_are_one_original(many, tmp_path):
+    files = [tmp_path / name for name in ("0.png", "0.jpg", "1.png", "1.jpg", "2.png")]
+    for file, data in zip(files, (b"same", b"a", b"same", b"b", b"other"), strict=True):
+        file.write_bytes(data)
+    first, one, second, two, third = map(str, files)
+    made = [(first, first, ""), (first, one, "jpeg"), (second, second, ""), (second, two, "jpeg")]
+    made.append((third, third, ""))
+    assert many.origins(made) == {**dict.fromkeys([first, one, second, two], first), third: third}
+
+
 def test_a_command_that_is_killed_and_one_that_fails(many):
     sleeping = [sys.executable, "-c", "import time; time.sleep(60)"]
     assert many.run(sleeping, lambda seconds: seconds > 0.2)["seconds"] < 30
