@@ -349,9 +349,9 @@ def test_images_made_by_batches_are_those_of_generate(name, tmp_path):
         model = zoo.create(name, **config)
     told = []
     context = Context(model, name, None, None, seed=3, advance=lambda *step: told.append(step))
-    got = generation.generated(context, 501)
-    expected = (model.generate(501, seed=3) * 255).round().to(torch.uint8)
+    got = generation.generated(context, 1001)
+    expected = (model.generate(1001, seed=3) * 255).round().to(torch.uint8)
     assert torch.equal(got, expected)
-    parts = math.ceil(501 / model._at_once)
+    parts = math.ceil(1001 / model._at_once)
     assert parts > 1
     assert [step[1:] for step in told] == [(part, parts) for part in range(parts + 1)]
