@@ -392,9 +392,10 @@ class _Judge:
 
         order = np.argsort(misfits, kind="stable")
         pairs, close = pairs[order], int((misfits < _CLOSE).sum())
-        for a, b in pairs[:close].tolist():
-            self.near.setdefault(a, []).append(b)
-            self.near.setdefault(b, []).append(a)
+        for begin in range(0, close, _BLOCK):
+            for a, b in pairs[begin : min(begin + _BLOCK, close)].tolist():
+                self.near.setdefault(a, []).append(b)
+                self.near.setdefault(b, []).append(a)
         done = 0
         families = list(_families(self.near))
         for family, groups in zip(families, in_order(self._led, families), strict=True):
