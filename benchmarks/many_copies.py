@@ -104,6 +104,13 @@ def make(drawings: Path, out: Path, files: int) -> Made:
     with tempfile.TemporaryDirectory() as scratch:
         photographs, _ = small_ones(Path(scratch), missing)
         made += write(photographs, out / "photographs", FEW)
+    if len(made) < files:
+        print(
+            f"{len(made):,} files instead of {files:,}: there are {len(photographs):,} "
+            f"photographs of {missing:,} that are wanted. cifar10.npz is looked for in "
+            f"ZOO_DATA_DIR, which is {os.environ.get('ZOO_DATA_DIR', '')!r}",
+            file=sys.stderr,
+        )
     return made
 
 

@@ -71,6 +71,7 @@ def test_a_small_run(drawings, tmp_path):
         capture_output=True, text=True, env={**os.environ, "ZOO_DATA_DIR": ""},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
+    assert "50 files instead of 200: there are 0 photographs" in done.stderr
     decoder, rest, found = json.JSONDecoder(), done.stdout, {}
     while rest := rest.strip():
         part, end = decoder.raw_decode(rest)

@@ -259,8 +259,13 @@ def test_more_of_a_kind_that_was_there_are_no_new_group():
 
 
 def test_very_many_pictures_are_grouped_the_same_with_less_memory(monkeypatch):
-    """The graph is prepared without scikit-network's copies of it, and looked at by parts."""
-    features, _ = blobs([150, 90, 60, 40, 25, 15, 3], spread=0.8)
+    """The graph is prepared without scikit-network's copies of it, and looked at by parts.
+
+    In the order of scikit-network everything is the same; in ours the groups are as good.
+    """
+    from sklearn.metrics import adjusted_mutual_info_score as agreement
+
+    features, truth = blobs([150, 90, 60, 40, 25, 15, 3], spread=0.8)
     _, _, graph = build(features)
     few = grouping.group(graph)
     prepared = []
@@ -272,12 +277,36 @@ def test_very_many_pictures_are_grouped_the_same_with_less_memory(monkeypatch):
 
     monkeypatch.setattr(grouping, "LARGE", 100)
     monkeypatch.setattr(grouping, "_ROWS", 64)
+    monkeypatch.setattr(grouping, "_SHUFFLED", 32)
     monkeypatch.setattr(grouping, "_prepared", counted)
+    for layer, other in zip(grouping.group(graph), few, strict=True):
+        assert agreement(truth, layer.labels) > agreement(truth, other.labels) - 0.03
+    prepared.clear()
+    monkeypatch.setattr(grouping, "_nearby", lambda near, any: any.permutation(near.shape[0]))
     for layer, other in zip(grouping.group(graph), few, strict=True):
         assert (layer.labels == other.labels).all()
         assert (layer.sureness == other.sureness).all()
     assert len(prepared) == 4 * 8 + 3
     assert 0 < few[1].sureness.min() < 1
+
+
+def test_nodes_that_are_near_come_after_each_other_and_else_at_random(monkeypatch):
+    features, _ = blobs([60] * 10, spread=0.8)
+    order = np.random.default_rng(0).permutation(len(features))
+    near = grouping.weights(build(features[order])[2])
+    monkeypatch.setattr(grouping, "_SHUFFLED", 40)
+    found = [grouping._nearby(near, np.random.RandomState(seed)) for seed in (0, 0, 1)]
+    assert (found[0] == found[1]).all()
+    assert (found[0] != found[2]).any()
+    rows, columns = near.nonzero()
+
+    def together(nodes):
+        block = np.argsort(nodes) // 40
+        return (block[rows] == block[columns]).mean()
+
+    for nodes in found:
+        assert (np.sort(nodes) == np.arange(len(nodes))).all()
+        assert together(nodes) > 3 * together(np.arange(len(nodes)))
 
 
 def test_of_the_same_pictures_nothing_is_found_again(crowd, monkeypatch):

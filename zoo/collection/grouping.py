@@ -51,6 +51,8 @@ LARGE = 100_000
 _RESOLUTIONS = (0.5, 1.0, 2.0, 4.0)
 _ORDERS = 8, 4, 1
 """Runs at each resolution of fewer than 5,000 pictures, of fewer than 100,000, and of more."""
+_SHUFFLED = 512
+"""Nodes that are near, which are looked at in a random order before others, of a large graph."""
 _SHARPENED = 3
 """The power of the share of runs in which two pictures are together."""
 _ROWS = 65536
@@ -309,13 +311,15 @@ def _communities(near: Any, resolution: float, seed: int) -> np.ndarray:
 def _prepared(method: Any, near: Any, force_bipartite: bool = False) -> tuple[Any, ...]:
     """What Louvain's method begins with, as scikit-network's own preparation gives it.
 
-    That one holds the graph five times, since it does not know that it is symmetric.
+    That one holds the graph five times, since it does not know that it is symmetric, and looks at
+    the nodes in any order. Here nodes that are near come after each other, so that what is known of
+    them is in the processor's cache: a million take a quarter of the time.
     """
     sparse = optional("scipy.sparse", "scipy", "collection")
     method._init_vars()
     method.bipartite = False
     count = near.shape[0]
-    index = method.random_state.permutation(np.arange(count))
+    index = _nearby(near, method.random_state)
     shuffled = near[index]
     place = np.empty(count, near.indices.dtype)
     place[index] = np.arange(count, dtype=place.dtype)
@@ -326,6 +330,18 @@ def _prepared(method: Any, near: Any, force_bipartite: bool = False) -> tuple[An
     shuffled.sort_indices()
     shuffled.data *= 1.0 / shuffled.data.sum()
     return shuffled, degrees, degrees.copy(), sparse.identity(count, format="csr"), index
+
+
+def _nearby(near: Any, random: Any) -> np.ndarray:
+    """All nodes in a random order, in which those that are near mostly are in one block.
+
+    The blocks are cut from the order of Cuthill and McKee; they, and the nodes in each, are
+    shuffled.
+    """
+    csgraph = optional("scipy.sparse.csgraph", "scipy", "collection")
+    order = csgraph.reverse_cuthill_mckee(near, symmetric_mode=True)
+    blocks = [order[begin : begin + _SHUFFLED] for begin in range(0, len(order), _SHUFFLED)]
+    return np.concatenate([random.permutation(blocks[i]) for i in random.permutation(len(blocks))])
 
 
 def _agreed(near: Any, seed: int) -> Any:
