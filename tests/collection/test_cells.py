@@ -115,13 +115,14 @@ def test_an_update_looks_only_around_what_changed(collection, monkeypatch):
     scanned(monkeypatch, 60)
     neighbours_of(Store.open(collection))
     asked = []
-    real = neighbours._all_pairs
+    real = Cells.nearest_among
 
-    def counted(points, queries, k):
+    def counted(self, places, queries, number):
         asked.append(len(queries))
-        return real(points, queries, k)
+        assert len(places) < len(self.numbers)
+        return real(self, places, queries, number)
 
-    monkeypatch.setattr(neighbours, "_all_pairs", counted)
+    monkeypatch.setattr(Cells, "nearest_among", counted)
     monkeypatch.setattr(derived, "_recall", None)  # it is not measured again
     monkeypatch.setattr(Cells, "of", None)  # they are not made anew
     store = grown(collection, cloud(3, 1), [1000, 1001, 1002])
@@ -190,3 +191,28 @@ def test_a_search_needs_neither_the_graph_nor_all_vectors(collection, monkeypatc
     again = Opened(collection)
     assert len(like(again, [again.pictures.paths[5]]).pictures) == 10
     assert again.naming.named.sum() == 0
+
+
+@pytest.mark.parametrize("queries", [1, 8, 9])
+@pytest.mark.parametrize("kind", [np.float16, np.float32])
+def test_the_nearest_among_some_places(kind, queries):
+    """Of few queries 16-bit vectors are compared as they are, of many as numbers of 32 bits."""
+    rng = np.random.default_rng(0)
+    vectors = cloud(300)
+    vectors = (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(kind)
+    vectors[40] = vectors[7]
+    made = Cells.of(vectors, np.arange(300))
+    places = rng.permutation(300)[:50]
+    places[:2] = [np.flatnonzero(made.numbers == each)[0] for each in (40, 7)]
+    places = np.unique(places)
+    asked = np.concatenate([made.at(places[made.numbers[places] == 7]), cloud(queries - 1, seed=1)])
+    found, cosines = made.nearest_among(places, asked, 60)
+    assert found.shape == cosines.shape == (queries, len(places))
+    true = asked @ made.at(places).T
+    np.testing.assert_allclose(cosines, -np.sort(-true, axis=1), rtol=1e-5, atol=1e-5)
+    for row, near in enumerate(found):
+        np.testing.assert_allclose(
+            true[row, np.searchsorted(places, near)], cosines[row], rtol=1e-5, atol=1e-5
+        )
+    assert found[0, 0] < found[0, 1]  # which are as near
+    assert set(made.numbers[found[0, :2]]) == {7, 40}

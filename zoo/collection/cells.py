@@ -24,6 +24,8 @@ SCANNED = 8192
 """Vectors that each is compared with, about."""
 _BLOCK = 4096
 _ROUNDS = 6
+_FEW = 8
+"""Queries up to which 16-bit vectors are compared as they are."""
 _SAMPLE = 40
 """Vectors of a cell that its centre is found by, about."""
 
@@ -101,7 +103,7 @@ class Cells:
 
     def around(self, point: np.ndarray, least: int) -> np.ndarray:
         """The places in the cells nearest to a point: at least ``least``, or all there are."""
-        nearest = np.argsort(-(self.centres @ point))
+        nearest = np.argsort(-(self.centres @ point), kind="stable")
         held = np.diff(self.starts)[nearest].cumsum()
         enough = nearest[: int(np.searchsorted(held, least)) + 1]
         return np.concatenate([np.arange(*self.starts[cell : cell + 2]) for cell in enough])
@@ -120,9 +122,33 @@ class Cells:
     def search(self, query: np.ndarray, number: int) -> tuple[np.ndarray, np.ndarray]:
         """The numbers and cosines of those most like a vector, the nearest first."""
         places = self.around(query, max(SCANNED, 2 * number))
-        cosines = self.at(places) @ query
-        order = np.argsort(-cosines, kind="stable")[:number]
-        return self.numbers[places[order]], cosines[order]
+        found, cosines = self.nearest_among(places, query[None], number)
+        return self.numbers[found[0]], cosines[0]
+
+    def nearest_among(
+        self, places: np.ndarray, queries: np.ndarray, number: int
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Of the vectors at some places those most like each of Q: places and cosines, Q x number.
+
+        The nearest first, and of those as near the first place; fewer where there are no more.
+        """
+        faiss = optional("faiss", "faiss-cpu", "collection")
+        number = min(number, len(places))
+        queries = np.ascontiguousarray(queries, np.float32)
+        if self.vectors.dtype == np.float16 and len(queries) <= _FEW:
+            # Compared as they are: to turn them into 32 bits takes several times as long.
+            kind = faiss.ScalarQuantizer.QT_fp16
+            index = faiss.IndexScalarQuantizer(
+                self.vectors.shape[1], kind, faiss.METRIC_INNER_PRODUCT
+            )
+            index.add_sa_codes(np.ascontiguousarray(self.vectors[places]).view(np.uint8))
+            cosines, found = index.search(queries, number)
+        else:
+            cosines, found = faiss.knn(
+                queries, self.at(places), number, metric=faiss.METRIC_INNER_PRODUCT
+            )
+        order = np.lexsort((found, -cosines))
+        return places[np.take_along_axis(found, order, 1)], np.take_along_axis(cosines, order, 1)
 
     def at(self, places: np.ndarray) -> np.ndarray:
         """The vectors at some places, float32."""

@@ -440,10 +440,8 @@ def _look_for_all(graph: Graph, cells: Cells) -> None:
 def _look(graph: Graph, cells: Cells, asked: np.ndarray, among: np.ndarray) -> None:
     """Find the neighbours of what is at some places, itself left out, among other places."""
     own = cells.numbers[asked]
-    found, cosines = _all_pairs(cells.at(among), cells.at(asked), graph.indices.shape[1] + 1)
-    graph.indices[own], graph.similarities[own] = _without(
-        own, cells.numbers[among[found]], cosines
-    )
+    found, cosines = cells.nearest_among(among, cells.at(asked), graph.indices.shape[1] + 1)
+    graph.indices[own], graph.similarities[own] = _without(own, cells.numbers[found], cosines)
 
 
 def _tell(graph: Graph, cells: Cells, places: np.ndarray, new: np.ndarray) -> None:

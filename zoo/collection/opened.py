@@ -103,7 +103,8 @@ class Opened:
 
     @cached_property
     def _compared(self) -> tuple[Projection, Graph]:
-        return compared(self.store, self.pictures)
+        known = self.__dict__.get("pictures")  # which need their paths read
+        return compared(self.store, self.store.contents() if known is None else known)
 
     @cached_property
     def searched(self) -> Searched | None:
