@@ -415,6 +415,42 @@ def test_a_hundred_thousand_pictures(tab: Any, tmp_path: Path):
 
 
 @slow
+def test_what_was_scrolled_past_is_not_loaded_any_more(tab: Any, tmp_path: Path):
+    """Else what is seen waits behind hundreds of thumbnails, or the browser gives up."""
+    live = Kept(made(3_000, 2))
+    live.begin(tmp_path / "decisions.jsonl")
+    running = serve(live)
+    served = next(running)
+    asked: list[Any] = []
+    answers = threading.Event()
+
+    def answer(route: Any) -> None:
+        asked.append(route)
+        if answers.is_set():
+            route.continue_()
+
+    tab.route("**/thumbnail/*", answer)
+    for where in ("#/odd", "#/group/0", "#/groups"):
+        answers.clear()
+        asked.clear()
+        opened(tab, served.address, where)
+        tab.evaluate(SCROLLING)
+        assert 0 < len(asked) <= 12, where
+        seen = tab.evaluate("document.querySelectorAll('main img').length")
+        answers.set()
+        for route in asked[:12]:
+            route.continue_()
+        tab.wait_for_function(LOADED)
+        assert len(asked) <= 12 + seen, where
+        tab.goto("about:blank")
+    list(running)
+
+
+LOADED = """() => [...document.querySelectorAll("main img")].every(
+    (image) => image.complete && (image.src || image.className === "missing"))"""
+
+
+@slow
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_the_map_is_drawn_for_the_scheme_that_is_seen(tab: Any, served: Served, scheme: str):
     tab.emulate_media(color_scheme="light" if scheme == "dark" else "dark")

@@ -2,12 +2,37 @@
 import { announce, element } from "./dom.js";
 import { Rows } from "./rows.js";
 
+const AT_ONCE = 12; // thumbnails that are asked for before one of them has come
+const waiting = []; // images, and what each is to show
+let loading = 0;
+
+// A browser loads all that it was ever asked for, in that order: after a quick scroll hundreds before
+// what is seen. So few are asked for at once, and none whose place has left the page meanwhile.
+function load() {
+  while (loading < AT_ONCE && waiting.length) {
+    const [image, url] = waiting.shift();
+    if (!image.isConnected) continue;
+    loading++;
+    for (const end of ["load", "error"]) image.addEventListener(end, loaded, { once: true });
+    image.src = url;
+  }
+}
+
+function loaded() {
+  loading--;
+  load();
+}
+
 // A thumbnail, which comes when it comes.
 export function thumbnail(page, i, properties = {}) {
   const image = element("img", { alt: "", decoding: "async", draggable: "false", ...properties });
   image.addEventListener("error", () => image.classList.add("missing"));
   page.backend.thumbnail(i).then(
-    (url) => (url ? (image.src = url) : image.classList.add("missing")),
+    (url) => {
+      if (!url) return image.classList.add("missing");
+      waiting.push([image, url]);
+      load();
+    },
     () => image.classList.add("missing"),
   );
   return image;
