@@ -385,7 +385,7 @@ def plot(rows: list[Facts], path: Path) -> None:
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    figure, axes = pyplot.subplots(figsize=(8, 6))
+    figure, axes = pyplot.subplots(figsize=(7, 5))
     for step in dict.fromkeys(row["step"] for row in rows):
         points = sorted(
             (row["pictures"], max(row["processor"], 0.01))
@@ -398,8 +398,8 @@ def plot(rows: list[Facts], path: Path) -> None:
         grown = begin * sizes * np.log(sizes) / (sizes[0] * np.log(sizes[0]))
         axes.plot(sizes, grown, ":", color="grey", label="n log n" if begin == 1 else None)
     axes.set(xscale="log", yscale="log", xlabel="pictures", ylabel="seconds of the processor")
-    axes.legend(fontsize=8)
-    figure.savefig(path, dpi=120)
+    axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
+    figure.savefig(path, dpi=100, bbox_inches="tight")
 
 
 def main() -> None:

@@ -103,8 +103,7 @@ class Opened:
 
     @cached_property
     def _compared(self) -> tuple[Projection, Graph]:
-        known = self.__dict__.get("pictures")  # which need their paths read
-        return compared(self.store, self.store.contents() if known is None else known)
+        return compared(self.store, self.pictures)
 
     @cached_property
     def searched(self) -> Searched | None:

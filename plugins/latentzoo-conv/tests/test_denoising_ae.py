@@ -16,7 +16,9 @@ def test_layers():
     images = torch.rand(2, 1, 28, 28)
     codes = model.encode(images)
     assert codes.shape == (2, 16, 14, 14)
-    assert torch.equal(model.decode(codes), model.reconstruct(images))
+    # Not to the bit: a code lies otherwise in memory than what is inside, and some processors then
+    # add up in another order.
+    torch.testing.assert_close(model.decode(codes), model.reconstruct(images), rtol=0, atol=1e-6)
     with pytest.raises(CapabilityError, match="denoising_ae cannot generate"):
         model.generate(2)
 
