@@ -52,7 +52,7 @@ _RESOLUTIONS = (0.5, 1.0, 2.0, 4.0)
 _ORDERS = 8, 4, 1
 """Runs at each resolution of fewer than 5,000 pictures, of fewer than 100,000, and of more."""
 _SHUFFLED = 512
-"""Nodes that are near, which are looked at in a random order before others, of a large graph."""
+"""Nodes in a block of a large graph: a block is looked at whole, its nodes in a random order."""
 _SHARPENED = 3
 """The power of the share of runs in which two pictures are together."""
 _ROWS = 65536
